@@ -1,0 +1,87 @@
+"""modjax: train many small networks at once and ask whether their hidden units form functional modules.
+
+Public names are loaded when they are first used (PEP 562): importing ``modjax`` imports neither JAX nor anything else
+that is slow, so that a worker process that only searches for modules never pays for them.
+
+Example:
+    >>> import modjax as mj
+    >>> network = mj.mlp(2, (3,), 2)
+    >>> [hidden.shape for hidden in network.apply(network.init(0), [[0.0, 1.0]]).hidden]
+    [(1, 3)]
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "MEASURES": "modjax.names",
+    "UPSTREAM": "modjax.names",
+    "DOWNSTREAM": "modjax.names",
+    "Dataset": "modjax.data.datasets",
+    "load_dataset": "modjax.data.datasets",
+    "Network": "modjax.networks.base",
+    "Output": "modjax.networks.base",
+    "mlp": "modjax.networks.mlp",
+    "mlp_params": "modjax.networks.mlp",
+    "similarity": "modjax.measures.compute",
+    "adjacency": "modjax.measures.normalize",
+    "Partition": "modjax.clustering.partition",
+    "find_modules": "modjax.clustering.search",
+    "modularity": "modjax.clustering.modularity",
+    "alignment": "modjax.clustering.alignment",
+    "transfer_modularity": "modjax.clustering.alignment",
+    "Task": "modjax.training.objective",
+    "classification": "modjax.training.objective",
+    "TrainConfig": "modjax.training.config",
+    "Hyperparams": "modjax.training.config",
+    "Population": "modjax.training.train",
+    "train": "modjax.training.train",
+    "SweepSpec": "modjax.sweep.spec",
+    "load_spec": "modjax.sweep.spec",
+    "Sweep": "modjax.storage.results",
+    "open_sweep": "modjax.storage.results",
+    "run_sweep": "modjax.sweep.pipeline",
+}
+
+__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from modjax.clustering.alignment import alignment as alignment
+    from modjax.clustering.alignment import transfer_modularity as transfer_modularity
+    from modjax.clustering.modularity import modularity as modularity
+    from modjax.clustering.partition import Partition as Partition
+    from modjax.clustering.search import find_modules as find_modules
+    from modjax.data.datasets import Dataset as Dataset
+    from modjax.data.datasets import load_dataset as load_dataset
+    from modjax.measures.compute import similarity as similarity
+    from modjax.measures.normalize import adjacency as adjacency
+    from modjax.names import DOWNSTREAM as DOWNSTREAM
+    from modjax.names import MEASURES as MEASURES
+    from modjax.names import UPSTREAM as UPSTREAM
+    from modjax.networks.base import Network as Network
+    from modjax.networks.base import Output as Output
+    from modjax.networks.mlp import mlp as mlp
+    from modjax.networks.mlp import mlp_params as mlp_params
+    from modjax.storage.results import Sweep as Sweep
+    from modjax.storage.results import open_sweep as open_sweep
+    from modjax.sweep.pipeline import run_sweep as run_sweep
+    from modjax.sweep.spec import SweepSpec as SweepSpec
+    from modjax.sweep.spec import load_spec as load_spec
+    from modjax.training.config import Hyperparams as Hyperparams
+    from modjax.training.config import TrainConfig as TrainConfig
+    from modjax.training.objective import Task as Task
+    from modjax.training.objective import classification as classification
+    from modjax.training.train import Population as Population
+    from modjax.training.train import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'modjax' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,67 @@
+"""Validation at the public edge, on the host, in NumPy: each check raises one clear ValueError.
+
+Example:
+    >>> check_finite("x", np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    ValueError: x has 1 value that is not finite (the first at index [1]): remove or replace it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def check_finite(name: str, values: Any) -> None:
+    """Raise unless every value of a numeric array is finite."""
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.inexact):
+        return
+    bad = ~np.isfinite(array)
+    num_bad = int(bad.sum())
+    if num_bad:
+        first = np.argwhere(bad)[0].tolist()
+        plural = "values that are" if num_bad > 1 else "value that is"
+        them = "them" if num_bad > 1 else "it"
+        raise ValueError(
+            f"{name} has {num_bad} {plural} not finite (the first at index {first}): remove or replace {them}."
+        )
+
+
+def check_labels(name: str, labels: Any, num_examples: int, num_classes: int | None = None) -> None:
+    """Raise unless labels are integers from 0, one for each example."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"{name} must be a vector of integer class labels from 0; got {array.dtype} of shape {array.shape}."
+        )
+    if len(array) != num_examples:
+        raise ValueError(
+            f"{name} must have one label for each example; got {len(array)} labels for {num_examples} examples."
+        )
+    if len(array) and array.min() < 0:
+        raise ValueError(f"{name} must be class labels from 0; got {array.min()}.")
+    if num_classes is not None and len(array) and array.max() >= num_classes:
+        raise ValueError(f"{name} must be class labels below {num_classes}; got {array.max()}.")
+
+
+def check_similarity_like(name: str, matrix: Any) -> np.ndarray:
+    """Return ``matrix`` as float64 if it is square, finite and symmetric up to rounding; else raise."""
+    array = np.asarray(matrix, dtype=np.float64)
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise ValueError(f"{name} must be a square matrix [units units]; got shape {array.shape}.")
+    check_finite(name, array)
+    scale = np.abs(array).max(initial=0.0)
+    gap = np.abs(array - array.T).max(initial=0.0)
+    if gap > 1e-5 * scale:
+        raise ValueError(f"{name} must be symmetric; its largest asymmetry is {gap:.3g}. Use modjax.adjacency first.")
+    return array
+
+
+def check_adjacency(matrix: Any) -> np.ndarray:
+    """Return an adjacency as float64, exactly symmetric; raise unless square, finite, symmetric, not negative."""
+    array = check_similarity_like("adjacency", matrix)
+    if array.min(initial=0.0) < 0:
+        raise ValueError(
+            f"adjacency must not be negative; its least entry is {array.min():.3g}. Use modjax.adjacency first."
+        )
+    return (array + array.T) / 2

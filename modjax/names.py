@@ -1,0 +1,31 @@
+"""The words of a spec and of the tables, in one place and without JAX.
+
+The registries that hold the code behind these names live in their packages; a test holds each against its tuple here.
+"""
+
+MEASURES = ("covariance", "input_jacobian", "output_jacobian", "loss_hessian")
+UPSTREAM = ("covariance", "input_jacobian")
+DOWNSTREAM = ("output_jacobian", "loss_hessian")
+DATASETS = ("digits", "mnist", "fashion_mnist")
+ACTIVATIONS = ("relu",)
+OPTIMIZERS = ("adam",)
+SEARCH_METHODS = ("leiden",)
+HYPERPARAMETERS = ("learning_rate", "l1", "l2", "dropout")
+SPLITS = ("train", "test")
+COMBINED_LAYER = -1
+
+
+def one_of(name: str, known: tuple[str, ...], what: str) -> str:
+    """Return ``name`` if it is known, else say what is.
+
+    Raises:
+        ValueError: ``name`` is not in ``known``.
+
+    Example:
+        >>> one_of("jacobain", MEASURES, "measure")
+        Traceback (most recent call last):
+        ValueError: Unknown measure 'jacobain'. Available: covariance, input_jacobian, output_jacobian, loss_hessian.
+    """
+    if name not in known:
+        raise ValueError(f"Unknown {what} {name!r}. Available: {', '.join(known)}.")
+    return name

@@ -1,0 +1,140 @@
+"""The slow, literal float64 version of every formula, in NumPy: loops over examples, units and pairs."""
+
+import numpy as np
+
+
+def forward(layers, x, perturb=None):
+    """Hidden activations and logits of one example through dense ReLU layers ``[(W, b), ...]``, W (in, out)."""
+    hidden = []
+    for index, (kernel, bias) in enumerate(layers[:-1]):
+        x = np.maximum(x @ kernel + bias, 0)
+        if perturb is not None:
+            x = x + perturb[index]
+        hidden.append(x)
+    return hidden, x @ layers[-1][0] + layers[-1][1]
+
+
+def cross_entropy(logits, label):
+    shifted = logits - logits.max()
+    return np.log(np.exp(shifted).sum()) - shifted[label]
+
+
+def numeric_jacobian(function, x, step=1e-6):
+    """Central differences: ``[outputs inputs]``."""
+    columns = []
+    for index in range(len(x)):
+        offset = np.zeros_like(x)
+        offset[index] = step
+        columns.append((function(x + offset) - function(x - offset)) / (2 * step))
+    return np.stack(columns, -1)
+
+
+def example_jacobians(layers, x):
+    """dh/dx and dy/dh for the units of all hidden layers of one example, by the chain rule: ``[units inputs]``,
+    ``[outputs units]``."""
+    inputs, total = [], np.eye(len(x))
+    masks = []
+    for kernel, bias in layers[:-1]:
+        x = x @ kernel + bias
+        masks.append((x > 0).astype(np.float64))
+        x = np.maximum(x, 0)
+        total = (total @ kernel) * masks[-1]
+        inputs.append(total.T)
+    outputs, back = [], layers[-1][0].T
+    for index in reversed(range(len(layers) - 1)):
+        outputs.insert(0, back)
+        back = (back * masks[index]) @ layers[index][0].T
+    return np.concatenate(inputs), np.concatenate(outputs, 1)
+
+
+def similarity(layers, x, y):
+    """All four measures over the units of all hidden layers at once: ``{measure: [units units]}``."""
+    num = len(x)
+    activations, inputs, outputs, hessians = [], 0, 0, 0
+    for example, label in zip(x, y, strict=True):
+        del label  # the Hessian of the cross-entropy of a piecewise-linear network does not depend on it
+        hidden, logits = forward(layers, example)
+        activations.append(np.concatenate(hidden))
+        to_inputs, to_outputs = example_jacobians(layers, example)
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        inputs = inputs + to_inputs @ to_inputs.T
+        outputs = outputs + to_outputs.T @ to_outputs
+        hessians = hessians + to_outputs.T @ (np.diag(p) - np.outer(p, p)) @ to_outputs
+    h = np.stack(activations)
+    means = h.mean(0)
+    covariance = sum(np.outer(row - means, row - means) for row in h) / num
+    return {
+        "covariance": covariance,
+        "input_jacobian": inputs / num,
+        "output_jacobian": outputs / num,
+        "loss_hessian": hessians / num,
+    }
+
+
+def modularity(adjacency, labels, resolution=1.0):
+    total, strengths = adjacency.sum(), adjacency.sum(1)
+    q = 0.0
+    for i in range(len(labels)):
+        for j in range(len(labels)):
+            if labels[i] == labels[j] >= 0:
+                q += adjacency[i, j] / total - resolution * strengths[i] * strengths[j] / total**2
+    return q
+
+
+def element_centric(a, b, alpha=0.9):
+    """From personalized PageRank vectors: p_ij = alpha/|C_i| [j in C_i] + (1 - alpha) [i = j]."""
+    num = len(a)
+    rank_a = alpha * (a[:, None] == a) / np.sum(a[:, None] == a, 1)[:, None] + (1 - alpha) * np.eye(num)
+    rank_b = alpha * (b[:, None] == b) / np.sum(b[:, None] == b, 1)[:, None] + (1 - alpha) * np.eye(num)
+    return np.mean(1 - np.abs(rank_a - rank_b).sum(1) / (2 * alpha))
+
+
+def variation_of_information(a, b):
+    bits = 0.0
+    for r in set(a.tolist()):
+        for s in set(b.tolist()):
+            p_rs = np.mean((a == r) & (b == s))
+            if p_rs:
+                bits -= p_rs * (np.log2(p_rs / np.mean(a == r)) + np.log2(p_rs / np.mean(b == s)))
+    return bits
+
+
+class Plateau:
+    """torch.optim.lr_scheduler.ReduceLROnPlateau (mode min, relative threshold, no cooldown), line by line."""
+
+    def __init__(self, rate, factor, patience, threshold=1e-4, eps=1e-8, dtype=np.float32):
+        self.rate, self.factor, self.patience = dtype(rate), dtype(factor), patience
+        self.threshold, self.eps, self.dtype = dtype(threshold), dtype(eps), dtype
+        self.best, self.num_bad_epochs = dtype(np.inf), 0
+
+    def step(self, loss):
+        loss = self.dtype(loss)
+        if loss < self.best * (self.dtype(1) - self.threshold):
+            self.best, self.num_bad_epochs = loss, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.num_bad_epochs > self.patience:
+            new = self.rate * self.factor
+            if self.rate - new > self.eps:
+                self.rate = new
+            self.num_bad_epochs = 0
+
+
+class EarlyStopping:
+    """Strictly better or one more bad epoch; ``patience`` bad ones in a row, or a loss that is not finite, stop."""
+
+    def __init__(self, patience, dtype=np.float32):
+        self.patience, self.dtype = patience, dtype
+        self.best, self.best_epoch, self.num_bad_epochs, self.status = dtype(np.inf), -1, 0, "running"
+
+    def step(self, loss, epoch):
+        loss = self.dtype(loss)
+        if not np.isfinite(loss):
+            self.status = "diverged"
+        elif loss < self.best:
+            self.best, self.best_epoch, self.num_bad_epochs = loss, epoch, 0
+        else:
+            self.num_bad_epochs += 1
+            if self.num_bad_epochs >= self.patience:
+                self.status = "done"
