@@ -1,0 +1,1 @@
+"""Datasets on the host, batches on the device."""

@@ -1,0 +1,156 @@
+"""Load a dataset to host arrays with a fixed train/test split.
+
+Images stay ``uint8`` until they are on the device; there ``uint8`` always means pixels that are divided by 255.
+"""
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from modjax.checks import check_finite, check_labels
+from modjax.data.sources import SOURCES, find_or_fetch
+from modjax.names import DATASETS
+
+
+class Dataset(NamedTuple):
+    """Examples on the host, split once and for all.
+
+    Attributes:
+        name: ``digits``, ``mnist``, ``fashion_mnist``, or the path of an ``.npz`` file.
+        x_train: ``[examples ...]``, uint8 pixels or floats.
+        y_train: ``[examples]``, int32 class labels from 0.
+        x_test: As ``x_train``.
+        y_test: As ``y_train``.
+        num_classes: Largest label plus one.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    num_classes: int
+
+    @property
+    def in_features(self) -> int:
+        """Values per example."""
+        return int(np.prod(self.x_train.shape[1:]))
+
+    def checksum(self) -> str:
+        """SHA-256 over the four arrays with their shapes and types."""
+        digest = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
+    """Load a dataset by name, or a user's own ``.npz`` file by path.
+
+    ``digits`` comes with scikit-learn. ``mnist`` and ``fashion_mnist`` are looked for in ``data_dir``, then in the
+    folder named by the environment variable ``MODJAX_DATA_DIR``, then in the user's cache, and downloaded to the cache
+    if they are in none.
+
+    Args:
+        name: ``digits``, ``mnist``, ``fashion_mnist``, or a path that ends in ``.npz`` with ``x_train, y_train,
+            x_test, y_test`` (``x`` float or uint8 pixels, ``y`` integers from 0).
+        data_dir: Folder that holds ``<name>/train-images-idx3-ubyte[.gz]`` and so on.
+
+    Raises:
+        ValueError: Unknown name, or a file that is missing, truncated, altered or of the wrong shape.
+
+    Example:
+        >>> digits = load_dataset("digits")
+        >>> digits.x_train.shape, digits.x_test.shape, digits.num_classes
+        ((1442, 8, 8), (355, 8, 8), 10)
+    """
+    if name == "digits":
+        return _digits()
+    if name in SOURCES:
+        return _idx_dataset(name, data_dir)
+    if str(name).endswith(".npz"):
+        return _npz(Path(name))
+    raise ValueError(f"Unknown dataset {str(name)!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
+
+
+def _digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits; of each class, every fifth image is a test image."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    # Sixteen grey levels become pixels; 255/16 keeps them distinct and the largest at exactly 1 on the device.
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # pyright: ignore[reportAttributeAccessIssue]
+    labels = bunch.target.astype(np.int32)  # pyright: ignore[reportAttributeAccessIssue]
+    # In file order the classes come in rounds, so every fifth image of all would favour some of them.
+    place_in_class = np.empty(len(labels), np.int64)
+    for label in range(10):
+        place_in_class[labels == label] = np.arange(np.sum(labels == label))
+    is_test = place_in_class % 5 == 4
+    return Dataset("digits", images[~is_test], labels[~is_test], images[is_test], labels[is_test], 10)
+
+
+def _idx_dataset(name: str, data_dir: str | os.PathLike | None) -> Dataset:
+    arrays = {part: find_or_fetch(name, part, data_dir) for part in SOURCES[name].files}
+    return Dataset(
+        name,
+        arrays["train_images"],
+        arrays["train_labels"].astype(np.int32),
+        arrays["test_images"],
+        arrays["test_labels"].astype(np.int32),
+        10,
+    )
+
+
+def _npz(path: Path) -> Dataset:
+    arrays = _read_npz(path)
+    for split in ("train", "test"):
+        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        if x.ndim < 2 or not len(x) or not (np.issubdtype(x.dtype, np.floating) or x.dtype == np.uint8):
+            raise ValueError(
+                f"{path}: x_{split} must be floats or uint8 of shape [examples features...], at least one example; "
+                f"got {x.dtype} of shape {x.shape}."
+            )
+        check_finite(f"{path}: x_{split}", x)
+        check_labels(f"{path}: y_{split}", y, len(x))
+    x_train, x_test = arrays["x_train"], arrays["x_test"]
+    if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
+        raise ValueError(
+            f"{path}: x_train and x_test must have features of one shape and type; "
+            f"got {x_train.dtype}{list(x_train.shape[1:])} and {x_test.dtype}{list(x_test.shape[1:])}."
+        )
+    num_classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
+    y_train, y_test = arrays["y_train"].astype(np.int32), arrays["y_test"].astype(np.int32)
+    if num_classes < 2:
+        raise ValueError(f"{path}: y_train and y_test must hold at least two classes; got label 0 alone.")
+    if num_classes > len(y_train) + len(y_test):
+        raise ValueError(
+            f"{path}: labels must be integers from 0 without large gaps; got {num_classes - 1} as the largest."
+        )
+    return Dataset(str(path), x_train, y_train, x_test, y_test, num_classes)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    wanted = ("x_train", "y_train", "x_test", "y_test")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; expected an .npz file with {', '.join(wanted)}.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not a readable .npz file; write it again with numpy.savez.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in wanted if name not in archive.files]
+            if missing:
+                raise ValueError(
+                    f"{path}: {', '.join(missing)} missing; expected an .npz file with {', '.join(wanted)}."
+                )
+            return {name: archive[name] for name in wanted}
+    except (zipfile.BadZipFile, EOFError, OSError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not a readable .npz file ({error}); write it again with numpy.savez.") from error
+    except ValueError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: an array that cannot be read without running code ({error}).") from error

@@ -1,0 +1,41 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from modjax.data.batches import epoch_batches, num_validation, split_order, take, to_unit_range
+
+
+def test_split_is_a_permutation(key):
+    assert sorted(split_order(key, 50).tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize(("num", "batch", "steps"), [(10, 5, 2), (11, 5, 2), (14, 5, 2)])
+def test_epoch_covers_distinct_examples_and_leaves_the_rest(key, num, batch, steps):
+    batches = epoch_batches(key, jnp.arange(100, 100 + num), batch)
+    assert batches.shape == (steps, batch)
+    assert len(set(batches.ravel().tolist())) == steps * batch
+    assert int(batches.min()) >= 100
+
+
+def test_epochs_differ_and_repeat_by_key(key):
+    train = jnp.arange(40)
+    one = epoch_batches(key, train, 10)
+    np.testing.assert_array_equal(one, epoch_batches(key, train, 10))
+    assert not np.array_equal(one, epoch_batches(jax.random.fold_in(key, 1), train, 10))
+
+
+def test_validation_of_mnist():
+    assert num_validation(60000, 0.1) == 6000
+
+
+def test_pixels_are_scaled_and_floats_are_not():
+    assert to_unit_range(jnp.array([255], jnp.uint8)).tolist() == [1.0]
+    assert to_unit_range(jnp.array([255.0])).tolist() == [255.0]
+
+
+def test_take_slices_every_array():
+    tree = {"x": jnp.arange(6).reshape(3, 2), "y": jnp.arange(3)}
+    taken = take(tree, jnp.array([2, 0]))
+    assert taken["x"].tolist() == [[4, 5], [0, 1]]
+    assert taken["y"].tolist() == [2, 0]
