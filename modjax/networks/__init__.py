@@ -1,0 +1,1 @@
+"""Networks: the contract and the architectures."""

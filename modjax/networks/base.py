@@ -1,0 +1,78 @@
+"""The contract that every network keeps: ``Network(init, apply) -> Output(hidden, logits)``."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from modjax.types import PRNGKey
+
+KEEP_LEVELS = 2**16
+
+
+class Output(NamedTuple):
+    """What a network computes for a batch.
+
+    Attributes:
+        hidden: Activations after each hidden nonlinearity (and after ``perturb``), ``[batch units]`` each.
+        logits: ``[batch outputs]``.
+    """
+
+    hidden: tuple[Array, ...]
+    logits: Array
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a pair of pure functions; hashable, so that it can be a static argument of ``jit``.
+
+    Attributes:
+        init: ``init(key) -> params``; ``key`` is a PRNG key or an integer seed.
+        apply: ``apply(params, x, perturb=None, dropout=None) -> Output``. ``perturb`` is a tuple of arrays added to the
+            activations of each hidden layer: every downstream derivative is a derivative in it. ``dropout`` is None
+            (off) or ``(rate, key)`` with a rate that may be traced.
+        in_features: Values per example.
+        chain: Static description of a dense chain, for closed forms; None for any other architecture.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Output]
+    in_features: int | None = None
+    chain: "DenseChain | None" = None
+
+
+class DenseChain(NamedTuple):
+    """Dense layers one after the other, the same activation between them."""
+
+    widths: tuple[int, ...]
+    activation: str
+
+
+def as_key(key: PRNGKey | int) -> PRNGKey:
+    """A PRNG key from an integer seed; a key stays as it is."""
+    return jax.random.key(key) if isinstance(key, int) else key
+
+
+def dropout_mask(
+    key: PRNGKey, rate: Float[Array, ""] | float, shape: tuple[int, ...], dtype: DTypeLike
+) -> Float[Array, "*shape"]:
+    """A mask that keeps a value with probability 1 - rate and scales what it keeps by the inverse.
+
+    The keep probability is a multiple of 2^-16, the nearest to 1 - rate: two values share one 32-bit random word.
+
+    Args:
+        key: PRNG key.
+        rate: Probability to drop, in [0, 1); may be traced.
+        shape: Shape of the mask.
+        dtype: Type of the mask.
+    """
+    size = math.prod(shape)
+    words = jax.random.bits(key, ((size + 1) // 2,), jnp.uint32)
+    levels = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size].reshape(shape)
+    keep = jnp.clip(jnp.rint((1 - jnp.asarray(rate, dtype)) * KEEP_LEVELS), 1, KEEP_LEVELS)
+    return jnp.where(levels.astype(jnp.uint32) < keep.astype(jnp.uint32), KEEP_LEVELS / keep, 0).astype(dtype)
