@@ -1,0 +1,113 @@
+"""What a trial minimizes: the task's mean loss plus penalties, one function a term."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from modjax.data.batches import to_unit_range
+from modjax.networks.base import Network
+from modjax.types import Examples, Params, PRNGKey
+
+
+class Batch(NamedTuple):
+    """Examples of a classification task.
+
+    Attributes:
+        x: ``[batch ...]``, uint8 pixels or floats.
+        y: ``[batch]``, integer labels.
+    """
+
+    x: Array
+    y: Array
+
+
+def no_penalty(params: Params, hyperparams: Any) -> Float[Array, ""] | float:
+    """The penalty of a task that has none."""
+    del params, hyperparams
+    return 0.0
+
+
+class Task(NamedTuple):
+    """What :func:`modjax.train` needs to know of a problem: pure functions of ONE trial.
+
+    Attributes:
+        init: ``init(key, hyperparams) -> params``, any tree of arrays.
+        loss: ``loss(params, hyperparams, batch, key) -> scalar``, the mean over a batch.
+        evaluate: ``evaluate(params, hyperparams, batch) -> dict of sums over the batch``. It must hold ``count`` and
+            ``loss``; every other entry is divided by ``count`` and reported too.
+        penalty: ``penalty(params, hyperparams) -> scalar``, added to the loss for the gradient, left out of histories.
+    """
+
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    penalty: Callable[..., Any] = no_penalty
+
+
+def objective(task: Task, params: Params, hyperparams: Any, batch: Examples, key: PRNGKey) -> tuple[Array, Array]:
+    """``loss + penalty`` (what is minimized) and the loss alone (what is reported)."""
+    loss = task.loss(params, hyperparams, batch, key)
+    return loss + task.penalty(params, hyperparams), loss
+
+
+def weights(params: Params) -> list[Array]:
+    """The leaves that are weights, not biases: those with at least two axes."""
+    return [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
+
+
+def l1_norm(params: Params) -> Float[Array, ""]:
+    """``sum |W|`` over all weights."""
+    return jnp.sum(jnp.stack([jnp.sum(jnp.abs(weight)) for weight in weights(params)]))
+
+
+def l2_norm(params: Params) -> Float[Array, ""]:
+    """``sum W^2`` over all weights (no root, as the paper's authors define it)."""
+    return jnp.sum(jnp.stack([jnp.sum(weight**2) for weight in weights(params)]))
+
+
+def cross_entropy_sum(logits: Float[Array, "batch outputs"], labels: Array) -> Float[Array, ""]:
+    """``sum_b -log softmax(y_b)[label_b]``, in nats."""
+    return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+
+@lru_cache(maxsize=256)
+def classification(network: Network) -> Task:
+    """The paper's task: cross-entropy, dropout after each hidden activation, L1 and L2 penalties inside the loss.
+
+    loss = mean CE + l1 * sum |W| + l2 * sum W^2; hyperparameters ``l1``, ``l2`` and ``dropout`` as in
+    :class:`modjax.Hyperparams`. The same network gives the same object.
+
+    Args:
+        network: Any network.
+
+    References:
+        Lange, Rolnick & Kording, TMLR 2022, section 3.1.
+    """
+
+    def init(key: PRNGKey, hyperparams: Any) -> Params:
+        del hyperparams
+        return network.init(key)
+
+    def loss(params: Params, hyperparams: Any, batch: Batch, key: PRNGKey) -> Array:
+        x = to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype)
+        logits = network.apply(params, x, dropout=(hyperparams.dropout, key)).logits
+        return cross_entropy_sum(logits, batch.y) / batch.y.shape[0]
+
+    def evaluate(params: Params, hyperparams: Any, batch: Batch) -> dict[str, Array]:
+        del hyperparams
+        logits = network.apply(params, to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype)).logits
+        return {
+            "count": jnp.asarray(batch.y.shape[0], logits.dtype),
+            "loss": cross_entropy_sum(logits, batch.y),
+            "accuracy": jnp.sum(jnp.argmax(logits, -1) == batch.y).astype(logits.dtype),
+        }
+
+    def penalty(params: Params, hyperparams: Any) -> Array:
+        return hyperparams.l1 * l1_norm(params) + hyperparams.l2 * l2_norm(params)
+
+    return Task(init, loss, evaluate, penalty)

@@ -1,0 +1,268 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import modjax as mj
+from modjax.names import OPTIMIZERS
+from modjax.training import population
+from modjax.training.metrics import evaluate_means, weight_norms
+from modjax.training.objective import Batch, objective
+from modjax.training.optimizer import DIRECTIONS
+from modjax.training.trial import init_trial, named_key
+
+NUM_TRIALS = 5
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 6))
+    y = np.arange(240) % 3
+    x = (centres[y] + rng.normal(size=(240, 6))).astype(np.float32)
+    return mj.Dataset("blobs", x[:180], y[:180].astype(np.int32), x[180:], y[180:].astype(np.int32), 3)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return mj.classification(mj.mlp(6, (8, 7), 3))
+
+
+def hyperparams(num=NUM_TRIALS):
+    spread = np.linspace(0, 1, num)
+    return {
+        "seed": np.arange(num) % 3,
+        "learning_rate": 1e-2 * (1 + spread),
+        "l1": 1e-4 * spread,
+        "l2": 1e-4 * spread[::-1],
+        "dropout": 0.6 * spread,
+    }
+
+
+def as_task(task):
+    """The paper's task, for hyperparameters in a dict."""
+
+    def cast(values):
+        return mj.Hyperparams(values["learning_rate"], values["l1"], values["l2"], values["dropout"])
+
+    return mj.Task(
+        task.init,
+        lambda params, values, batch, key: task.loss(params, cast(values), batch, key),
+        task.evaluate,
+        lambda params, values: task.penalty(params, cast(values)),
+    )
+
+
+@pytest.fixture(scope="module")
+def dict_task(task):
+    return as_task(task)
+
+
+CONFIG = mj.TrainConfig(max_epochs=12, batch_size=20, num_slots=NUM_TRIALS)
+
+
+@pytest.fixture(scope="module")
+def together(dict_task, data):
+    return mj.train(dict_task, hyperparams(), data, CONFIG)
+
+
+def select(population, index):
+    return jax.tree.map(lambda leaf: leaf[index], population.params)
+
+
+def assert_same_trial(one, index, other, other_index):
+    assert one.epochs[index] == other.epochs[other_index]
+    for name in one.history:
+        np.testing.assert_array_equal(
+            one.history[name][index, : one.epochs[index]], other.history[name][other_index, : one.epochs[index]]
+        )
+    jax.tree.map(np.testing.assert_array_equal, select(one, index), select(other, other_index))
+
+
+def test_registry_holds_the_named_optimizers():
+    assert tuple(DIRECTIONS) == OPTIMIZERS
+
+
+def test_it_learns(together):
+    losses = together.history["val_loss"]
+    best = np.nanmin(losses, axis=1)
+    assert np.all(best < losses[:, 0])
+    assert together.status.tolist() == ["done"] * NUM_TRIALS
+
+
+@pytest.mark.parametrize("index", range(NUM_TRIALS))
+def test_trial_in_a_population_equals_the_trial_alone(dict_task, data, together, index):
+    alone = jax.tree.map(lambda values: values[index : index + 1], hyperparams())
+    single = mj.train(dict_task, alone, data, mj.TrainConfig(max_epochs=12, batch_size=20, num_slots=1))
+    # 12 epochs of 8 steps: within 1e-6 of the loss after 50 steps and more.
+    epochs = min(single.epochs[0], together.epochs[index])
+    np.testing.assert_allclose(
+        single.history["val_loss"][0, :epochs], together.history["val_loss"][index, :epochs], rtol=0, atol=1e-6
+    )
+
+
+def test_order_and_neighbours_change_nothing(dict_task, data, together):
+    order = np.array([3, 0, 4, 2, 1])
+    shuffled = mj.train(dict_task, jax.tree.map(lambda values: values[order], hyperparams()), data, CONFIG)
+    for place, index in enumerate(order):
+        assert_same_trial(together, index, shuffled, place)
+
+
+def test_refilled_slots_change_nothing(dict_task, data):
+    config = mj.TrainConfig(max_epochs=5, batch_size=20, num_slots=2)
+    refilled = mj.train(dict_task, hyperparams(), data, config)
+    for pair in ([0, 1], [4, 2]):
+        few = mj.train(dict_task, jax.tree.map(lambda values, pair=pair: values[pair], hyperparams()), data, config)
+        for place, index in enumerate(pair):
+            assert_same_trial(refilled, index, few, place)
+
+
+def test_diverging_neighbour_is_flagged_and_changes_nothing(dict_task, data, together):
+    wild = hyperparams()
+    wild["learning_rate"] = wild["learning_rate"].copy()
+    wild["learning_rate"][2] = 1e30
+    result = mj.train(dict_task, wild, data, CONFIG)
+    assert result.status.tolist() == ["done", "done", "diverged", "done", "done"]
+    assert result.epochs[2] == 1
+    assert result.best_epoch[2] == -1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(select(result, 2)))
+    for index in (0, 1, 3, 4):
+        assert_same_trial(together, index, result, index)
+
+
+def test_same_seed_same_init_split_and_order(task):
+    one = init_trial(task, CONFIG, jnp.uint32(7), mj.Hyperparams(0.1, 0.0, 0.0, 0.5), 50)
+    two = init_trial(task, CONFIG, jnp.uint32(7), mj.Hyperparams(0.2, 1.0, 0.1, 0.0), 50)
+    jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
+    np.testing.assert_array_equal(one.order, two.order)
+    other = init_trial(task, CONFIG, jnp.uint32(8), mj.Hyperparams(0.1, 0.0, 0.0, 0.5), 50)
+    assert not np.array_equal(one.order, other.order)
+
+
+def test_keys_are_folded_by_name():
+    keys = {
+        name: jax.random.key_data(named_key(jnp.uint32(1), name)).tolist()
+        for name in ("init", "split", "order", "noise")
+    }
+    assert len({tuple(value) for value in keys.values()}) == 4
+
+
+def test_new_hyperparameters_and_trials_do_not_retrace(dict_task, data):
+    config = mj.TrainConfig(max_epochs=2, batch_size=20, num_slots=3)
+    mj.train(dict_task, hyperparams(3), data, config)
+    before = population.train_epoch._cache_size()
+    changed = jax.tree.map(lambda values: values * 2, hyperparams(7))
+    changed["dropout"] = changed["dropout"] / 3
+    mj.train(dict_task, changed, data, config)
+    assert population.train_epoch._cache_size() == before
+
+
+def test_epoch_moves_nothing_between_host_and_device(dict_task, data):
+    examples = jax.tree.map(jnp.asarray, Batch(data.x_train, data.y_train))
+    values = jax.tree.map(lambda column: jnp.asarray(column[0], jnp.float32), hyperparams())
+    state = population.init_one(dict_task, CONFIG, jnp.uint32(0), values, 180)
+    states, values = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (state, values))
+    states, _ = population.train_epoch(dict_task, CONFIG, states, values, examples)
+    with jax.transfer_guard("disallow"):
+        states, row = population.train_epoch(dict_task, CONFIG, states, values, examples)
+    assert row["val_loss"].shape == (2,)
+
+
+def test_best_weights_are_those_of_the_best_epoch(dict_task, data, together):
+    examples = jax.tree.map(jnp.asarray, Batch(data.x_train, data.y_train))
+    state = init_trial(dict_task, CONFIG, jnp.uint32(1), jax.tree.map(lambda v: v[1], hyperparams()), 180)
+    means = evaluate_means(dict_task, select(together, 1), None, examples, state.order[-18:])
+    assert together.best_epoch[1] == np.nanargmin(together.history["val_loss"][1])
+    np.testing.assert_allclose(means["loss"], np.nanmin(together.history["val_loss"][1]), rtol=1e-5)
+
+
+def test_objective_is_the_papers(task, key):
+    network = mj.mlp(6, (8, 7), 3)
+    params = network.init(3)
+    batch = Batch(np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32), np.array([0, 1, 2, 0]))
+    total, loss = objective(task, params, mj.Hyperparams(0.0, 0.3, 0.2, 0.0), jax.tree.map(jnp.asarray, batch), key)
+    logits = np.asarray(network.apply(params, batch.x).logits, np.float64)
+    literal = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(4), batch.y])
+    kernels = [np.asarray(layer["kernel"], np.float64) for layer in params.values()]
+    penalty = 0.3 * sum(np.abs(k).sum() for k in kernels) + 0.2 * sum((k**2).sum() for k in kernels)
+    np.testing.assert_allclose(loss, literal, rtol=1e-5)
+    np.testing.assert_allclose(total, literal + penalty, rtol=1e-5)
+
+
+def test_weight_norms_are_the_authors():
+    params = mj.mlp(6, (8, 7), 3).init(3)
+    kernels = [np.asarray(layer["kernel"], np.float64) for layer in params.values()]
+    norms = weight_norms(params)
+    flat = np.concatenate([k.ravel() for k in kernels])
+    np.testing.assert_allclose(norms["l1_norm"], np.abs(flat).sum(), rtol=1e-5)
+    np.testing.assert_allclose(norms["l2_norm"], (flat**2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(norms["nuclear_norm"], sum(np.linalg.norm(k, "nuc") for k in kernels), rtol=1e-5)
+    np.testing.assert_allclose(norms["sparsity"], np.mean(np.abs(flat) < 1e-3))
+
+
+@pytest.mark.parametrize("num", [1, 999, 1000, 1001, 2500])
+def test_evaluation_counts_every_example_once(num):
+    task = mj.Task(
+        None, None, lambda params, hyperparams, batch: {"count": batch.size + 0.0, "loss": batch.sum() + 0.0}
+    )
+    mean = evaluate_means(task, {}, None, jnp.arange(3000.0), jnp.arange(num))["loss"]
+    np.testing.assert_allclose(mean, (num - 1) / 2, rtol=1e-6)
+
+
+def test_a_task_that_is_no_classification(data):
+    """Least squares by a single weight vector; one hyperparameter of its own."""
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    examples = {"x": x, "target": x @ np.array([1.0, -2.0, 0.5], np.float32)}
+    task = mj.Task(
+        init=lambda key, hyperparams: {"w": jnp.full(3, hyperparams["start"])},
+        loss=lambda params, hyperparams, batch, key: jnp.mean((batch["x"] @ params["w"] - batch["target"]) ** 2),
+        evaluate=lambda params, hyperparams, batch: {
+            "count": jnp.float32(len(batch["target"])),
+            "loss": jnp.sum((batch["x"] @ params["w"] - batch["target"]) ** 2),
+        },
+    )
+    seen = []
+    result = mj.train(
+        task,
+        {"start": np.array([0.0, 3.0]), "learning_rate": np.array([0.1, 0.1])},
+        examples,
+        mj.TrainConfig(max_epochs=60, batch_size=30),
+        on_epoch=lambda report: seen.append(len(report.rows)),
+    )
+    np.testing.assert_allclose(result.params["w"], [[1, -2, 0.5]] * 2, atol=1e-2)
+    assert len(seen) == result.epochs.max()
+
+
+BAD_CALLS = {
+    "unequal lengths": ({"learning_rate": np.ones(2), "l1": np.ones(3)}, {}, "l1: 3"),
+    "not finite": ({"learning_rate": np.array([np.nan])}, {}, "'learning_rate' has 1 value that is not finite"),
+    "no trials": ({"learning_rate": np.ones(0)}, {}, "at least one trial"),
+    "no hyperparameters": ({}, {}, "got none"),
+    "scalar": ({"learning_rate": 1.0}, {}, "one value a trial"),
+    "negative seed": ({"seed": np.array([-1])}, {}, "seeds must lie in"),
+    "seed that is no integer": ({"seed": np.array([0.5])}, {}, "integers"),
+    "batch too large": ({"learning_rate": np.ones(1)}, {"batch_size": 170}, "batch_size 170 is larger"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_input_is_refused_before_anything_compiles(dict_task, data, case):
+    values, config, told = BAD_CALLS[case]
+    with pytest.raises(ValueError, match=told) as error:
+        mj.train(dict_task, values, data, mj.TrainConfig(**config))
+    assert "\n" not in str(error.value)
+
+
+def test_data_of_unequal_length_or_none_are_refused(dict_task):
+    with pytest.raises(ValueError, match="leading axis"):
+        mj.train(dict_task, hyperparams(), Batch(np.zeros((5, 6)), np.zeros(4, int)))
+    with pytest.raises(ValueError, match="at least one"):
+        mj.train(dict_task, hyperparams(), Batch(np.zeros((0, 6)), np.zeros(0, int)))
+
+
+@pytest.mark.parametrize(
+    "field", [{"num_slots": 0}, {"max_epochs": 0}, {"validation_fraction": 1.0}, {"optimizer": "sgdd"}], ids=str
+)
+def test_bad_config_is_refused(field):
+    with pytest.raises(ValueError, match=next(iter(field))):
+        mj.TrainConfig(**field)
