@@ -1,0 +1,1 @@
+"""The four measures of similarity between units."""

@@ -1,0 +1,44 @@
+"""From a signed similarity to the adjacency of a graph; the same code for NumPy and JAX arrays."""
+
+from typing import Any
+
+DEAD_BELOW = 1e-12
+
+
+def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the formula's letter
+    """Non-negative, exactly symmetric weights with a zero diagonal.
+
+    A_ij = |S_ij|, divided by sqrt(|S_ii| |S_jj|) if ``normalized``. A unit is dead if |S_ii| <= 1e-12 max_k |S_kk|: its
+    row and column are zero.
+
+    Args:
+        S: Similarity ``[... units units]``, NumPy or JAX; the result is of the same kind.
+        normalized: Correlation-like scaling.
+
+    Raises:
+        ValueError: Not square matrices.
+
+    Example:
+        >>> import numpy as np
+        >>> adjacency(np.array([[4.0, -3.0, 0.0], [-3.0, 9.0, 0.0], [0.0, 0.0, 0.0]]), normalized=True).tolist()
+        [[0.0, 0.5, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+    References:
+        Lange, Rolnick & Kording, TMLR 2022, section 2.2.
+    """
+    if not hasattr(S, "__array_namespace__"):
+        import numpy as np
+
+        S = np.asarray(S, dtype=float)  # noqa: N806
+    if S.ndim < 2 or S.shape[-1] != S.shape[-2]:
+        raise ValueError(f"S must be square matrices [... units units]; got shape {S.shape}.")
+    xp = S.__array_namespace__()
+    variance = xp.abs(xp.diagonal(S, axis1=-2, axis2=-1))
+    is_alive = variance > DEAD_BELOW * xp.max(variance, axis=-1, keepdims=True) if S.shape[-1] else variance > 0
+    weights = (xp.abs(S) + xp.abs(xp.swapaxes(S, -1, -2))) / 2
+    if normalized:
+        scale = xp.sqrt(xp.where(is_alive, variance, 1))
+        # The outer product is exactly symmetric; dividing row by row first would not be.
+        weights = weights / (scale[..., :, None] * scale[..., None, :])
+    is_edge = is_alive[..., :, None] & is_alive[..., None, :] & ~xp.eye(S.shape[-1], dtype=bool)
+    return xp.where(is_edge, weights, xp.zeros((), dtype=S.dtype))
