@@ -1,0 +1,71 @@
+"""The result of a module search, and labels in canonical form."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from modjax.clustering.modularity import modularity_of
+
+DEAD = -1
+
+
+class Partition(NamedTuple):
+    """Modules of one graph.
+
+    Attributes:
+        labels: ``[units]``, the module of each unit, numbered by the order of their first units; -1 for dead units.
+        q: Modularity Q; NaN where every unit is dead.
+        num_modules: Number of modules.
+        effective_modules: exp(entropy of module sizes as shares of the living units), natural log; 0 without modules.
+        num_dead: Units in no module.
+    """
+
+    labels: np.ndarray
+    q: float
+    num_modules: int
+    effective_modules: float
+    num_dead: int
+
+
+def canonical(labels: np.ndarray) -> np.ndarray:
+    """Renumber labels by the order of their first units; negative ones become -1.
+
+    Example:
+        >>> canonical(np.array([5, -1, 2, 5])).tolist()
+        [0, -1, 1, 0]
+    """
+    labels = np.asarray(labels)
+    result = np.full(labels.shape, DEAD, np.int32)
+    alive = labels >= 0
+    _, first, inverse = np.unique(labels[alive], return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int32)
+    rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    result[alive] = rank[inverse]
+    return result
+
+
+def effective_number(labels: np.ndarray) -> float:
+    """``exp(-sum_m p_m ln p_m)`` with p_m the share of module m among the living units; 0 if there are none.
+
+    Example:
+        >>> round(effective_number(np.array([0, 0, 1, 1, -1])), 12)
+        2.0
+    """
+    alive = labels[labels >= 0]
+    if not len(alive):
+        return 0.0
+    shares = np.bincount(alive) / len(alive)
+    shares = shares[shares > 0]
+    return float(np.exp(-np.sum(shares * np.log(shares))))
+
+
+def make_partition(adjacency: np.ndarray, labels: np.ndarray, resolution: float) -> Partition:
+    """A partition with everything that follows from its labels."""
+    labels = canonical(labels)
+    return Partition(
+        labels,
+        modularity_of(adjacency, labels, resolution),
+        int(labels.max(initial=DEAD)) + 1,
+        effective_number(labels),
+        int((labels < 0).sum()),
+    )

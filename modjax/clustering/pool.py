@@ -1,0 +1,86 @@
+"""Many jobs over worker processes that import no JAX; a worker that dies is replaced and its jobs done again."""
+
+import os
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from loky import get_reusable_executor
+
+MAX_ATTEMPTS = 3
+IDLE_SECONDS = 60
+
+
+class WorkerPool:
+    """Submit jobs, collect results by name. Results do not depend on the number of workers.
+
+    Workers are started with the first job (none, none), by loky: it needs no ``__main__`` guard and works in notebooks.
+    They run at low priority, since the device's own threads matter more.
+
+    Args:
+        num_workers: Processes; None is one a core.
+    """
+
+    def __init__(self, num_workers: int | None = None) -> None:
+        self._num_workers = num_workers or os.cpu_count() or 1
+        self._jobs: dict[Hashable, tuple[Callable, tuple]] = {}
+        self._futures: dict[Hashable, Future] = {}
+        self._attempts: dict[Hashable, int] = {}
+
+    @property
+    def num_unfinished(self) -> int:
+        """Jobs whose results have not been collected and are not there yet."""
+        return sum(not future.done() for future in self._futures.values())
+
+    def submit(self, name: Hashable, function: Callable, *arguments: Any) -> None:
+        """Queue ``function(*arguments)`` under a name of its own."""
+        self._jobs[name] = (function, arguments)
+        self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._futures[name] = self._executor().submit(function, *arguments)
+
+    def is_done(self, name: Hashable) -> bool:
+        """Whether a result is there; a job whose worker died is queued again."""
+        future = self._futures[name]
+        if not future.done():
+            return False
+        if isinstance(future.exception(), BrokenProcessPool) and self._attempts[name] < MAX_ATTEMPTS:
+            function, arguments = self._jobs[name]
+            self.submit(name, function, *arguments)
+            return False
+        return True
+
+    def result(self, name: Hashable) -> Any:
+        """The result of a job, waiting for it; the job is forgotten.
+
+        Raises:
+            RuntimeError: Its worker died each time it was tried.
+        """
+        while True:
+            try:
+                value = self._futures[name].result()
+            except BrokenProcessPool as error:
+                if self._attempts[name] >= MAX_ATTEMPTS:
+                    raise RuntimeError(
+                        f"the worker process of job {name!r} died {MAX_ATTEMPTS} times, perhaps for lack of memory; "
+                        "nothing finished is lost: run the same command again."
+                    ) from error
+                function, arguments = self._jobs[name]
+                self.submit(name, function, *arguments)
+                continue
+            for record in (self._jobs, self._futures, self._attempts):
+                record.pop(name)
+            return value
+
+    def close(self, wait: bool = True) -> None:
+        """End the workers, if any were started."""
+        if self._attempts or self._futures or getattr(self, "_is_started", False):
+            self._executor().shutdown(wait=wait, kill_workers=not wait)
+
+    def _executor(self) -> Any:
+        self._is_started = True
+        return get_reusable_executor(self._num_workers, timeout=IDLE_SECONDS, initializer=_prepare_worker)
+
+
+def _prepare_worker() -> None:
+    os.nice(10)

@@ -1,0 +1,235 @@
+import itertools
+import random
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import modjax as mj
+from modjax.clustering.graph import weighted_graph
+from modjax.clustering.layer import SearchSettings, cluster_layer
+from modjax.clustering.null_models import permute_weights, summarize_null
+from modjax.clustering.partition import canonical, effective_number
+from modjax.clustering.search import METHODS
+from modjax.names import SEARCH_METHODS
+from tests import reference
+
+
+def random_graph(num=12, seed=0):
+    a = np.random.default_rng(seed).random((num, num))
+    a = a + a.T
+    np.fill_diagonal(a, 0)
+    return a
+
+
+def cliques(num_cliques, size):
+    return np.kron(np.eye(num_cliques), np.ones((size, size)) - np.eye(size))
+
+
+def planted(num_modules=4, size=12, inside=1.0, outside=0.25, seed=0):
+    truth = np.repeat(np.arange(num_modules), size)
+    strength = np.where(truth[:, None] == truth, inside, outside)
+    a = strength * np.random.default_rng(seed).random((len(truth), len(truth)))
+    a = np.triu(a, 1)
+    return a + a.T, truth
+
+
+def ring_of_cliques(num, size):
+    a = cliques(num, size)
+    for index in range(num):
+        i, j = index * size, ((index + 1) % num) * size + 1
+        a[i, j] = a[j, i] = 1
+    return a
+
+
+def test_registry_holds_the_named_methods():
+    assert tuple(METHODS) == SEARCH_METHODS
+
+
+@pytest.mark.parametrize("resolution", [0.5, 1.0, 2.0])
+def test_q_is_the_double_sum(resolution):
+    a = random_graph()
+    for seed in range(5):
+        labels = np.random.default_rng(seed).integers(-1, 4, 12)
+        assert mj.modularity(a, labels, resolution) == pytest.approx(
+            reference.modularity(a, labels, resolution), abs=1e-12
+        )
+
+
+def test_q_is_networkxs():
+    a, labels = random_graph(), np.arange(12) % 3
+    communities = [set(np.flatnonzero(labels == module).tolist()) for module in range(3)]
+    assert mj.modularity(a, labels) == pytest.approx(nx.community.modularity(nx.from_numpy_array(a), communities))
+
+
+def test_q_survives_a_single_module_and_relabelling():
+    a = random_graph()
+    assert mj.modularity(a, np.zeros(12, int)) == pytest.approx(0, abs=1e-12)
+    labels = np.arange(12) % 3
+    assert mj.modularity(a, labels) == pytest.approx(mj.modularity(a, 7 - labels))
+
+
+def test_two_cliques():
+    found = mj.find_modules(cliques(2, 5))
+    assert found.labels.tolist() == [0] * 5 + [1] * 5
+    assert found.q == pytest.approx(0.5)
+    assert (found.num_modules, found.num_dead) == (2, 0)
+    assert found.effective_modules == pytest.approx(2)
+
+
+def test_one_clique_is_one_module():
+    found = mj.find_modules(cliques(1, 6))
+    assert found.q == pytest.approx(0, abs=1e-12)
+    assert found.num_modules == 1
+
+
+def test_ring_of_cliques_shows_the_resolution_limit():
+    ring = ring_of_cliques(30, 5)
+    assert mj.find_modules(ring).num_modules < 30
+    assert mj.find_modules(ring, resolution=4.0).num_modules == 30
+
+
+def test_planted_modules_are_recovered():
+    a, truth = planted()
+    assert mj.alignment(mj.find_modules(a).labels, truth)["element_centric"] == 1
+
+
+def test_karate_club():
+    a = nx.to_numpy_array(nx.karate_club_graph(), weight=None)
+    assert mj.find_modules(a).q == pytest.approx(0.4198, abs=5e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_brute_force_over_all_partitions(seed):
+    a = random_graph(7, seed)
+    best = max(mj.modularity(a, np.array(labels)) for labels in itertools.product(range(4), repeat=7))
+    assert mj.find_modules(a).q == pytest.approx(best, abs=1e-9)
+
+
+def test_relabelling_and_scaling_change_nothing_but_the_order():
+    a, _ = planted(seed=1)
+    found = mj.find_modules(a)
+    order = np.random.default_rng(0).permutation(len(a))
+    moved = mj.find_modules(a[np.ix_(order, order)])
+    assert mj.alignment(moved.labels, found.labels[order])["element_centric"] == 1
+    tiny = mj.find_modules(a * 1e-34)
+    assert tiny.labels.tolist() == found.labels.tolist()
+    assert tiny.q == pytest.approx(found.q)
+
+
+def test_same_seed_same_labels():
+    a = random_graph(64)
+    assert mj.find_modules(a, seed=3).labels.tolist() == mj.find_modules(a, seed=3).labels.tolist()
+
+
+def test_searches_draw_from_no_generator_but_their_own():
+    a = random_graph(64)
+    alone = mj.find_modules(a, seed=3).labels.tolist()
+    random.seed(1)
+    mj.find_modules(a, seed=8)
+    assert mj.find_modules(a, seed=3).labels.tolist() == alone
+
+
+def test_dead_units_are_counted_and_in_no_module():
+    a = np.zeros((8, 8))
+    a[1:7, 1:7] = cliques(2, 3)
+    found = mj.find_modules(a)
+    assert found.labels.tolist() == [-1, 0, 0, 0, 1, 1, 1, -1]
+    assert found.num_dead == 2
+    assert found.effective_modules == pytest.approx(2)
+    assert found.q == pytest.approx(mj.find_modules(cliques(2, 3)).q)
+
+
+def test_no_living_unit_and_one():
+    dead = mj.find_modules(np.zeros((3, 3)))
+    assert np.isnan(dead.q)
+    assert (dead.labels.tolist(), dead.num_modules, dead.effective_modules) == ([-1, -1, -1], 0, 0)
+    one = mj.find_modules(np.diag([0.0, 2.0, 0.0]))
+    assert (one.labels.tolist(), one.q, one.num_modules) == ([-1, 0, -1], 0, 1)
+
+
+def test_self_loops_are_part_of_q():
+    a = random_graph() + np.diag(np.arange(12.0))
+    graph, weights = weighted_graph(a)
+    labels = np.arange(12) % 3
+    assert graph.modularity(labels.tolist(), weights=weights) == pytest.approx(mj.modularity(a, labels))
+
+
+def test_weights_stand_at_igraphs_edges():
+    a = random_graph(9)
+    graph, weights = weighted_graph(a)
+    scale = a.sum() / (9 * 8)
+    for edge, weight in zip(graph.get_edgelist(), weights, strict=True):
+        assert weight == pytest.approx(a[edge] / scale)
+
+
+def test_canonical_and_effective():
+    assert canonical(np.array([9, 4, -3, 9, 0])).tolist() == [0, 1, -1, 0, 2]
+    assert effective_number(np.array([0, 0, 0, 1])) == pytest.approx(np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25)))
+
+
+BAD = {
+    "not square": (np.zeros((3, 4)), {}, "square"),
+    "asymmetric": (np.triu(np.ones((3, 3)), 1), {}, "symmetric"),
+    "negative": (-random_graph(), {}, "negative"),
+    "NaN": (np.full((3, 3), np.nan), {}, "not finite"),
+    "unknown method": (random_graph(), {"method": "louvain"}, "Available: leiden"),
+    "resolution": (random_graph(), {"resolution": 0.0}, "resolution must be"),
+    "restarts": (random_graph(), {"restarts": 0}, "restarts must be"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(case):
+    a, options, told = BAD[case]
+    with pytest.raises(ValueError, match=told) as error:
+        mj.find_modules(a, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_of_the_wrong_length():
+    with pytest.raises(ValueError, match="one label for each of the 12 units; got 3"):
+        mj.modularity(random_graph(), [0, 1, 2])
+
+
+def test_rounding_asymmetry_is_forgiven():
+    a = random_graph()
+    a[0, 1] *= 1 + 1e-15
+    assert mj.find_modules(a).num_modules >= 1
+
+
+def test_weight_permutation_keeps_the_weights_and_the_dead():
+    a = random_graph()
+    a[5] = a[:, 5] = 0
+    shuffled = permute_weights(a, np.random.default_rng(0))
+    assert np.array_equal(shuffled, shuffled.T)
+    assert not shuffled[5].any()
+    np.testing.assert_allclose(np.sort(shuffled.ravel()), np.sort(a.ravel()))
+    assert not np.array_equal(shuffled, a)
+
+
+def test_null_tells_structure_from_none():
+    structured, _ = planted(outside=0.1)
+    settings = SearchSettings(nulls=9, restarts=3)
+    result = cluster_layer(np.stack([structured, random_graph(48)]), settings, 0)
+    assert result.nulls[0].p == pytest.approx(0.1)
+    assert result.nulls[0].z > 10 > abs(result.nulls[1].z)
+
+
+def test_null_summary_of_nothing():
+    assert summarize_null("x", 1.0, np.empty(0)).p is None
+    assert summarize_null("x", float("nan"), np.ones(3)).n == 0
+    assert summarize_null("x", 1.0, np.ones(3)).p == 1.0
+
+
+def test_default_search_is_about_as_good_as_the_papers(reference_dir):
+    """No worse than 0.004 below the best of the three stored Monte Carlo runs (issue: find a recipe that is never)."""
+    gaps = []
+    for path in sorted(reference_dir.glob("*.npz")):
+        stored = np.load(path, allow_pickle=False)
+        for method in stored["methods"]:
+            for layer in (0, 1):
+                a = mj.adjacency(stored[f"sim_{method}_layer{layer}"])
+                gaps.append(mj.find_modules(a).q - stored[f"mc_Q_{method}_layer{layer}"].max())
+    assert min(gaps) > -0.004
+    assert np.mean(gaps) > 0

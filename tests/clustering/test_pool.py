@@ -1,0 +1,88 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from modjax.clustering.layer import SearchSettings, cluster_layer
+from modjax.clustering.pool import WorkerPool
+
+
+def jobs():
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        graphs = rng.random((2, 10, 10))
+        yield index, (graphs + graphs.transpose(0, 2, 1)) * (1 - np.eye(10))
+
+
+def run(num_workers):
+    pool = WorkerPool(num_workers)
+    try:
+        for name, graphs in jobs():
+            pool.submit(name, cluster_layer, graphs, SearchSettings(restarts=2, nulls=2, permutations=20), name)
+        return [pool.result(name) for name, _ in jobs()]
+    finally:
+        pool.close()
+
+
+def flat(result):
+    return [partition.labels.tolist() for partition in result.partitions], result.nulls, result.pairs
+
+
+def test_results_do_not_depend_on_the_number_of_workers():
+    one, two = run(1), run(2)
+    alone = [
+        cluster_layer(graphs, SearchSettings(restarts=2, nulls=2, permutations=20), name) for name, graphs in jobs()
+    ]
+    for a, b, c in zip(one, two, alone, strict=True):
+        assert flat(a) == flat(b) == flat(c)
+
+
+def report_and_wait(path, seconds):
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(seconds)
+    return "whole"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # loky warns of the killed worker, which is what is tested
+def test_a_killed_workers_job_is_done_again(tmp_path):
+    path = tmp_path / "workers"
+    pool = WorkerPool(1)
+    try:
+        pool.submit("job", report_and_wait, str(path), 2.0)
+        while not path.exists() or not path.read_text():
+            time.sleep(0.05)
+        os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
+        assert pool.result("job") == "whole"
+        assert len(path.read_text().split()) == 2
+    finally:
+        pool.close()
+
+
+def loaded_modules():
+    return sorted(name for name in sys.modules if name in ("jax", "jaxlib", "modjax.types"))
+
+
+def test_workers_import_no_jax_and_need_no_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np\n"
+        "print('main runs once')\n"
+        "from modjax.clustering.layer import SearchSettings, cluster_layer\n"
+        "from modjax.clustering.pool import WorkerPool\n"
+        "import sys\n"
+        "def loaded():\n"
+        "    import modjax.clustering.layer, sys\n"
+        "    return [name for name in ('jax', 'jaxlib') if name in sys.modules]\n"
+        "pool = WorkerPool(1)\n"
+        "pool.submit(0, cluster_layer, np.ones((1, 4, 4)) - np.eye(4), SearchSettings(), 0)\n"
+        "pool.submit(1, loaded)\n"
+        "print(pool.result(0).partitions[0].num_modules, pool.result(1), 'jax' in sys.modules)\n"
+        "pool.close()\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split("\n")[:2] == ["main runs once", "1 [] False"]
