@@ -1,0 +1,75 @@
+"""Every path inside a sweep's directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SweepLayout:
+    """Paths below the root of a sweep."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        """The spec as run."""
+        return self.root / "spec.toml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, device, slots, checksums."""
+        return self.root / "manifest.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that writes here."""
+        return self.root / ".lock"
+
+    @property
+    def similarity(self) -> Path:
+        """Folder of the matrices, a file a layer."""
+        return self.root / "similarity"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Best weights of finished trials, in stacks."""
+        return self.root / "checkpoints"
+
+    @property
+    def parts(self) -> Path:
+        """Rows of trials that finished before the whole sweep did; gone when it is complete."""
+        return self.root / "parts"
+
+    @property
+    def figures(self) -> Path:
+        """Figures and their points."""
+        return self.root / "figures"
+
+    def table(self, name: str) -> Path:
+        """A table by name: trials, history, modules, alignment."""
+        return self.root / f"{name}.parquet"
+
+    def similarity_file(self, layer: int, folder: Path | None = None) -> Path:
+        """The matrices of one layer; layer -1 is the combined one."""
+        name = "combined.parquet" if layer < 0 else f"layer_{layer}.parquet"
+        return (folder or self.similarity) / name
+
+    def stack(self, index: int) -> Path:
+        """One stack of finished trials' weights."""
+        return self.checkpoints / f"stack_{index:05d}"
+
+    def stack_ids(self, index: int) -> Path:
+        """The trial_id of each place in a stack."""
+        return self.checkpoints / f"stack_{index:05d}.json"
+
+    def trained_part(self, index: int) -> Path:
+        """Rows of one stack's trials after training."""
+        return self.parts / f"trained_{index:05d}"
+
+    def analysed_part(self, index: int) -> Path:
+        """Matrices, modules and alignment of one stack's trials."""
+        return self.parts / f"analysed_{index:05d}"
+
+    def part_indices(self, kind: str) -> list[int]:
+        """Indices of the whole parts of a kind, ``trained`` or ``analysed``."""
+        return sorted(int(path.name.rsplit("_", 1)[1]) for path in self.parts.glob(f"{kind}_[0-9]*[0-9]"))

@@ -1,0 +1,83 @@
+"""A sweep's directory as polars frames."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest import read_manifest
+from modjax.storage.tables import SCHEMAS, empty, merge, read_table
+
+
+class Sweep:
+    """The tables of a sweep, read when they are first asked for.
+
+    Args:
+        out: The sweep's directory.
+    """
+
+    def __init__(self, out: str | os.PathLike) -> None:
+        self.layout = SweepLayout(Path(out))
+
+    def __repr__(self) -> str:
+        return f"Sweep({str(self.layout.root)!r})"
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, device, slots, checksums."""
+        return read_manifest(self.layout.manifest)
+
+    @cached_property
+    def trials(self) -> pl.DataFrame:
+        """A row a trial."""
+        return self.table("trials")
+
+    @cached_property
+    def history(self) -> pl.DataFrame:
+        """A row a trial and epoch."""
+        return self.table("history")
+
+    @cached_property
+    def modules(self) -> pl.DataFrame:
+        """A row a trial, layer, measure and normalized."""
+        return self.table("modules")
+
+    @cached_property
+    def alignment(self) -> pl.DataFrame:
+        """A row a trial, layer and pair of (measure, normalized)."""
+        return self.table("alignment")
+
+    @cached_property
+    def similarity(self) -> pl.DataFrame:
+        """A row a trial, layer and measure: the signed matrix, row-major."""
+        return merge(
+            "similarity", [read_table(path, "similarity") for path in sorted(self.layout.similarity.glob("*.parquet"))]
+        )
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table by name; empty where the sweep has not come so far.
+
+        Raises:
+            ValueError: Unknown name, or a damaged file.
+        """
+        if name not in SCHEMAS:
+            raise ValueError(f"Unknown table {name!r}. Available: {', '.join(SCHEMAS)}.")
+        if name == "similarity":
+            return self.similarity
+        path = self.layout.table(name)
+        return read_table(path, name) if path.exists() else empty(SCHEMAS[name])
+
+
+def open_sweep(out: str | os.PathLike) -> Sweep:
+    """Open a sweep's directory.
+
+    Raises:
+        ValueError: The directory is no sweep.
+    """
+    sweep = Sweep(out)
+    if not sweep.layout.manifest.is_file() or not sweep.layout.table("trials").is_file():
+        raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
+    return sweep

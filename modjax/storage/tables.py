@@ -1,0 +1,135 @@
+"""The schema of every table, and how tables are written, read and merged."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from modjax.storage.files import write_atomic
+
+Schema = dict[str, Any]
+
+TRIALS: Schema = {
+    "trial_id": pl.String,
+    "arm": pl.String,
+    "seed": pl.Int64,
+    "learning_rate": pl.Float64,
+    "l1": pl.Float64,
+    "l2": pl.Float64,
+    "dropout": pl.Float64,
+    "status": pl.String,
+    "excluded": pl.Boolean,
+    "epochs": pl.Int32,
+    "best_epoch": pl.Int32,
+    **{f"{split}_{name}": pl.Float64 for split in ("train", "val", "test") for name in ("loss", "accuracy")},
+    "l1_norm": pl.Float64,
+    "l2_norm": pl.Float64,
+    "nuclear_norm": pl.Float64,
+    "sparsity": pl.Float64,
+    "seconds": pl.Float64,
+}
+HISTORY: Schema = {
+    "trial_id": pl.String,
+    "epoch": pl.Int32,
+    "train_loss": pl.Float64,
+    "val_loss": pl.Float64,
+    "val_accuracy": pl.Float64,
+    "learning_rate": pl.Float64,
+}
+SIMILARITY: Schema = {
+    "trial_id": pl.String,
+    "layer": pl.Int32,
+    "measure": pl.String,
+    "num_units": pl.Int32,
+    "matrix": pl.List(pl.Float32),
+}
+_NULL: Schema = {
+    "null_kind": pl.String,
+    "null_n": pl.Int32,
+    "null_mean": pl.Float64,
+    "null_sd": pl.Float64,
+    "z": pl.Float64,
+    "p": pl.Float64,
+}
+MODULES: Schema = {
+    "trial_id": pl.String,
+    "layer": pl.Int32,
+    "measure": pl.String,
+    "normalized": pl.Boolean,
+    "q": pl.Float64,
+    "num_modules": pl.Int32,
+    "effective_modules": pl.Float64,
+    "num_dead": pl.Int32,
+    "labels": pl.List(pl.Int32),
+    **_NULL,
+}
+ALIGNMENT: Schema = {
+    "trial_id": pl.String,
+    "layer": pl.Int32,
+    "measure_a": pl.String,
+    "normalized_a": pl.Boolean,
+    "measure_b": pl.String,
+    "normalized_b": pl.Boolean,
+    "num_units": pl.Int32,
+    "num_dead": pl.Int32,
+    "element_centric": pl.Float64,
+    "ami": pl.Float64,
+    "ari": pl.Float64,
+    "rmi": pl.Float64,
+    "vi": pl.Float64,
+    "transfer_ab": pl.Float64,
+    "transfer_ba": pl.Float64,
+    **_NULL,
+}
+SCHEMAS: dict[str, Schema] = {
+    "trials": TRIALS,
+    "history": HISTORY,
+    "similarity": SIMILARITY,
+    "modules": MODULES,
+    "alignment": ALIGNMENT,
+}
+KEYS: dict[str, list[str]] = {
+    "trials": ["trial_id"],
+    "history": ["trial_id", "epoch"],
+    "similarity": ["trial_id", "layer", "measure"],
+    "modules": ["trial_id", "layer", "measure", "normalized"],
+    "alignment": ["trial_id", "layer", "measure_a", "normalized_a", "measure_b", "normalized_b"],
+}
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """A table without rows."""
+    return pl.DataFrame(schema=schema)
+
+
+def from_rows(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """A table of the named schema from row dicts; a missing column is null."""
+    return pl.DataFrame(rows, schema=SCHEMAS[name], orient="row") if rows else empty(SCHEMAS[name])
+
+
+def write_table(path: Path, frame: pl.DataFrame) -> None:
+    """Write a parquet file atomically."""
+    write_atomic(path, lambda temporary: frame.write_parquet(temporary, compression="zstd", statistics=True))
+
+
+def read_table(path: Path, name: str) -> pl.DataFrame:
+    """Read a table and hold it against its schema.
+
+    Raises:
+        ValueError: Not a parquet file of the named schema.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]}).") from error
+    if dict(frame.schema) != pl.Schema(SCHEMAS[name]):
+        raise ValueError(f"{path}: not a {name} table of this version; expected columns {', '.join(SCHEMAS[name])}.")
+    return frame
+
+
+def merge(name: str, frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """All rows, one a key (the last one wins), sorted by key."""
+    keys = KEYS[name]
+    frame = pl.concat([empty(SCHEMAS[name]), *frames])
+    return frame.unique(keys, keep="last", maintain_order=True).sort(keys)
