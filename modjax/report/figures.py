@@ -1,0 +1,171 @@
+"""Figures of a sweep: PNG and SVG, each with a CSV of the points it shows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from modjax.report.matrices import alignment_points, draw_alignment, draw_example, example_of
+from modjax.report.style import (
+    MEASURE_TITLES,
+    UNTRAINED_COLOUR,
+    arm_looks,
+    layer_title,
+    ordered_measures,
+    strengths,
+    use_style,
+)
+from modjax.storage.files import write_atomic
+from modjax.storage.results import Sweep
+
+
+def draw_figures(sweep: Sweep) -> list[str]:
+    """Draw every figure that the sweep's tables allow; returns their names."""
+    use_style()
+    trials = sweep.trials.filter(pl.col("status") != "pending")
+    drawn: dict[str, tuple[Figure, pl.DataFrame]] = {}
+    trained = trials.filter((pl.col("status") != "untrained") & ~pl.col("excluded"))
+    if trained.height:
+        points = accuracy_points(trials)
+        drawn["accuracy"] = (draw_panels(points, _accuracy_panel_title, "test accuracy"), points)
+    if sweep.modules.height:
+        for normalized, suffix in ((True, "normalized"), (False, "raw")):
+            points = modularity_points(sweep, normalized)
+            drawn[f"modularity_{suffix}"] = (draw_panels(points, _modularity_panel_title, "modularity Q"), points)
+        points = alignment_points(sweep)
+        if points.height:
+            drawn["alignment"] = (draw_alignment(points), points)
+        example = example_of(sweep)
+        if example is not None:
+            drawn["example_matrix"] = draw_example(example)
+    for name, (figure, points) in drawn.items():
+        _save(sweep, name, figure, points)
+    return list(drawn)
+
+
+def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None:
+    folder = sweep.layout.figures
+    # No dates in the files: the same tables give the same bytes.
+    write_atomic(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
+    write_atomic(folder / f"{name}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
+    write_atomic(folder / f"{name}.csv", lambda path: points.write_csv(path))
+
+
+def _panel_points(values: pl.DataFrame, trials: pl.DataFrame) -> pl.DataFrame:
+    """Values a trial, with the trial's place on the regularization axis; untrained networks have none."""
+    trained = trials.filter((pl.col("status") != "untrained") & ~pl.col("excluded"))
+    untrained = trials.filter(pl.col("status") == "untrained").select("trial_id", "arm")
+    places = pl.concat(
+        [strengths(trained), untrained.with_columns(setting=pl.lit("untrained"), strength=pl.lit(None, pl.Float64))]
+    )
+    return values.join(places, on="trial_id", validate="m:1").join(
+        trials.select("trial_id", "seed"), on="trial_id", validate="m:1"
+    )
+
+
+def modularity_points(sweep: Sweep, normalized: bool) -> pl.DataFrame:
+    """``trial_id, layer, panel (measure), value (Q), arm, setting, strength, seed``."""
+    values = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
+    return _panel_points(values.select("trial_id", "layer", panel="measure", value="q"), sweep.trials)
+
+
+def accuracy_points(trials: pl.DataFrame) -> pl.DataFrame:
+    """``trial_id, layer (0), panel, value (test accuracy), arm, setting, strength, seed`` of trained trials."""
+    rows = trials.filter(pl.col("status") != "untrained")
+    values = rows.select("trial_id", layer=pl.lit(0), panel=pl.lit("accuracy"), value="test_accuracy")
+    return _panel_points(values, trials)
+
+
+def _modularity_panel_title(panel: str, layer: int) -> str:
+    return f"{MEASURE_TITLES.get(panel, panel)}, {layer_title(layer)}"
+
+
+def _accuracy_panel_title(panel: str, layer: int) -> str:
+    del panel, layer
+    return "accuracy against regularization"
+
+
+def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: str) -> Figure:
+    """A panel for each layer (row) and measure (column): a line an arm, seeds as points, untrained as a band."""
+    layers = points["layer"].unique().sort().to_list()
+    panels = ordered_measures(points["panel"]) or points["panel"].unique().to_list()
+    arms = points.filter(pl.col("strength").is_not_null())["arm"].unique().sort().to_list()
+    looks = arm_looks(arms)
+    figure = Figure(figsize=(2.6 * max(len(panels), 1.6) + 1.6, 2.2 * len(layers) + 1.1), layout="constrained")
+    axes = figure.subplots(len(layers), len(panels), sharex=True, sharey="row", squeeze=False)
+    for row, layer in enumerate(layers):
+        for column, panel in enumerate(panels):
+            axis = axes[row][column]
+            here = points.filter((pl.col("layer") == layer) & (pl.col("panel") == panel))
+            _draw_band(axis, here.filter(pl.col("strength").is_null())["value"].to_numpy())
+            for arm in arms:
+                _draw_arm(axis, here.filter(pl.col("arm") == arm), *looks[arm])
+            axis.set_title(title(panel, layer))
+            if column == 0:
+                axis.set_ylabel(ylabel)
+    for axis in axes[-1]:
+        axis.set_xticks([0, 1], ["weakest", "strongest"])
+        for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
+            label.set_horizontalalignment(side)
+        axis.set_xlabel("regularization within its arm")
+    handles, labels = _legend(points, arms, looks)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=2,
+        title="mean over seeds, bars: standard error",
+        title_fontsize=9,
+    )
+    return figure
+
+
+def _draw_band(axis: Axes, values: np.ndarray) -> None:
+    """Mean of untrained networks, and two standard deviations to each side."""
+    if len(values):
+        mean, spread = values.mean(), 2 * values.std(ddof=1) if len(values) > 1 else 0.0
+        axis.axhspan(mean - spread, mean + spread, color=UNTRAINED_COLOUR, alpha=0.2, lw=0)
+        axis.axhline(mean, color=UNTRAINED_COLOUR, lw=1, ls=":")
+
+
+def _draw_arm(axis: Axes, rows: pl.DataFrame, colour: str, marker: str) -> None:
+    """Seeds as points; the mean over seeds with its standard error."""
+    if not rows.height:
+        return
+    summary = (
+        rows.group_by("strength")
+        .agg(mean=pl.col("value").mean(), sem=pl.col("value").std() / pl.len().sqrt())
+        .sort("strength")
+        .with_columns(pl.col("sem").fill_null(0.0))
+    )
+    axis.scatter(rows["strength"], rows["value"], s=7, color=colour, alpha=0.35, lw=0)
+    axis.errorbar(
+        summary["strength"], summary["mean"], yerr=summary["sem"], color=colour, marker=marker, ms=4, lw=1.2, capsize=2
+    )
+
+
+def _without_shared_name(first: str, last: str) -> str:
+    """``dropout 0.7`` after ``dropout 0`` is said as ``0.7``."""
+    name, _, value = last.rpartition(" ")
+    return value if first.rpartition(" ")[0] == name else last
+
+
+def _legend(points: pl.DataFrame, arms: list[str], looks: dict[str, tuple[str, str]]) -> tuple[list[Any], list[str]]:
+    handles: list[Any] = []
+    labels = []
+    for arm in arms:
+        rows = points.filter(pl.col("arm") == arm).sort("strength")
+        first, last = rows["setting"][0], rows["setting"][-1]
+        colour, marker = looks[arm]
+        handles.append(Line2D([], [], color=colour, marker=marker, ms=4, lw=1.2))
+        span = first if last == first else f"{first} to {_without_shared_name(first, last)}"
+        labels.append(f"{span} (arm {arm})")
+    if points["strength"].null_count():
+        handles.append(Patch(color=UNTRAINED_COLOUR, alpha=0.3))
+        labels.append("untrained: mean, 2 sd")
+    return handles, labels

@@ -1,0 +1,81 @@
+"""Names, colours and markers that every figure shares: the Okabe-Ito palette, readable in print and by all eyes."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+
+from modjax.names import HYPERPARAMETERS, MEASURES
+
+ARM_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+UNTRAINED_COLOUR = "#808080"
+LOG_AXES = ("l1", "l2", "learning_rate")
+MEASURE_TITLES = {
+    "covariance": "covariance\n(upstream)",
+    "input_jacobian": "input Jacobian\n(upstream)",
+    "output_jacobian": "output Jacobian\n(downstream)",
+    "loss_hessian": "loss Hessian\n(downstream)",
+}
+RC: dict[Any, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "svg.hashsalt": "modjax",
+    "svg.fonttype": "none",
+}
+
+
+def use_style() -> None:
+    """Draw without a display, in the house style."""
+    mpl.use("Agg", force=False)
+    for name, value in RC.items():
+        mpl.rcParams[name] = value
+
+
+def ordered_measures(found: pl.Series) -> list[str]:
+    """The measures of a table, upstream first."""
+    present = set(found.to_list())
+    return [measure for measure in MEASURES if measure in present]
+
+
+def layer_title(layer: int) -> str:
+    """How a figure names a layer."""
+    return "all layers" if layer < 0 else f"layer {layer}"
+
+
+def strengths(trials: pl.DataFrame) -> pl.DataFrame:
+    """A row a trained trial: how strong its regularization is within its arm.
+
+    The hyperparameters that vary within an arm define its settings; sorted, they are spread evenly over 0 (weakest)
+    to 1 (strongest), so that arms on different scales share one axis.
+
+    Returns:
+        ``trial_id, arm, setting`` (a label such as ``dropout 0.5``) and ``strength``.
+    """
+    frames = []
+    for arm in trials["arm"].unique(maintain_order=True).sort():
+        rows = trials.filter(pl.col("arm") == arm)
+        varying = [name for name in HYPERPARAMETERS if rows[name].n_unique() > 1] or ["dropout"]
+        settings = rows.select(varying).unique().sort(varying)
+        labels = [
+            ", ".join(f"{name} {value:.3g}" for name, value in row.items()) for row in settings.iter_rows(named=True)
+        ]
+        places = np.linspace(0, 1, len(labels)) if len(labels) > 1 else np.array([0.5])
+        settings = settings.with_columns(setting=pl.Series(labels), strength=pl.Series(places))
+        frames.append(rows.join(settings, on=varying, validate="m:1").select("trial_id", "arm", "setting", "strength"))
+    schema = {"trial_id": pl.String, "arm": pl.String, "setting": pl.String, "strength": pl.Float64}
+    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def arm_looks(arms: list[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each arm."""
+    return {
+        arm: (ARM_COLOURS[index % len(ARM_COLOURS)], ARM_MARKERS[index % len(ARM_MARKERS)])
+        for index, arm in enumerate(arms)
+    }

@@ -1,0 +1,38 @@
+"""The short table at the end of a sweep."""
+
+import polars as pl
+
+from modjax.report.style import ordered_measures, strengths
+from modjax.storage.results import Sweep
+
+
+def summary_table(sweep: Sweep, layer: int = 0) -> pl.DataFrame:
+    """Mean over seeds at the weakest and strongest setting of each arm, and of untrained networks.
+
+    Excluded trials are left out.
+
+    Args:
+        sweep: A sweep.
+        layer: The layer whose Q is shown, normalized matrices.
+
+    Returns:
+        ``arm, setting, trials, accuracy`` and a column of mean Q for each measure.
+    """
+    kept = sweep.trials.filter((pl.col("status") != "pending") & ~pl.col("excluded"))
+    places = strengths(kept.filter(pl.col("status") != "untrained"))
+    ends = places.filter(
+        (pl.col("strength") == pl.col("strength").min().over("arm"))
+        | (pl.col("strength") == pl.col("strength").max().over("arm"))
+    )
+    untrained = kept.filter(pl.col("status") == "untrained").select(
+        "trial_id", "arm", setting=pl.lit("untrained"), strength=pl.lit(None, pl.Float64)
+    )
+    chosen = pl.concat([ends, untrained]).join(kept.select("trial_id", "test_accuracy"), on="trial_id")
+    by = ["arm", "setting", "strength"]
+    table = chosen.group_by(by).agg(trials=pl.len(), accuracy=pl.col("test_accuracy").mean())
+    rows = sweep.modules.filter(pl.col("normalized") & (pl.col("layer") == layer) & pl.col("q").is_not_nan())
+    if rows.height:
+        means = rows.join(chosen, on="trial_id").group_by([*by, "measure"]).agg(pl.col("q").mean())
+        wide = means.pivot("measure", index=by, values="q").select(*by, *ordered_measures(rows["measure"]))
+        table = table.join(wide, on=by, how="left", nulls_equal=True)
+    return table.sort(pl.col("strength").is_null(), "arm", "strength").drop("strength")
