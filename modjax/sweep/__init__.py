@@ -1,0 +1,1 @@
+"""Sweeps: a spec in, tables out."""

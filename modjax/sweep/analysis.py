@@ -1,0 +1,122 @@
+"""From the weights of one finished trial to rows of tables: matrices on the device, modules in worker processes."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from modjax.clustering.layer import LayerModules, SearchSettings
+from modjax.clustering.null_models import NullSummary
+from modjax.measures.compute import compute_similarity
+from modjax.measures.normalize import adjacency
+from modjax.names import COMBINED_LAYER
+from modjax.networks.base import Network
+from modjax.storage.layout import SweepLayout
+from modjax.sweep.spec import SweepSpec
+from modjax.types import Examples, Params
+
+Matrices = dict[int, dict[str, np.ndarray]]
+
+
+class Graph(NamedTuple):
+    """What one adjacency of a layer was made from."""
+
+    measure: str
+    normalized: bool
+
+
+def trial_matrices(network: Network, params: Params, examples: Examples, spec: SweepSpec) -> Matrices:
+    """The signed matrices of one trial: ``{layer: {measure: [units units]}}`` on the host; layer -1 is combined."""
+    measures = tuple(sorted(spec.similarity.measures))
+    if not measures:
+        return {}
+    layouts = (False, True) if spec.similarity.combined else (False,)
+    population = jax.tree.map(lambda leaf: leaf[None], params)
+    results = jax.device_get(compute_similarity(network, population, examples.x, examples.y, measures, layouts))
+    matrices: Matrices = {}
+    for measure, layers in results[0].items():
+        for layer, matrix in enumerate(layers):
+            matrices.setdefault(layer, {})[measure] = matrix[0]
+    if spec.similarity.combined:
+        matrices[COMBINED_LAYER] = {measure: matrix[0] for measure, matrix in results[1].items()}
+    return matrices
+
+
+def graphs_of(measures: dict[str, np.ndarray]) -> tuple[list[Graph], np.ndarray]:
+    """Every (measure, normalized) of a layer, sorted, and their adjacencies ``[graphs units units]`` in float64."""
+    graphs = [Graph(measure, normalized) for measure in sorted(measures) for normalized in (False, True)]
+    matrices = [adjacency(measures[graph.measure].astype(np.float64), graph.normalized) for graph in graphs]
+    return graphs, np.stack(matrices)
+
+
+def search_settings(spec: SweepSpec) -> SearchSettings:
+    """What the workers need to know of a spec."""
+    modules = spec.modules
+    return SearchSettings(
+        modules.method, modules.resolution, modules.restarts or None, modules.nulls, spec.alignment.permutations
+    )
+
+
+def similarity_rows(trial_id: str, layer: int, measures: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Rows of the similarity table."""
+    return [
+        {
+            "trial_id": trial_id,
+            "layer": layer,
+            "measure": measure,
+            "num_units": len(matrix),
+            "matrix": matrix.astype(np.float32).ravel().tolist(),
+        }
+        for measure, matrix in sorted(measures.items())
+    ]
+
+
+def module_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerModules) -> list[dict[str, Any]]:
+    """Rows of the modules table."""
+    return [
+        {
+            "trial_id": trial_id,
+            "layer": layer,
+            **graph._asdict(),
+            **partition._asdict(),
+            "labels": partition.labels.tolist(),
+            **_null_columns(null),
+        }
+        for graph, partition, null in zip(graphs, found.partitions, found.nulls, strict=True)
+    ]
+
+
+def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerModules) -> list[dict[str, Any]]:
+    """Rows of the alignment table."""
+    return [
+        {
+            "trial_id": trial_id,
+            "layer": layer,
+            "measure_a": graphs[pair.first].measure,
+            "normalized_a": graphs[pair.first].normalized,
+            "measure_b": graphs[pair.second].measure,
+            "normalized_b": graphs[pair.second].normalized,
+            **pair.scores,
+            "transfer_ab": pair.transfer_ab,
+            "transfer_ba": pair.transfer_ba,
+            **_null_columns(pair.null),
+        }
+        for pair in found.pairs
+    ]
+
+
+def _null_columns(null: NullSummary) -> dict[str, Any]:
+    return {
+        "null_kind": null.kind,
+        "null_n": null.n,
+        "null_mean": null.mean,
+        "null_sd": null.sd,
+        "z": null.z,
+        "p": null.p,
+    }
+
+
+def layer_files(layout: SweepLayout, num_layers: int, spec: SweepSpec) -> dict[int, str]:
+    """File name of each layer's matrices."""
+    layers = [*range(num_layers), *([COMBINED_LAYER] if spec.similarity.combined else [])]
+    return {layer: layout.similarity_file(layer).name for layer in layers}

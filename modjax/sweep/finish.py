@@ -1,0 +1,49 @@
+"""From parts to the final tables, figures and manifest."""
+
+import shutil
+from typing import Any
+
+import polars as pl
+
+from modjax.names import COMBINED_LAYER
+from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest import checksums, write_manifest
+from modjax.storage.tables import merge, read_table, write_table
+from modjax.sweep.directory import merge_results
+from modjax.sweep.spec import SweepSpec
+from modjax.sweep.stacks import part_rows
+
+
+def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
+    """Write the final tables from their earlier rows and the parts.
+
+    ``trials.parquet`` comes last, since it says which trials are whole.
+
+    Args:
+        layout: Of the sweep.
+        spec: Its spec.
+        planned: The trials table as planned, finished rows with their results.
+        finished: Trials whose rows are in the tables already; no other row is taken from there.
+    """
+    for layer in [*range(len(spec.network.widths)), *([COMBINED_LAYER] if spec.similarity.combined else [])]:
+        target = layout.similarity_file(layer)
+        parts = (
+            layout.similarity_file(layer, layout.analysed_part(index) / "similarity")
+            for index in layout.part_indices("analysed")
+        )
+        new = [read_table(path, "similarity") for path in parts if path.exists()]
+        write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
+    for name in ("modules", "alignment", "history"):
+        target = layout.table(name)
+        write_table(target, merge(name, [*_earlier(target, name, finished), *part_rows(layout, name)]))
+    write_table(layout.table("trials"), merge_results(planned, merge("trials", part_rows(layout, "trials"))))
+
+
+def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
+    return [read_table(path, name).filter(pl.col("trial_id").is_in(finished))] if path.exists() else []
+
+
+def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
+    """Write the manifest with the checksums of all tables, then remove the parts."""
+    write_manifest(layout, {**manifest, "complete": True, "checksums": checksums(layout)})
+    shutil.rmtree(layout.parts, ignore_errors=True)

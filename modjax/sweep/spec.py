@@ -1,0 +1,271 @@
+"""The spec of a sweep: TOML in, a frozen model or a clear error out."""
+
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tomli_w
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from modjax.names import ACTIVATIONS, DATASETS, HYPERPARAMETERS, MEASURES, OPTIMIZERS, SEARCH_METHODS, SPLITS, one_of
+
+MAX_SPEC_BYTES = 2**20
+MAX_GRID = 100_000
+MAX_TRIALS = 10_000_000
+MAX_SEED = 2**32 - 1
+
+
+def _expand_grid(values: Any) -> Any:
+    """A list as it is; ``{linspace = [a, b, n]}`` and ``{logspace = [a, b, n]}`` as lists of n rounded numbers."""
+    if not isinstance(values, dict):
+        return values
+    kind = next(iter(values), None)
+    if len(values) != 1 or kind not in ("linspace", "logspace"):
+        raise ValueError("must be a list, {linspace = [a, b, n]} or {logspace = [a, b, n]}")
+    bounds = values[kind]
+    is_triple = isinstance(bounds, list) and len(bounds) == 3 and all(type(bound) in (int, float) for bound in bounds)
+    if not is_triple or type(bounds[2]) is not int or not 1 <= bounds[2] <= MAX_GRID:
+        raise ValueError(f"{kind} must be [first, last, n] with numbers and a whole n from 1 to {MAX_GRID}")
+    first, last, num = bounds
+    if not np.all(np.isfinite([first, last])) or (kind == "logspace" and max(abs(first), abs(last)) > 300):
+        raise ValueError(f"{kind} must have finite bounds (powers of ten within +-300 for logspace)")
+    points = np.linspace(first, last, num) if kind == "linspace" else np.logspace(first, last, num)
+    # Twelve digits: 0.15, not 0.15000000000000002, so that a trial's identity does not hang on how it was written.
+    return [float(f"{point:.12g}") for point in points]
+
+
+def _known(known: tuple[str, ...], what: str) -> AfterValidator:
+    return AfterValidator(lambda name: one_of(name, known, what))
+
+
+def _distinct(values: tuple | None) -> tuple | None:
+    if values is not None and len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"values must be distinct; {twice!r} is there twice")
+    return values
+
+
+def _check_dataset(name: str) -> str:
+    if name not in DATASETS and not name.endswith(".npz"):
+        raise ValueError(f"Unknown dataset {name!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
+    return name
+
+
+Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)], ...], Field(min_length=1), AfterValidator(_distinct)
+]
+
+
+def _grid(**bounds: Any) -> Any:
+    value = Annotated[float, Field(strict=True, allow_inf_nan=False, **bounds)]
+    return Annotated[
+        tuple[value, ...],
+        BeforeValidator(_expand_grid),
+        Field(min_length=1, max_length=MAX_GRID),
+        AfterValidator(_distinct),
+    ]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSpec(_Section):
+    """``[network]``."""
+
+    kind: Annotated[str, _known(("mlp",), "network kind")] = "mlp"
+    widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] = (64, 64)
+    activation: Annotated[str, _known(ACTIVATIONS, "activation")] = "relu"
+
+
+class TrainingSpec(_Section):
+    """``[training]``."""
+
+    optimizer: Annotated[str, _known(OPTIMIZERS, "optimizer")] = "adam"
+    max_epochs: Count = 500
+    batch_size: Count = 200
+    validation_fraction: Share = 0.1
+    early_stopping_patience: Count = 6
+    plateau_patience: Annotated[int, Field(strict=True, ge=0)] = 3
+    plateau_factor: Share = 0.25
+
+
+class ArmSpec(_Section):
+    """One of ``[[arms]]``: a grid, all combinations of its lists, or untrained networks."""
+
+    name: Name
+    learning_rate: _grid(gt=0) = (1e-3,)  # pyright: ignore[reportInvalidTypeForm]
+    l1: _grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    l2: _grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    dropout: _grid(ge=0, lt=1) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    seeds: Seeds | None = None
+    untrained: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _untrained_has_no_grid(self) -> "ArmSpec":
+        named = [name for name in HYPERPARAMETERS if getattr(self, name) != type(self).model_fields[name].default]
+        if self.untrained and named:
+            raise ValueError(f"an untrained arm takes no hyperparameters; remove {', '.join(named)}")
+        return self
+
+
+class SimilaritySpec(_Section):
+    """``[similarity]``."""
+
+    measures: Annotated[tuple[Annotated[str, _known(MEASURES, "measure")], ...], AfterValidator(_distinct)] = MEASURES
+    split: Annotated[str, _known(SPLITS, "split")] = "test"
+    combined: Annotated[bool, Field(strict=True)] = False
+
+
+class ModulesSpec(_Section):
+    """``[modules]``; ``restarts = 0`` is the method's own recipe."""
+
+    method: Annotated[str, _known(SEARCH_METHODS, "method")] = "leiden"
+    resolution: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
+    restarts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    nulls: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+
+
+class AlignmentSpec(_Section):
+    """``[alignment]``."""
+
+    permutations: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+
+
+class SweepSpec(_Section):
+    """A sweep: what is trained, measured and compared. Frozen; unknown keys are refused."""
+
+    name: Name
+    question: Annotated[str, Field(strict=True)] = ""
+    dataset: Annotated[str, Field(strict=True), AfterValidator(_check_dataset)]
+    seeds: Seeds
+    network: NetworkSpec = NetworkSpec()
+    training: TrainingSpec = TrainingSpec()
+    arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]
+    similarity: SimilaritySpec = SimilaritySpec()
+    modules: ModulesSpec = ModulesSpec()
+    alignment: AlignmentSpec = AlignmentSpec()
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> "SweepSpec":
+        _distinct(tuple(arm.name for arm in self.arms))
+        if self.num_trials > MAX_TRIALS:
+            raise ValueError(f"at most {MAX_TRIALS:,} trials a sweep; these arms make {self.num_trials:,}")
+        return self
+
+    def arm_seeds(self, arm: ArmSpec) -> tuple[int, ...]:
+        """The arm's own seeds, else the spec's."""
+        return self.seeds if arm.seeds is None else arm.seeds
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of all arms, counted without making them."""
+        grids = ([len(getattr(arm, name)) for name in HYPERPARAMETERS] for arm in self.arms)
+        return sum(
+            int(np.prod(grid, dtype=object)) * len(self.arm_seeds(arm))
+            for grid, arm in zip(grids, self.arms, strict=True)
+        )
+
+    def to_toml(self) -> str:
+        """The spec with every default written out; reading it gives an equal spec."""
+        content = self.model_dump(mode="json")
+        for arm in content["arms"]:
+            if arm["seeds"] is None:
+                del arm["seeds"]
+        return tomli_w.dumps(content)
+
+    def spec_hash(self) -> str:
+        """SHA-256 of the spec's values, the same however they were written."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def shared_settings(self) -> dict[str, Any]:
+        """All that must not change when a sweep is extended: everything but name, question, seeds and arms.
+
+        A file of one's own may move: what it holds is compared by checksum.
+        """
+        content = self.model_dump(mode="json", exclude={"name", "question", "seeds", "arms"})
+        if self.dataset not in DATASETS:
+            content["dataset"] = "a file of one's own"
+        return {
+            f"{section}.{key}" if isinstance(value, dict) else section: inner
+            for section, value in content.items()
+            for key, inner in (value.items() if isinstance(value, dict) else [("", value)])
+        }
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "network": NetworkSpec,
+    "training": TrainingSpec,
+    "arms": ArmSpec,
+    "similarity": SimilaritySpec,
+    "modules": ModulesSpec,
+    "alignment": AlignmentSpec,
+}
+
+
+def load_spec(path: str | os.PathLike) -> SweepSpec:
+    """Read a spec from TOML; a dataset path in it is relative to the spec.
+
+    Raises:
+        ValueError: No such file, not TOML, or a key or value that is not allowed: one line that names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such spec; expected a TOML file (examples are in experiments/).")
+    if path.stat().st_size > MAX_SPEC_BYTES:
+        raise ValueError(f"{path}: a spec has at most {MAX_SPEC_BYTES:,} bytes; this file has {path.stat().st_size:,}.")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())}).") from error
+    dataset = content.get("dataset")
+    if isinstance(dataset, str) and dataset not in DATASETS and dataset.endswith(".npz"):
+        content["dataset"] = os.path.abspath(path.parent / dataset)
+    return parse_spec(content, str(path))
+
+
+def parse_spec(content: dict[str, Any], source: str = "spec") -> SweepSpec:
+    """A spec from plain values; errors start with ``source`` and fill one line.
+
+    Raises:
+        ValueError: A key or value that is not allowed.
+
+    Example:
+        >>> parse_spec({"name": "x", "dataset": "digits", "seeds": [0], "arms": [{"name": "a", "dropout": [1]}]})
+        Traceback (most recent call last):
+        ValueError: spec: arms[0].dropout[0]: Input should be less than 1; got 1.
+    """
+    try:
+        return SweepSpec.model_validate(content)
+    except ValidationError as error:
+        # A list with a bad item also counts as too short: the item alone is told.
+        found = error.errors(include_url=False)
+        problems = [_describe(problem) for problem in found if problem["type"] != "too_short" or not problem["input"]]
+        shown = problems[:5] + [f"and {len(problems) - 5} more"] * (len(problems) > 5)
+        raise ValueError(f"{source}: {'; '.join(shown)}.") from None
+
+
+def _describe(problem: Any) -> str:
+    """One pydantic error as ``key: what is allowed; got what``."""
+    location = [
+        part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tuple[")))
+    ]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "spec"
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "extra_forbidden":
+        section = _SECTIONS.get(str(location[0])) if len(location) > 1 else SweepSpec
+        allowed = f"; allowed: {', '.join(section.model_fields)}" if section else ""
+        return f"{where}: unknown key{allowed}"
+    if problem["type"] == "missing":
+        return f"{where}: missing"
+    if problem["type"] == "value_error" or isinstance(problem["input"], dict):
+        return f"{where}: {message}"
+    got = repr(problem["input"])
+    return f"{where}: {message}; got {got if len(got) < 60 else got[:57] + '...'}"

@@ -1,0 +1,192 @@
+"""Finished trials on their way to the tables: weights saved in stacks, then measured, clustered, committed as parts.
+
+A stack is committed twice, each time by renaming a whole folder: after training (weights, and rows of trials and
+history) and after analysis (matrices, modules, alignment). Whatever a killed process leaves is one of these or nothing.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from modjax.clustering.layer import cluster_layer
+from modjax.clustering.pool import WorkerPool
+from modjax.data.datasets import Dataset
+from modjax.networks.base import Network
+from modjax.storage.checkpoints import load_stack, save_stack
+from modjax.storage.files import new_folder
+from modjax.storage.layout import SweepLayout
+from modjax.storage.tables import from_rows, read_table, write_table
+from modjax.sweep.analysis import (
+    Graph,
+    alignment_rows,
+    graphs_of,
+    module_rows,
+    search_settings,
+    similarity_rows,
+    trial_matrices,
+)
+from modjax.sweep.spec import SweepSpec
+from modjax.training.config import Hyperparams, TrainConfig
+from modjax.training.objective import Batch, Task
+from modjax.training.population import FinishedTrial, measure_trials
+
+STACK_TRIALS = 8  # finished trials are saved in stacks of so many, or
+STACK_SECONDS = 30.0  # after so many seconds: all that a killed process can lose, beside trials in training
+LEAST_ACCURACY = 0.8
+
+
+class Engine(NamedTuple):
+    """What stays the same for all trials of a run; arrays are on the device."""
+
+    spec: SweepSpec
+    network: Network
+    task: Task
+    config: TrainConfig
+    train_examples: Batch
+    test_examples: Batch
+
+    @property
+    def analysed_examples(self) -> Batch:
+        """The split that the spec analyses."""
+        return self.train_examples if self.spec.similarity.split == "train" else self.test_examples
+
+
+class PendingStack(NamedTuple):
+    """A stack whose module searches are under way: its matrices as rows, and the graphs of each job."""
+
+    number: int
+    similarity: dict[int, list[dict[str, Any]]]
+    jobs: dict[tuple[str, int], list[Graph]]
+
+
+def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
+    """Training and test examples on the device; pixels stay uint8."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+
+    def put(x: np.ndarray, y: np.ndarray) -> Batch:
+        return Batch(jnp.asarray(x if x.dtype == np.uint8 else x.astype(dtype)), jnp.asarray(y))
+
+    return put(data.x_train, data.y_train), put(data.x_test, data.y_test)
+
+
+def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
+    """The hyperparameters of rows of the trials table, ``[trials]`` each."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
+
+
+class StackWriter:
+    """Takes finished trials, commits stacks, and hands their graphs to the worker pool.
+
+    Args:
+        engine: What all trials share.
+        layout: Of the sweep.
+        planned: The trials table; rows are looked up by ``trial_id``.
+        pool: Worker processes.
+    """
+
+    def __init__(self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: WorkerPool) -> None:
+        self._engine, self._layout, self._pool = engine, layout, pool
+        self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
+        self._buffer: list[tuple[str, FinishedTrial]] = []
+        self._oldest = 0.0
+        self._pending: list[PendingStack] = []
+        self._next_index = 1 + max(
+            (int(path.name.split("_")[1][:5]) for path in layout.checkpoints.glob("stack_*")), default=-1
+        )
+
+    def add(self, trial_id: str, finished: FinishedTrial) -> None:
+        """Take one trial; a full or old enough buffer is committed by :meth:`advance`."""
+        if not self._buffer:
+            self._oldest = time.perf_counter()
+        self._buffer.append((trial_id, finished))
+
+    def advance(self, is_last: bool = False) -> None:
+        """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
+        is_old = self._buffer and time.perf_counter() - self._oldest >= STACK_SECONDS
+        if len(self._buffer) >= STACK_TRIALS or is_old or (is_last and self._buffer):
+            index = self._commit_trained()
+            self.analyse(index)
+        still = []
+        for stack in self._pending:
+            if is_last or all(self._pool.is_done(job) for job in stack.jobs):
+                self._commit_analysed(stack)
+            else:
+                still.append(stack)
+        self._pending = still
+
+    def _commit_trained(self) -> int:
+        index, buffer, self._buffer = self._next_index, self._buffer, []
+        self._next_index += 1
+        trial_ids = [trial_id for trial_id, _ in buffer]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for _, one in buffer))
+        save_stack(self._layout, index, trial_ids, stacked)
+        history = [{"trial_id": trial_id, **row} for trial_id, one in buffer for row in one.history]
+        with new_folder(self._layout.trained_part(index)) as folder:
+            write_table(folder / "trials.parquet", from_rows("trials", [self._trial_row(*pair) for pair in buffer]))
+            write_table(folder / "history.parquet", from_rows("history", history))
+        return index
+
+    def _trial_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
+        engine, row = self._engine, self._rows[trial_id]
+        one = pl.DataFrame([row])
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], finished.params)
+        seeds = jnp.asarray([row["seed"]], jnp.uint32)
+        measured = measure_trials(
+            engine.task, engine.config, params, hyperparams_of(one), seeds, engine.train_examples, engine.test_examples
+        )
+        numbers = {name: float(value[0]) for name, value in jax.device_get(measured).items()}
+        is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY
+        return {
+            **row,
+            **numbers,
+            "status": finished.status,
+            "excluded": is_excluded,
+            "epochs": len(finished.history),
+            "best_epoch": finished.best_epoch,
+            "seconds": finished.seconds,
+        }
+
+    def analyse(self, index: int) -> None:
+        """Measure the trials of a committed stack from its saved weights, and queue their module searches."""
+        engine = self._engine
+        one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
+        trial_ids, stacked = load_stack(self._layout, index, one_trial)
+        stack = PendingStack(index, {}, {})
+        for place, trial_id in enumerate(trial_ids):
+            params = jax.tree.map(lambda leaf, place=place: jnp.asarray(leaf[place]), stacked)
+            for layer, measures in trial_matrices(
+                engine.network, params, engine.analysed_examples, engine.spec
+            ).items():
+                stack.similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, measures))
+                graphs, adjacencies = graphs_of(measures)
+                job = (trial_id, layer)
+                stack.jobs[job] = graphs
+                self._pool.submit(
+                    job, cluster_layer, adjacencies, search_settings(engine.spec), self._rows[trial_id]["seed"]
+                )
+        self._pending.append(stack)
+
+    def _commit_analysed(self, stack: PendingStack) -> None:
+        modules, alignment = [], []
+        for (trial_id, layer), graphs in stack.jobs.items():
+            found = self._pool.result((trial_id, layer))
+            modules += module_rows(trial_id, layer, graphs, found)
+            alignment += alignment_rows(trial_id, layer, graphs, found)
+        with new_folder(self._layout.analysed_part(stack.number)) as folder:
+            for layer, rows in stack.similarity.items():
+                write_table(self._layout.similarity_file(layer, folder / "similarity"), from_rows("similarity", rows))
+            write_table(folder / "modules.parquet", from_rows("modules", modules))
+            write_table(folder / "alignment.parquet", from_rows("alignment", alignment))
+
+
+def part_rows(layout: SweepLayout, name: str) -> list[pl.DataFrame]:
+    """A table's rows in the whole parts."""
+    kind, part = (
+        ("trained", layout.trained_part) if name in ("trials", "history") else ("analysed", layout.analysed_part)
+    )
+    return [read_table(part(index) / f"{name}.parquet", name) for index in layout.part_indices(kind)]
