@@ -1,0 +1,188 @@
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from modjax import cli
+from tests.sweep.conftest import finished, folder, tiny_content, write_spec  # noqa: F401 - fixtures
+
+SPEC = """
+name = "x"
+dataset = "digits"
+seeds = [0]
+[[arms]]
+name = "a"
+dropout = [0.0]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handlers():
+    import signal
+
+    before = {number: signal.getsignal(number) for number in cli.INTERRUPTED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+BAD_SPECS = {
+    "wrong key": SPEC.replace("dropout", "droput"),
+    "wrong type": SPEC.replace("[0.0]", '["half"]'),
+    "negative penalty": SPEC.replace("dropout = [0.0]", "l2 = [-1.0]"),
+    "dropout of 1": SPEC.replace("[0.0]", "[1.0]"),
+    "empty arm": SPEC.replace("[0.0]", "[]"),
+    "unknown dataset": SPEC.replace("digits", "imagenet"),
+    "unknown network": SPEC + '[network]\nkind = "rnn"\n',
+    "unknown activation": SPEC + '[network]\nactivation = "step"\n',
+    "unknown measure": SPEC + '[similarity]\nmeasures = ["kernel"]\n',
+    "not TOML": "name = = 3",
+    "same trial twice": SPEC + '[[arms]]\nname = "b"\ndropout = [0.0]\n',
+    "missing npz": SPEC.replace("digits", "none.npz"),
+    "batch too large": SPEC + "[training]\nbatch_size = 100000\n",
+    "network too large": SPEC + "[network]\nwidths = [1000000000]\n",
+}
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+@pytest.mark.parametrize("case", BAD_SPECS)
+def test_bad_spec_exits_2_with_one_line_and_writes_nothing(tmp_path, capsys, case, command):
+    spec = write(tmp_path / "spec.toml", BAD_SPECS[case])
+    options = ["--out", tmp_path / "out"] if command == "sweep" else []
+    status, out, err = run(capsys, command, spec, *options)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert err.startswith("modjax: ")
+    assert "Traceback" not in err + out
+    assert not (tmp_path / "out").exists()
+
+
+def bad_npz(**changes):
+    arrays = {
+        "x_train": np.zeros((30, 5), np.float32),
+        "y_train": np.arange(30) % 3,
+        "x_test": np.zeros((9, 5), np.float32),
+        "y_test": np.arange(9) % 3,
+    }
+    return {**arrays, **changes}
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        bad_npz(x_train=np.zeros((30, 4))),
+        bad_npz(x_test=np.full((9, 5), np.nan, np.float32)),
+        bad_npz(y_train=np.arange(30) - 5.5),
+    ],
+    ids=["shapes", "NaN", "labels"],
+)
+def test_bad_npz_exits_2(tmp_path, capsys, arrays):
+    np.savez(tmp_path / "data.npz", **arrays)
+    spec = write(tmp_path / "spec.toml", SPEC.replace("digits", "data.npz"))
+    status, _, err = run(capsys, "sweep", spec, "--out", tmp_path / "out")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "data.npz" in err
+
+
+ARGUMENTS = {
+    "unknown command": ["train"],
+    "missing option": ["sweep", "spec.toml"],
+    "unknown option": ["plan", "spec.toml", "--fast"],
+    "number that is text": ["sweep", "spec.toml", "--out", "out", "--slots", "many"],
+    "no spec": ["plan", "none.toml"],
+    "no sweep": ["status", "."],
+    "no such directory": ["table", "none"],
+    "report of no sweep": ["report", "."],
+    "unknown dataset": ["data", "fetch", "imagenet"],
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_bad_arguments_exit_2_with_one_line(tmp_path, capsys, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(capsys, *ARGUMENTS[case])
+    assert status == 2
+    assert err.count("\n") == 1
+
+
+def test_plan_prints_trials_counts_and_files(capsys, tmp_path):
+    status, out, _ = run(capsys, "plan", write(tmp_path / "spec.toml", SPEC))
+    assert status == 0
+    assert "1 trials, 8 similarity matrices, 1442 training and 355 test examples of digits" in out
+    assert "modules.parquet" in out
+
+
+def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content):  # noqa: F811
+    spec = write_spec({**tiny_content, "seeds": [0]})
+    status, out, err = run(capsys, "sweep", spec, "--out", folder / "out")
+    assert status == 0, err
+    assert "modularity_normalized.png" in out
+    assert "input_jacobian" in out
+    assert "tables and figures" in err
+    status, out, _ = run(capsys, "status", folder / "out")
+    assert status == 0
+    assert "untrained" in out
+    status, out, _ = run(capsys, "table", folder / "out", "modules", "--csv")
+    assert status == 0
+    rows = pl.read_csv(out.encode())
+    assert rows.height == 6 * 3 * 8
+    assert rows["labels"][0].startswith("[")
+    status, out, _ = run(capsys, "table", folder / "out", "--rows", 2)
+    assert "... 4 more rows" in out
+    status, _, err = run(capsys, "table", folder / "out", "nothing")
+    assert status == 2
+    assert "Available: trials" in err
+    (folder / "out" / "figures" / "alignment.png").unlink()
+    status, out, _ = run(capsys, "report", folder / "out")
+    assert status == 0
+    assert (folder / "out" / "figures" / "alignment.png").exists()
+
+
+def test_locked_directory_exits_1(capsys, folder, write_spec, tiny_content):  # noqa: F811
+    from modjax.storage.files import locked
+
+    (folder / "out").mkdir()
+    with locked(folder / "out" / ".lock"):
+        status, _, err = run(capsys, "sweep", write_spec(tiny_content), "--out", folder / "out")
+    assert status == 1
+    assert "in use by another modjax process" in err
+
+
+def test_data_list_says_where(capsys, tmp_path):
+    status, out, _ = run(capsys, "data", "list", "--data-dir", tmp_path)
+    assert status == 0
+    assert "not here; run 'modjax data fetch mnist'" in out
+
+
+@pytest.mark.slow
+def test_sigterm_exits_143_and_says_how_to_resume(folder, write_spec, tiny_content):  # noqa: F811
+    import signal
+    import time
+
+    spec = write_spec(
+        {**tiny_content, "training": {"max_epochs": 2000, "batch_size": 16, "early_stopping_patience": 2000}}
+    )
+    command = [sys.executable, "-m", "modjax.cli", "sweep", str(spec), "--out", str(folder / "out")]
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        time.sleep(15)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == status
+        assert "run the same command again" in err
+        assert "Traceback" not in err
