@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from modjax import cli
-from tests.sweep.conftest import finished, folder, tiny_content, write_spec  # noqa: F401 - fixtures
 
 SPEC = """
 name = "x"
@@ -127,7 +126,7 @@ def test_plan_prints_trials_counts_and_files(capsys, tmp_path):
     assert "modules.parquet" in out
 
 
-def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content):  # noqa: F811
+def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content):
     spec = write_spec({**tiny_content, "seeds": [0]})
     status, out, err = run(capsys, "sweep", spec, "--out", folder / "out")
     assert status == 0, err
@@ -153,7 +152,7 @@ def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content)
     assert (folder / "out" / "figures" / "alignment.png").exists()
 
 
-def test_locked_directory_exits_1(capsys, folder, write_spec, tiny_content):  # noqa: F811
+def test_locked_directory_exits_1(capsys, folder, write_spec, tiny_content):
     from modjax.storage.files import locked
 
     (folder / "out").mkdir()
@@ -170,7 +169,7 @@ def test_data_list_says_where(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_exits_143_and_says_how_to_resume(folder, write_spec, tiny_content):  # noqa: F811
+def test_sigterm_exits_143_and_says_how_to_resume(folder, write_spec, tiny_content):
     import signal
     import time
 

@@ -33,6 +33,8 @@ def check_directory(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame,
         )
     manifest = read_manifest(layout.manifest)
     if not layout.spec.is_file():
+        if not layout.table("trials").is_file():
+            return manifest  # stopped before its first row was written
         raise ValueError(f"{root} has no spec.toml; restore it, or choose another directory.")
     _check_same_sweep(root, load_spec(layout.spec), spec)
     if manifest["data"]["checksum"] != data_checksum:

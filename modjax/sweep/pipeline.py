@@ -9,6 +9,7 @@ Order of resuming, for every trial:
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,13 @@ def _is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec)
 def _run(setup: Setup, layout: SweepLayout, slots: int | None, is_quiet: bool) -> None:
     """All stages of all trials that are not finished."""
     started = time.perf_counter()
-    planned = write_plan(layout, setup.spec, setup.trials)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     config = TrainConfig(**setup.spec.training.model_dump(), num_slots=slots)
-    config = TrainConfig(
-        **setup.spec.training.model_dump(), num_slots=choose_slots(config, planned.filter(~is_untrained).height)
-    )
+    config = replace(config, num_slots=choose_slots(config, setup.trials.filter(~is_untrained).height))
     manifest = _describe(setup, config)
+    # The manifest comes first: it is what makes the directory a sweep.
     write_manifest(layout, {**manifest, "complete": False})
+    planned = write_plan(layout, setup.spec, setup.trials)
 
     finished = planned.filter(pl.col("status").is_in(FINISHED))["trial_id"].to_list()
     trained = {index: read_ids(layout.stack_ids(index)) for index in layout.part_indices("trained")}

@@ -1,7 +1,7 @@
 """What a training run fixes (``TrainConfig``, static) and what a sweep varies (``Hyperparams``, traced)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -54,3 +54,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, both excluded; got {value}.")
+
+
+def hyperparam(hyperparams: Any, name: str, default: float) -> Any:
+    """A hyperparameter by name from a NamedTuple or a dict, or the default."""
+    if isinstance(hyperparams, dict):
+        return hyperparams.get(name, default)
+    return getattr(hyperparams, name, default)

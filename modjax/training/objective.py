@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from modjax.data.batches import to_unit_range
 from modjax.networks.base import Network
+from modjax.training.config import hyperparam
 from modjax.types import Examples, Params, PRNGKey
 
 
@@ -79,8 +80,8 @@ def cross_entropy_sum(logits: Float[Array, "batch outputs"], labels: Array) -> F
 def classification(network: Network) -> Task:
     """The paper's task: cross-entropy, dropout after each hidden activation, L1 and L2 penalties inside the loss.
 
-    loss = mean CE + l1 * sum |W| + l2 * sum W^2; hyperparameters ``l1``, ``l2`` and ``dropout`` as in
-    :class:`modjax.Hyperparams`. The same network gives the same object.
+    loss = mean CE + l1 * sum |W| + l2 * sum W^2; hyperparameters ``l1``, ``l2`` and ``dropout`` by name from a
+    :class:`modjax.Hyperparams` or a dict, 0 where there is none. The same network gives the same object.
 
     Args:
         network: Any network.
@@ -95,7 +96,8 @@ def classification(network: Network) -> Task:
 
     def loss(params: Params, hyperparams: Any, batch: Batch, key: PRNGKey) -> Array:
         x = to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype)
-        logits = network.apply(params, x, dropout=(hyperparams.dropout, key)).logits
+        rate = hyperparam(hyperparams, "dropout", 0.0)
+        logits = network.apply(params, x, dropout=(rate, key)).logits
         return cross_entropy_sum(logits, batch.y) / batch.y.shape[0]
 
     def evaluate(params: Params, hyperparams: Any, batch: Batch) -> dict[str, Array]:
@@ -108,6 +110,7 @@ def classification(network: Network) -> Task:
         }
 
     def penalty(params: Params, hyperparams: Any) -> Array:
-        return hyperparams.l1 * l1_norm(params) + hyperparams.l2 * l2_norm(params)
+        l1, l2 = hyperparam(hyperparams, "l1", 0.0), hyperparam(hyperparams, "l2", 0.0)
+        return l1 * l1_norm(params) + l2 * l2_norm(params)
 
     return Task(init, loss, evaluate, penalty)

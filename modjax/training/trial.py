@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from modjax.data.batches import epoch_batches, num_validation, split_order, take
-from modjax.training.config import TrainConfig
+from modjax.training.config import TrainConfig, hyperparam
 from modjax.training.metrics import evaluate_means
 from modjax.training.objective import Task, objective
 from modjax.training.optimizer import apply_step, direction
@@ -53,13 +53,6 @@ class TrialState(NamedTuple):
 def named_key(seed: UInt32[Array, ""], name: str) -> PRNGKey:
     """The trial's key for one purpose: folded from its seed by name, so that no purpose shifts another's numbers."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-
-
-def hyperparam(hyperparams: Any, name: str, default: float) -> Any:
-    """A hyperparameter by name from a NamedTuple or a dict, or the default."""
-    if isinstance(hyperparams, dict):
-        return hyperparams.get(name, default)
-    return getattr(hyperparams, name, default)
 
 
 def init_trial(

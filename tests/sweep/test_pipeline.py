@@ -171,7 +171,7 @@ def test_directory_of_another_specs_sweep_is_refused_and_untouched(finished, fol
 
 
 def test_other_data_of_the_same_name_are_refused(finished, folder, write_spec, tiny_content):
-    from tests.sweep.conftest import write_npz
+    from tests.conftest import write_npz
 
     out = folder / "out"
     shutil.copytree(finished.layout.root, out)
@@ -256,3 +256,17 @@ def test_killed_at_random_moments_and_resumed(finished, folder, write_spec, tiny
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     assert_same_tables(mj.open_sweep(folder / "out"), finished)
     assert json.loads((folder / "out" / "manifest.json").read_text())["complete"]
+
+
+def test_stopped_before_the_first_row_was_written(folder, write_spec, tiny_content, monkeypatch):
+    spec = write_spec({**tiny_content, "similarity": {"measures": []}, "arms": tiny_content["arms"][1:2]})
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modjax.sweep.pipeline.write_plan", stop)
+    with pytest.raises(KeyboardInterrupt):
+        mj.run_sweep(spec, folder / "out", is_quiet=True)
+    monkeypatch.undo()
+    assert [path.name for path in (folder / "out").iterdir() if path.name[0] != "."] == ["manifest.json"]
+    assert mj.run_sweep(spec, folder / "out", is_quiet=True).trials.height == 2

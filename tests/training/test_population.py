@@ -39,31 +39,12 @@ def hyperparams(num=NUM_TRIALS):
     }
 
 
-def as_task(task):
-    """The paper's task, for hyperparameters in a dict."""
-
-    def cast(values):
-        return mj.Hyperparams(values["learning_rate"], values["l1"], values["l2"], values["dropout"])
-
-    return mj.Task(
-        task.init,
-        lambda params, values, batch, key: task.loss(params, cast(values), batch, key),
-        task.evaluate,
-        lambda params, values: task.penalty(params, cast(values)),
-    )
-
-
-@pytest.fixture(scope="module")
-def dict_task(task):
-    return as_task(task)
-
-
 CONFIG = mj.TrainConfig(max_epochs=12, batch_size=20, num_slots=NUM_TRIALS)
 
 
 @pytest.fixture(scope="module")
-def together(dict_task, data):
-    return mj.train(dict_task, hyperparams(), data, CONFIG)
+def together(task, data):
+    return mj.train(task, hyperparams(), data, CONFIG)
 
 
 def select(population, index):
@@ -91,9 +72,9 @@ def test_it_learns(together):
 
 
 @pytest.mark.parametrize("index", range(NUM_TRIALS))
-def test_trial_in_a_population_equals_the_trial_alone(dict_task, data, together, index):
+def test_trial_in_a_population_equals_the_trial_alone(task, data, together, index):
     alone = jax.tree.map(lambda values: values[index : index + 1], hyperparams())
-    single = mj.train(dict_task, alone, data, mj.TrainConfig(max_epochs=12, batch_size=20, num_slots=1))
+    single = mj.train(task, alone, data, mj.TrainConfig(max_epochs=12, batch_size=20, num_slots=1))
     # 12 epochs of 8 steps: within 1e-6 of the loss after 50 steps and more.
     epochs = min(single.epochs[0], together.epochs[index])
     np.testing.assert_allclose(
@@ -101,27 +82,27 @@ def test_trial_in_a_population_equals_the_trial_alone(dict_task, data, together,
     )
 
 
-def test_order_and_neighbours_change_nothing(dict_task, data, together):
+def test_order_and_neighbours_change_nothing(task, data, together):
     order = np.array([3, 0, 4, 2, 1])
-    shuffled = mj.train(dict_task, jax.tree.map(lambda values: values[order], hyperparams()), data, CONFIG)
+    shuffled = mj.train(task, jax.tree.map(lambda values: values[order], hyperparams()), data, CONFIG)
     for place, index in enumerate(order):
         assert_same_trial(together, index, shuffled, place)
 
 
-def test_refilled_slots_change_nothing(dict_task, data):
+def test_refilled_slots_change_nothing(task, data):
     config = mj.TrainConfig(max_epochs=5, batch_size=20, num_slots=2)
-    refilled = mj.train(dict_task, hyperparams(), data, config)
+    refilled = mj.train(task, hyperparams(), data, config)
     for pair in ([0, 1], [4, 2]):
-        few = mj.train(dict_task, jax.tree.map(lambda values, pair=pair: values[pair], hyperparams()), data, config)
+        few = mj.train(task, jax.tree.map(lambda values, pair=pair: values[pair], hyperparams()), data, config)
         for place, index in enumerate(pair):
             assert_same_trial(refilled, index, few, place)
 
 
-def test_diverging_neighbour_is_flagged_and_changes_nothing(dict_task, data, together):
+def test_diverging_neighbour_is_flagged_and_changes_nothing(task, data, together):
     wild = hyperparams()
     wild["learning_rate"] = wild["learning_rate"].copy()
     wild["learning_rate"][2] = 1e30
-    result = mj.train(dict_task, wild, data, CONFIG)
+    result = mj.train(task, wild, data, CONFIG)
     assert result.status.tolist() == ["done", "done", "diverged", "done", "done"]
     assert result.epochs[2] == 1
     assert result.best_epoch[2] == -1
@@ -147,31 +128,31 @@ def test_keys_are_folded_by_name():
     assert len({tuple(value) for value in keys.values()}) == 4
 
 
-def test_new_hyperparameters_and_trials_do_not_retrace(dict_task, data):
+def test_new_hyperparameters_and_trials_do_not_retrace(task, data):
     config = mj.TrainConfig(max_epochs=2, batch_size=20, num_slots=3)
-    mj.train(dict_task, hyperparams(3), data, config)
+    mj.train(task, hyperparams(3), data, config)
     before = population.train_epoch._cache_size()
     changed = jax.tree.map(lambda values: values * 2, hyperparams(7))
     changed["dropout"] = changed["dropout"] / 3
-    mj.train(dict_task, changed, data, config)
+    mj.train(task, changed, data, config)
     assert population.train_epoch._cache_size() == before
 
 
-def test_epoch_moves_nothing_between_host_and_device(dict_task, data):
+def test_epoch_moves_nothing_between_host_and_device(task, data):
     examples = jax.tree.map(jnp.asarray, Batch(data.x_train, data.y_train))
     values = jax.tree.map(lambda column: jnp.asarray(column[0], jnp.float32), hyperparams())
-    state = population.init_one(dict_task, CONFIG, jnp.uint32(0), values, 180)
+    state = population.init_one(task, CONFIG, jnp.uint32(0), values, 180)
     states, values = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (state, values))
-    states, _ = population.train_epoch(dict_task, CONFIG, states, values, examples)
+    states, _ = population.train_epoch(task, CONFIG, states, values, examples)
     with jax.transfer_guard("disallow"):
-        states, row = population.train_epoch(dict_task, CONFIG, states, values, examples)
+        states, row = population.train_epoch(task, CONFIG, states, values, examples)
     assert row["val_loss"].shape == (2,)
 
 
-def test_best_weights_are_those_of_the_best_epoch(dict_task, data, together):
+def test_best_weights_are_those_of_the_best_epoch(task, data, together):
     examples = jax.tree.map(jnp.asarray, Batch(data.x_train, data.y_train))
-    state = init_trial(dict_task, CONFIG, jnp.uint32(1), jax.tree.map(lambda v: v[1], hyperparams()), 180)
-    means = evaluate_means(dict_task, select(together, 1), None, examples, state.order[-18:])
+    state = init_trial(task, CONFIG, jnp.uint32(1), jax.tree.map(lambda v: v[1], hyperparams()), 180)
+    means = evaluate_means(task, select(together, 1), None, examples, state.order[-18:])
     assert together.best_epoch[1] == np.nanargmin(together.history["val_loss"][1])
     np.testing.assert_allclose(means["loss"], np.nanmin(together.history["val_loss"][1]), rtol=1e-5)
 
@@ -246,18 +227,18 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
-def test_bad_input_is_refused_before_anything_compiles(dict_task, data, case):
+def test_bad_input_is_refused_before_anything_compiles(task, data, case):
     values, config, told = BAD_CALLS[case]
     with pytest.raises(ValueError, match=told) as error:
-        mj.train(dict_task, values, data, mj.TrainConfig(**config))
+        mj.train(task, values, data, mj.TrainConfig(**config))
     assert "\n" not in str(error.value)
 
 
-def test_data_of_unequal_length_or_none_are_refused(dict_task):
+def test_data_of_unequal_length_or_none_are_refused(task):
     with pytest.raises(ValueError, match="leading axis"):
-        mj.train(dict_task, hyperparams(), Batch(np.zeros((5, 6)), np.zeros(4, int)))
+        mj.train(task, hyperparams(), Batch(np.zeros((5, 6)), np.zeros(4, int)))
     with pytest.raises(ValueError, match="at least one"):
-        mj.train(dict_task, hyperparams(), Batch(np.zeros((0, 6)), np.zeros(0, int)))
+        mj.train(task, hyperparams(), Batch(np.zeros((0, 6)), np.zeros(0, int)))
 
 
 @pytest.mark.parametrize(
