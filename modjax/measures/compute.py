@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from modjax.checks import check_finite, check_labels
@@ -124,7 +125,7 @@ def compute_similarity(
             batch = Batch(to_unit_range(batch.x, dtype), batch.y)
             return {name: REGISTRY[name].update(network, groups, trial, states[name], batch) for name in measures}
 
-        size = choose_batch(widths, x)
+        size = choose_batch(widths, x, dtype)
         states = _scan_batches(add, states, Batch(x, y), size)
         return {name: REGISTRY[name].finalize(states[name]) for name in measures}
 
@@ -161,15 +162,14 @@ def layer_widths(network: Network, params: Params, x: Array) -> tuple[int, ...]:
     return tuple(layer.shape[-1] for layer in hidden)
 
 
-def choose_batch(widths: tuple[int, ...], x: Array | jax.ShapeDtypeStruct) -> int:
+def choose_batch(widths: tuple[int, ...], x: Array | jax.ShapeDtypeStruct, dtype: DTypeLike) -> int:
     """Examples a batch, so that the largest intermediate, a Jacobian or tangents of every layer, fits the budget.
 
     A batch of B takes about ``3 B U max(D, U) * itemsize`` bytes with U units in all and D inputs.
     """
     num_units, num_inputs = sum(widths), math.prod(x.shape[1:])
-    itemsize = 8 if jax.config.read("jax_enable_x64") else 4
     budget = MEMORY_BUDGET.get(jax.default_backend(), DEFAULT_BUDGET)
-    per_example = 3 * num_units * max(num_inputs, num_units) * itemsize
+    per_example = 3 * num_units * max(num_inputs, num_units) * jnp.dtype(dtype).itemsize
     return max(1, min(MAX_BATCH, x.shape[0], budget // per_example))
 
 

@@ -155,7 +155,7 @@ def test_shared_table_symmetric_permuted_split_dead(x64, chain, examples, measur
     np.testing.assert_allclose(P[1], S[1], rtol=1e-9, atol=1e-12)
 
     for size in (1, 7, 23):
-        monkeypatch.setattr(compute, "choose_batch", lambda widths, x, size=size: size)
+        monkeypatch.setattr(compute, "choose_batch", lambda widths, x, dtype, size=size: size)
         jax.clear_caches()
         B = mj.similarity(network, mj.mlp_params(layers), x, y, measures=[measure])[measure]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), B, S)
@@ -228,7 +228,7 @@ def test_bad_input_is_one_line(chain, examples, case):
 
 def test_batches_fit_the_budget():
     widths, x = (1024, 1024), jax.ShapeDtypeStruct((10_000, 784), jnp.float32)
-    size = compute.choose_batch(widths, x)
+    size = compute.choose_batch(widths, x, jnp.float32)
     assert size >= 1
     assert 3 * size * sum(widths) * max(784, sum(widths)) * 4 <= max(compute.MEMORY_BUDGET["cpu"], 3 * 2048**2 * 4)
-    assert compute.choose_batch((4,), jax.ShapeDtypeStruct((10, 5), jnp.float32)) == 10
+    assert compute.choose_batch((4,), jax.ShapeDtypeStruct((10, 5), jnp.float32), jnp.float32) == 10
