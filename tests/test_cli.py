@@ -173,13 +173,14 @@ def test_sigterm_exits_143_and_says_how_to_resume(folder, write_spec, tiny_conte
     import signal
     import time
 
-    spec = write_spec(
-        {**tiny_content, "training": {"max_epochs": 2000, "batch_size": 16, "early_stopping_patience": 2000}}
-    )
+    endless = {"max_epochs": 10**6, "batch_size": 16, "early_stopping_patience": 10**6}
+    spec = write_spec({**tiny_content, "training": endless})
     command = [sys.executable, "-m", "modjax.cli", "sweep", str(spec), "--out", str(folder / "out")]
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        time.sleep(15)
+        while not (folder / "out" / "trials.parquet").exists():
+            time.sleep(0.1)
+        time.sleep(8)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == status
