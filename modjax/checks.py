@@ -65,3 +65,23 @@ def check_adjacency(matrix: Any) -> np.ndarray:
             f"adjacency must not be negative; its least entry is {array.min():.3g}. Use modjax.adjacency first."
         )
     return (array + array.T) / 2
+
+
+def num_validation(num_examples: int, fraction: float) -> int:
+    """Examples held out for validation: the nearest integer to ``fraction * num_examples``."""
+    return round(num_examples * fraction)
+
+
+def check_batches(num_examples: int, batch_size: int, validation_fraction: float) -> None:
+    """Raise unless the examples fill a validation set and, without it, a batch."""
+    held_out = num_validation(num_examples, validation_fraction)
+    if not 1 <= held_out < num_examples:
+        raise ValueError(
+            f"validation_fraction {validation_fraction:g} holds out {held_out} of {num_examples} examples; "
+            "it must leave at least one on each side."
+        )
+    if num_examples - held_out < batch_size:
+        raise ValueError(
+            f"batch_size {batch_size} is larger than the training set: {num_examples} examples less {held_out} for "
+            "validation. Use a smaller batch_size or more data."
+        )

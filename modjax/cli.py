@@ -17,7 +17,6 @@ FAILED, WRONG_INPUT = 1, 2
 app = typer.Typer(
     name="modjax",
     help="Train many small networks at once and ask whether their hidden units form functional modules.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -75,8 +74,11 @@ def sweep(
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
     if diverged:
         typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
-    typer.echo(f"Tables:  {out}/trials.parquet, history, modules, alignment, similarity/")
-    typer.echo(f"Figures: {done.layout.figures}/modularity_normalized.png and others")
+    num_excluded = int(done.trials["excluded"].sum())
+    if num_excluded:
+        typer.echo(f"Left out of summaries and figures (test accuracy below 0.8): {num_excluded} trials")
+    typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
+    typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
 
 
 @app.command()
@@ -133,9 +135,9 @@ def data_list(data_dir: DataDir = None) -> None:
 
 @data_app.command("fetch")
 def data_fetch(name: Annotated[str, typer.Argument(help="mnist or fashion_mnist (digits needs no fetching).")]) -> None:
-    """Download a dataset to the user's cache, or check the copy that is there."""
+    """Download a dataset to the user's cache, or read and check the copy that is there."""
     dataset = modjax.load_dataset(name)
-    typer.echo(f"{name}: {len(dataset.x_train)} training and {len(dataset.x_test)} test examples, checksums right")
+    typer.echo(f"{name}: {len(dataset.x_train)} training and {len(dataset.x_test)} test examples, whole")
 
 
 def print_frame(frame: Any, max_rows: int = 100) -> None:
@@ -145,8 +147,8 @@ def print_frame(frame: Any, max_rows: int = 100) -> None:
         shown.add_column(column, justify="right" if dtype.is_numeric() else "left", no_wrap=True)
     for row in frame.head(max_rows).iter_rows():
         shown.add_row(*(_cell(value) for value in row))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False, markup=False).print(shown)
+    # As wide as it needs to be: a long row wraps in a narrow terminal, no column is left out.
+    Console(width=10_000, highlight=False, markup=False, soft_wrap=True).print(shown)
     if frame.height > max_rows:
         typer.echo(f"... {frame.height - max_rows} more rows")
 
@@ -158,6 +160,11 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     text = str(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _or_help(arguments: list[str]) -> list[str]:
+    """A command group by itself asks for its help."""
+    return [*arguments, "--help"] if arguments in ([], ["data"]) else arguments
 
 
 def _one_line(error: BaseException) -> str:
@@ -175,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in INTERRUPTED:
         signal.signal(number, _stop)
     try:
-        outcome = app(args=arguments, standalone_mode=False)
+        outcome = app(args=_or_help(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except Interrupted as stop:
         typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
         sys.exit(stop.exit_status)

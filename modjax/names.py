@@ -13,6 +13,8 @@ SEARCH_METHODS = ("leiden",)
 HYPERPARAMETERS = ("learning_rate", "l1", "l2", "dropout")
 SPLITS = ("train", "test")
 COMBINED_LAYER = -1
+MAX_SEED = 2**32 - 1
+MAX_COUNT = 10**9  # counters on the device are 32-bit integers
 
 
 def one_of(name: str, known: tuple[str, ...], what: str) -> str:

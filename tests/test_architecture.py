@@ -14,7 +14,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 # A package may import those on lower levels, and itself; packages of one level never import each other.
 LEVELS = [
-    {"names", "types", "checks"},
+    {"names", "types", "checks", "pixels"},
     {"data", "networks"},
     {"training", "measures", "clustering", "storage"},
     {"report"},

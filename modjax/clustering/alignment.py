@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from modjax.checks import check_adjacency
-from modjax.clustering.modularity import check_partition
+from modjax.clustering.modularity import check_partition, check_resolution, membership
 from modjax.clustering.null_models import NullSummary, summarize_null
 
 DEAD_RULES = ("dropped", "pooled")
@@ -47,6 +47,7 @@ def alignment(labels_a: Any, labels_b: Any, dead: str = "dropped") -> dict[str, 
     a = check_partition("labels_a", labels_a)
     b = check_partition("labels_b", labels_b, len(a))
     is_dead = (a < 0) | (b < 0)
+    a, b = np.maximum(a, -1), np.maximum(b, -1)
     if dead == "dropped":
         a, b = a[~is_dead], b[~is_dead]
     counts = {"num_units": len(a), "num_dead": int(is_dead.sum())}
@@ -132,19 +133,20 @@ def _log_num_tables(a: np.ndarray, b: np.ndarray) -> float:
     )
 
 
-def transfer_modularity(adjacency: Any, labels: Any) -> float:
+def transfer_modularity(adjacency: Any, labels: Any, resolution: float = 1.0) -> float:
     """``Q(A_a, P_b)``: how modular one measure's graph is under another measure's modules.
 
-    Q = sum_r [e_rr - (sum_s e_rs)^2],  e_rs = sum_{i in r, j in s} A_ij / sum A, modules r, s alone: the authors'
+    Q = sum_r [e_rr - g (sum_s e_rs)^2],  e_rs = sum_{i in r, j in s} A_ij / sum A, modules r, s alone: the authors'
     definition. It is :func:`modjax.modularity` unless a unit that is dead in the partition has edges in the graph:
     those edges count in ``sum A`` but not in the strengths of the modules.
 
     Args:
         adjacency: ``[units units]`` of one measure.
         labels: ``[units]`` found for another; negative ones are in no module.
+        resolution: g of :func:`modjax.modularity`.
 
     Raises:
-        ValueError: Not an adjacency, or labels of the wrong length.
+        ValueError: Not an adjacency, labels of the wrong length, or a resolution that is not positive.
 
     Example:
         >>> two_cliques = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))
@@ -155,17 +157,18 @@ def transfer_modularity(adjacency: Any, labels: Any) -> float:
         Lange, Rolnick & Kording, TMLR 2022, section 2.4.
     """
     matrix = check_adjacency(adjacency)
-    return transfer_modularity_of(matrix, check_partition("labels", labels, len(matrix)))
+    array = check_partition("labels", labels, len(matrix))
+    return transfer_modularity_of(matrix, array, check_resolution(resolution))
 
 
-def transfer_modularity_of(adjacency: np.ndarray, labels: np.ndarray) -> float:
+def transfer_modularity_of(adjacency: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
     """:func:`transfer_modularity` of checked arguments."""
     total = adjacency.sum()
     if total == 0:
         return float("nan")
-    members = (labels[:, None] == np.arange(labels.max(initial=-1) + 1)).astype(np.float64)
+    members = membership(labels)
     edges = members.T @ adjacency @ members / total
-    return float(np.trace(edges) - np.sum(edges.sum(1) ** 2))
+    return float(np.trace(edges) - resolution * np.sum(edges.sum(1) ** 2))
 
 
 def draw_permutations(num_units: int, num_permutations: int, seed: int) -> np.ndarray:

@@ -60,18 +60,23 @@ def cluster_layer(adjacencies: np.ndarray, settings: SearchSettings, seed: int) 
     ]
     orders = draw_permutations(adjacencies.shape[-1], settings.permutations, seed)
     pairs = [
-        _compare(adjacencies, partitions, orders, first, second)
+        _compare(adjacencies, partitions, orders, settings.resolution, first, second)
         for first, second in combinations_with_replacement(range(len(adjacencies)), 2)
     ]
     return LayerModules(partitions, nulls, pairs)
 
 
 def _compare(
-    adjacencies: np.ndarray, partitions: list[Partition], orders: np.ndarray, first: int, second: int
+    adjacencies: np.ndarray,
+    partitions: list[Partition],
+    orders: np.ndarray,
+    resolution: float,
+    first: int,
+    second: int,
 ) -> PairScores:
     a, b = partitions[first].labels, partitions[second].labels
     scores: dict[str, Any] = alignment(a, b)
     null = alignment_null(a, b, orders)
-    transfer_ab = transfer_modularity_of(adjacencies[first], b)
-    transfer_ba = transfer_modularity_of(adjacencies[second], a)
+    transfer_ab = transfer_modularity_of(adjacencies[first], b, resolution)
+    transfer_ba = transfer_modularity_of(adjacencies[second], a, resolution)
     return PairScores(first, second, scores, transfer_ab, transfer_ba, null)

@@ -41,11 +41,15 @@ def modularity_of(adjacency: np.ndarray, labels: np.ndarray, resolution: float =
     total = adjacency.sum()
     if total == 0:
         return float("nan")
-    num_modules = int(labels.max(initial=-1)) + 1
-    members = (labels[:, None] == np.arange(num_modules)).astype(np.float64)
+    members = membership(labels)
     strengths = adjacency.sum(1) / total
     inside = np.sum(members * (adjacency @ members)) / total
     return float(inside - resolution * np.sum((strengths @ members) ** 2))
+
+
+def membership(labels: np.ndarray) -> np.ndarray:
+    """``[units modules]``: 1 where a unit is in a module; a negative label is in none."""
+    return (labels[:, None] == np.unique(labels[labels >= 0])).astype(np.float64)
 
 
 def check_partition(name: str, labels: Any, num_units: int | None = None) -> np.ndarray:

@@ -43,15 +43,17 @@ def find_modules(
     check_resolution(resolution)
     if restarts is not None and (int(restarts) != restarts or restarts < 1):
         raise ValueError(f"restarts must be a whole number, at least 1, or None; got {restarts}.")
-    return search_living(search, matrix, resolution, restarts, seed)
+    return search_living(search, matrix, resolution, restarts, int(seed))
 
 
 def search_living(
     search: Callable, matrix: np.ndarray, resolution: float, restarts: int | None, seed: int
 ) -> Partition:
     """Search among the living units of a checked adjacency."""
-    alive = np.flatnonzero(matrix.any(1))
     labels = np.full(len(matrix), DEAD, np.int64)
+    if not np.all(np.isfinite(matrix)):  # a similarity that overflowed: no module, and nobody can say who is dead
+        return Partition(labels, float("nan"), 0, float("nan"), 0)
+    alive = np.flatnonzero(matrix.any(1))
     if len(alive) == 1:
         labels[alive] = 0
     elif len(alive) > 1:

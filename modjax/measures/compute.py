@@ -13,13 +13,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from modjax.checks import check_finite, check_labels
-from modjax.data.batches import to_unit_range
 from modjax.measures.base import Batch, Groups, Similarity
 from modjax.measures.covariance import covariance
 from modjax.measures.hessian import loss_hessian
 from modjax.measures.jacobian import input_jacobian, output_jacobian
 from modjax.names import MEASURES, one_of
 from modjax.networks.base import Network
+from modjax.pixels import to_unit_range
 from modjax.types import Params
 
 REGISTRY: dict[str, Similarity] = {
@@ -78,6 +78,7 @@ def similarity(
     References:
         Lange, Rolnick & Kording, TMLR 2022, section 2.1.
     """
+    measures = (measures,) if isinstance(measures, str) else measures
     names = tuple(one_of(name, MEASURES, "similarity") for name in measures)
     params = jax.tree.map(jnp.asarray, params)
     is_population = _check_params(network, params)

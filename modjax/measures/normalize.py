@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
+from modjax.checks import check_finite
+
 DEAD_BELOW = 1e-12
 
 
@@ -16,10 +20,9 @@ def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the form
         normalized: Correlation-like scaling.
 
     Raises:
-        ValueError: Not square matrices.
+        ValueError: Not square matrices, or NumPy values that are not finite.
 
     Example:
-        >>> import numpy as np
         >>> adjacency(np.array([[4.0, -3.0, 0.0], [-3.0, 9.0, 0.0], [0.0, 0.0, 0.0]]), normalized=True).tolist()
         [[0.0, 0.5, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
@@ -27,12 +30,12 @@ def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the form
         Lange, Rolnick & Kording, TMLR 2022, section 2.2.
     """
     if not hasattr(S, "__array_namespace__"):
-        import numpy as np
-
         S = np.asarray(S, dtype=float)  # noqa: N806
     if S.ndim < 2 or S.shape[-1] != S.shape[-2]:
         raise ValueError(f"S must be square matrices [... units units]; got shape {S.shape}.")
     xp = S.__array_namespace__()
+    if isinstance(S, np.ndarray):
+        check_finite("S", S)
     variance = xp.abs(xp.diagonal(S, axis1=-2, axis2=-1))
     is_alive = variance > DEAD_BELOW * xp.max(variance, axis=-1, keepdims=True) if S.shape[-1] else variance > 0
     weights = (xp.abs(S) + xp.abs(xp.swapaxes(S, -1, -2))) / 2

@@ -1,6 +1,7 @@
 """The contract that every network keeps: ``Network(init, apply) -> Output(hidden, logits)``."""
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ class DenseChain(NamedTuple):
 
 def as_key(key: PRNGKey | int) -> PRNGKey:
     """A PRNG key from an integer seed; a key stays as it is."""
-    return jax.random.key(key) if isinstance(key, int) else key
+    return jax.random.key(int(key)) if isinstance(key, int | numbers.Integral) else key
 
 
 def dropout_mask(

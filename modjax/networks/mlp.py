@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from modjax.checks import check_finite
 from modjax.names import ACTIVATIONS, one_of
 from modjax.networks.base import DenseChain, Network, Output, as_key, dropout_mask
+from modjax.pixels import to_unit_range
 from modjax.types import Params, PRNGKey
 
 ACTIVATION_FUNCTIONS: dict[str, Callable] = {"relu": nn.relu}
@@ -64,7 +65,8 @@ def _mlp(in_features: int, widths: tuple[int, ...], num_classes: int, activation
     def apply(params: Params, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
         x = jnp.asarray(x)
         dtype = jax.tree.leaves(params)[0].dtype
-        output = module.apply({"params": params}, x.reshape(x.shape[0], -1).astype(dtype), perturb, dropout)
+        flat = to_unit_range(x.reshape(x.shape[0], -1), dtype)
+        output = module.apply({"params": params}, flat, perturb, dropout)
         assert isinstance(output, Output)
         return output
 
@@ -74,7 +76,8 @@ def _mlp(in_features: int, widths: tuple[int, ...], num_classes: int, activation
 def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: str = "relu") -> Network:
     """A multilayer perceptron: h_0 = f(x W_0 + b_0), h_k = f(h_{k-1} W_k + b_k), logits without activation.
 
-    Dropout, when it is on, follows each hidden activation. The same arguments give the same object, so that programs
+    Dropout, when it is on, follows each hidden activation. Pixels (uint8)
+    are divided by 255. The same arguments give the same object, so that programs
     compiled for it are found again.
 
     Args:

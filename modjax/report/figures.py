@@ -29,20 +29,19 @@ def draw_figures(sweep: Sweep) -> list[str]:
     use_style()
     trials = sweep.trials.filter(pl.col("status") != "pending")
     drawn: dict[str, tuple[Figure, pl.DataFrame]] = {}
-    trained = trials.filter((pl.col("status") != "untrained") & ~pl.col("excluded"))
-    if trained.height:
-        points = accuracy_points(trials)
+    points = accuracy_points(trials)
+    if points.height:
         drawn["accuracy"] = (draw_panels(points, _accuracy_panel_title, "test accuracy"), points)
-    if sweep.modules.height:
-        for normalized, suffix in ((True, "normalized"), (False, "raw")):
-            points = modularity_points(sweep, normalized)
-            drawn[f"modularity_{suffix}"] = (draw_panels(points, _modularity_panel_title, "modularity Q"), points)
-        points = alignment_points(sweep)
+    for normalized, suffix in ((True, "normalized"), (False, "raw")):
+        points = modularity_points(sweep, normalized)
         if points.height:
-            drawn["alignment"] = (draw_alignment(points), points)
-        example = example_of(sweep)
-        if example is not None:
-            drawn["example_matrix"] = draw_example(example)
+            drawn[f"modularity_{suffix}"] = (draw_panels(points, _modularity_panel_title, "modularity Q"), points)
+    points = alignment_points(sweep)
+    if points.height:
+        drawn["alignment"] = (draw_alignment(points), points)
+    example = example_of(sweep)
+    if example is not None:
+        drawn["example_matrix"] = draw_example(example)
     for name, (figure, points) in drawn.items():
         _save(sweep, name, figure, points)
     return list(drawn)

@@ -1,6 +1,7 @@
 """Stacks of finished trials' weights, by orbax."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def read_ids(path: Path) -> list[str]:
     return json.loads(path.read_text(encoding="utf-8"))["trial_ids"]
 
 
-def whole_stacks(layout: SweepLayout) -> list[int]:
-    """Indices of the stacks whose list of ids was written."""
-    return sorted(int(path.stem.rsplit("_", 1)[1]) for path in layout.checkpoints.glob("stack_[0-9]*.json"))
+def next_index(layout: SweepLayout) -> int:
+    """An index that no stack, whole or not, has had."""
+    found = (re.match(r"stack_(\d+)", path.name) for path in layout.checkpoints.glob("stack_*"))
+    return 1 + max((int(match.group(1)) for match in found if match), default=-1)
 
 
 def _to_numpy(tree: Any) -> Any:

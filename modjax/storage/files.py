@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,8 +19,36 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that its name is gone at once, even if the process is killed half-way."""
+    old = path.with_name(f".{path.name}.old.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.replace(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def set_aside(path: Path, folder: Path) -> Path:
+    """Move a damaged file or folder into ``folder``, under a name that is free; returns the new path."""
+    folder.mkdir(exist_ok=True)
+    names = (path.name if not number else f"{path.name}.{number}" for number in itertools.count())
+    aside = next(folder / name for name in names if not (folder / name).exists())
+    path.replace(aside)
+    return aside
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,6 +65,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -41,6 +41,11 @@ class SweepLayout:
         return self.root / "parts"
 
     @property
+    def damaged(self) -> Path:
+        """Files that were found damaged and made again."""
+        return self.root / "damaged"
+
+    @property
     def figures(self) -> Path:
         """Figures and their points."""
         return self.root / "figures"

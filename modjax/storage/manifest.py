@@ -58,6 +58,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found = manifest["schema_version"]
+        missing = [key for key in ("data", "slots", "precision") if key not in manifest]
+        if missing or "checksum" not in manifest["data"] or "dtype" not in manifest["precision"]:
+            raise KeyError("data, slots, precision")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not a sweep's manifest ({type(error).__name__}).") from error
     if found != SCHEMA_VERSION:

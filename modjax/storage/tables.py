@@ -109,8 +109,11 @@ def from_rows(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Write a parquet file atomically."""
-    write_atomic(path, lambda temporary: frame.write_parquet(temporary, compression="zstd", statistics=True))
+    """Write a parquet file atomically; raises OSError where it cannot."""
+    try:
+        write_atomic(path, lambda temporary: frame.write_parquet(temporary, compression="zstd", statistics=True))
+    except pl.exceptions.PolarsError as error:  # how polars tells of a full disk
+        raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
 
 
 def read_table(path: Path, name: str) -> pl.DataFrame:

@@ -11,7 +11,6 @@ from modjax.measures.compute import compute_similarity
 from modjax.measures.normalize import adjacency
 from modjax.names import COMBINED_LAYER
 from modjax.networks.base import Network
-from modjax.storage.layout import SweepLayout
 from modjax.sweep.spec import SweepSpec
 from modjax.types import Examples, Params
 
@@ -45,8 +44,14 @@ def trial_matrices(network: Network, params: Params, examples: Examples, spec: S
 def graphs_of(measures: dict[str, np.ndarray]) -> tuple[list[Graph], np.ndarray]:
     """Every (measure, normalized) of a layer, sorted, and their adjacencies ``[graphs units units]`` in float64."""
     graphs = [Graph(measure, normalized) for measure in sorted(measures) for normalized in (False, True)]
-    matrices = [adjacency(measures[graph.measure].astype(np.float64), graph.normalized) for graph in graphs]
-    return graphs, np.stack(matrices)
+    return graphs, np.stack([_adjacency_or_nan(measures[graph.measure], graph.normalized) for graph in graphs])
+
+
+def _adjacency_or_nan(matrix: np.ndarray, normalized: bool) -> np.ndarray:
+    """NaN throughout where the similarity overflowed: no unit of it is dead, and no module can be found."""
+    if not np.all(np.isfinite(matrix)):
+        return np.full(matrix.shape, np.nan)
+    return adjacency(matrix.astype(np.float64), normalized)
 
 
 def search_settings(spec: SweepSpec) -> SearchSettings:
@@ -114,9 +119,3 @@ def _null_columns(null: NullSummary) -> dict[str, Any]:
         "z": null.z,
         "p": null.p,
     }
-
-
-def layer_files(layout: SweepLayout, num_layers: int, spec: SweepSpec) -> dict[int, str]:
-    """File name of each layer's matrices."""
-    layers = [*range(num_layers), *([COMBINED_LAYER] if spec.similarity.combined else [])]
-    return {layer: layout.similarity_file(layer).name for layer in layers}

@@ -14,16 +14,17 @@ from modjax.sweep.spec import SweepSpec, load_spec
 FINISHED = ("done", "diverged", "untrained")
 
 
-def check_directory(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, data_checksum: str) -> dict[str, Any]:
+def check_directory(
+    layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, data_checksum: str, dtype: str
+) -> dict[str, Any]:
     """Return the manifest of an earlier run of this sweep, or an empty one; nothing is written.
 
     Raises:
         ValueError: The path is no directory, holds something else, or holds another spec's sweep.
     """
     root = layout.root
-    if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is a file; expected a directory that is new, empty, or this spec's sweep.")
-    found = sorted(path.name for path in root.iterdir() if path.name != layout.lock.name) if root.exists() else []
+    _check_path(root)
+    found = sorted(path.name for path in root.iterdir() if not _is_leftover(path.name)) if root.exists() else []
     if not found:
         return {}
     if not layout.manifest.is_file():
@@ -39,9 +40,35 @@ def check_directory(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame,
     _check_same_sweep(root, load_spec(layout.spec), spec)
     if manifest["data"]["checksum"] != data_checksum:
         raise ValueError(f"{root} was made with other data of the name {spec.dataset!r}; choose another directory.")
-    if layout.table("trials").is_file():
-        _check_only_additions(root, read_table(layout.table("trials"), "trials"), planned)
+    if manifest["precision"]["dtype"] != dtype:
+        made = manifest["precision"]["dtype"]
+        raise ValueError(f"{root} was made in {made}, this process computes in {dtype}; set JAX_ENABLE_X64 as it was.")
+    earlier = _readable_trials(layout)
+    if earlier is not None:
+        _check_only_additions(root, earlier, planned)
     return manifest
+
+
+def _is_leftover(name: str) -> bool:
+    """The lock, and temporary files of a process that was killed."""
+    return name == ".lock" or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _check_path(root: Path) -> None:
+    wanted = "expected a directory that is new, empty, or this spec's sweep"
+    for path in (root, *root.parents):
+        if path.is_symlink() and not path.exists():
+            raise ValueError(f"{path} is a link to nothing; {wanted}.")
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; {wanted}.")
+
+
+def _readable_trials(layout: SweepLayout) -> pl.DataFrame | None:
+    """The trials table, or None where there is none that can be read."""
+    try:
+        return read_table(layout.table("trials"), "trials")
+    except ValueError:
+        return None
 
 
 def _check_same_sweep(root: Path, earlier: SweepSpec, spec: SweepSpec) -> None:
@@ -65,14 +92,13 @@ def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFra
         )
 
 
-def write_plan(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame) -> pl.DataFrame:
+def write_plan(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> pl.DataFrame:
     """Write the spec and the trials table: finished rows as they were, all others pending."""
-    path = layout.table("trials")
-    if path.is_file():
-        finished = read_table(path, "trials").filter(pl.col("status").is_in(FINISHED))
-        planned = merge_results(planned, finished)
+    earlier = _readable_trials(layout)
+    if earlier is not None:
+        planned = merge_results(planned, earlier.filter(pl.col("trial_id").is_in(finished)))
     write_text(layout.spec, spec.to_toml())
-    write_table(path, planned)
+    write_table(layout.table("trials"), planned)
     return planned
 
 

@@ -1,15 +1,15 @@
 """From parts to the final tables, figures and manifest."""
 
-import shutil
 from typing import Any
 
 import polars as pl
 
-from modjax.names import COMBINED_LAYER
+from modjax.storage.files import remove_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, write_manifest
 from modjax.storage.tables import merge, read_table, write_table
 from modjax.sweep.directory import merge_results
+from modjax.sweep.recovery import layers_of
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import part_rows
 
@@ -25,7 +25,7 @@ def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, fin
         planned: The trials table as planned, finished rows with their results.
         finished: Trials whose rows are in the tables already; no other row is taken from there.
     """
-    for layer in [*range(len(spec.network.widths)), *([COMBINED_LAYER] if spec.similarity.combined else [])]:
+    for layer in layers_of(spec):
         target = layout.similarity_file(layer)
         parts = (
             layout.similarity_file(layer, layout.analysed_part(index) / "similarity")
@@ -46,4 +46,4 @@ def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
 def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
     """Write the manifest with the checksums of all tables, then remove the parts."""
     write_manifest(layout, {**manifest, "complete": True, "checksums": checksums(layout)})
-    shutil.rmtree(layout.parts, ignore_errors=True)
+    remove_folder(layout.parts)

@@ -22,15 +22,15 @@ from modjax.clustering.pool import WorkerPool
 from modjax.names import one_of
 from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
-from modjax.storage.checkpoints import read_ids
 from modjax.storage.files import locked
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import describe_machine, write_manifest
 from modjax.storage.results import Sweep, open_sweep
-from modjax.sweep.directory import FINISHED, check_directory, write_plan
+from modjax.sweep.directory import check_directory, write_plan
 from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, merge_parts
 from modjax.sweep.progress import SweepProgress
+from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
 from modjax.sweep.setup import Setup, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device
@@ -67,6 +67,7 @@ def run_sweep(
     Raises:
         ValueError: The spec, the data or the directory is wrong; nothing is written.
         LockedError: Another process works in the directory.
+        RuntimeError: The run failed; what it saved is kept, and the same call goes on from there.
     """
     one_of(engine, ENGINES, "engine")
     if slots is not None and slots < 1:
@@ -78,63 +79,78 @@ def run_sweep(
     with locked(layout.lock):
         # Looked at again, now that nobody else can write here.
         manifest = _check(layout, setup, slots)
-        if not _is_complete(layout, manifest, setup.spec):
-            _run(setup, layout, slots or manifest.get("slots"), is_quiet)
+        try:
+            if not is_complete(layout, manifest, setup.spec):
+                _run(setup, layout, manifest, slots, is_quiet)
+            if not list(layout.figures.glob("*.png")):
+                draw_figures(open_sweep(layout.root))
+        except ValueError as error:  # the input was right, so this is a failure of the run
+            raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
     return open_sweep(out)
 
 
 def _check(layout: SweepLayout, setup: Setup, slots: int | None) -> dict[str, Any]:
-    manifest = check_directory(layout, setup.spec, setup.trials, setup.data_checksum)
+    manifest = check_directory(layout, setup.spec, setup.trials, setup.data_checksum, _dtype())
     kept = manifest.get("slots", slots)
     if slots is not None and slots != kept:
         raise ValueError(f"{layout.root} was begun with {kept} slots, which its numbers depend on; leave --slots out.")
     return manifest
 
 
-def _is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec) -> bool:
-    """Whether this very spec was run to its end and every file of it is still there."""
-    is_same = manifest.get("complete", False) and manifest.get("spec_hash") == spec.spec_hash()
-    return is_same and all((layout.root / name).is_file() for name in manifest.get("checksums", {}))
+def _dtype() -> str:
+    return str(jax.dtypes.canonicalize_dtype(float))
 
 
-def _run(setup: Setup, layout: SweepLayout, slots: int | None, is_quiet: bool) -> None:
+def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int | None, is_quiet: bool) -> None:
     """All stages of all trials that are not finished."""
     started = time.perf_counter()
+    progress = SweepProgress(setup.trials.height, is_quiet)
+    set_aside_damaged(layout, setup.spec, earlier, progress.say)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
-    config = TrainConfig(**setup.spec.training.model_dump(), num_slots=slots)
+    config = TrainConfig(**setup.spec.training.model_dump(), num_slots=slots or earlier.get("slots"))
     config = replace(config, num_slots=choose_slots(config, setup.trials.filter(~is_untrained).height))
     manifest = _describe(setup, config)
     # The manifest comes first: it is what makes the directory a sweep.
     write_manifest(layout, {**manifest, "complete": False})
-    planned = write_plan(layout, setup.spec, setup.trials)
-
-    finished = planned.filter(pl.col("status").is_in(FINISHED))["trial_id"].to_list()
-    trained = {index: read_ids(layout.stack_ids(index)) for index in layout.part_indices("trained")}
-    analysed = set(layout.part_indices("analysed"))
-    in_parts = [trial_id for ids in trained.values() for trial_id in ids]
-    waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
+    finished = whole_trials(layout, setup.spec)
+    planned = write_plan(layout, setup.spec, setup.trials, finished)
 
     pool = WorkerPool()
     is_whole = False
-    progress = SweepProgress(planned.height, planned.height - waiting.height, is_quiet)
     try:
         with progress:
-            progress.say(f"{planned.height} trials, {waiting.height} to do, {config.num_slots} slots")
             engine = _make_engine(setup, config)
             writer = StackWriter(engine, layout, planned, pool)
-            for index in sorted(set(trained) - analysed):
-                writer.analyse(index)
+            in_parts = _recover_parts(layout, writer, progress)
+            waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
+            progress.begin(planned.height - waiting.height)
+            progress.say(f"{planned.height} trials, {waiting.height} to do, {config.num_slots} slots")
             _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
             _train(engine, waiting.filter(~is_untrained), writer, pool, progress)
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
             progress.stage("tables and figures")
             merge_parts(layout, setup.spec, planned, finished)
-            draw_figures(open_sweep(layout.root))
             complete(layout, {**manifest, "seconds": round(time.perf_counter() - started, 3)})
+            draw_figures(open_sweep(layout.root))
             is_whole = True
     finally:
         pool.close(wait=is_whole)
+
+
+def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProgress) -> list[str]:
+    """Analyse the trained parts that were not, set damaged stacks aside; returns the trials of all parts."""
+    kept = []
+    analysed = layout.part_indices("analysed")
+    for index, trial_ids in trials_in_parts(layout).items():
+        if index not in analysed:
+            try:
+                writer.analyse(index)
+            except (ValueError, OSError):
+                drop_stack(layout, index, progress.say)
+                continue
+        kept += trial_ids
+    return kept
 
 
 def _make_engine(setup: Setup, config: TrainConfig) -> Engine:
@@ -148,7 +164,7 @@ def _describe(setup: Setup, config: TrainConfig) -> dict[str, Any]:
         "name": setup.spec.name,
         "spec_hash": setup.spec.spec_hash(),
         **describe_machine(),
-        "precision": {"dtype": "float32", "matmul": "highest"},
+        "precision": {"dtype": _dtype(), "matmul": "highest"},
         "slots": config.num_slots,
         "layout": {"population": "slots", "trials_per_similarity_call": 1},
         "data": {"name": setup.spec.dataset, "checksum": setup.data_checksum},

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -14,26 +15,30 @@ class SweepProgress:
 
     Args:
         num_trials: Trials of the sweep.
-        num_finished: Those that were finished before.
         is_quiet: Say nothing.
     """
 
-    def __init__(self, num_trials: int, num_finished: int, is_quiet: bool = False) -> None:
+    def __init__(self, num_trials: int, is_quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=is_quiet)
-        self._num_trials, self._done, self._at_start = num_trials, num_finished, num_finished
+        self._num_trials, self._done, self._at_start = num_trials, 0, 0
         self._epochs, self._training = 0, 0
         self._started = self._last_line = time.perf_counter()
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(20),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("trials"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=not self._console.is_terminal,
+            expand=True,
         )
-        self._task = self._bar.add_task("training", total=num_trials, completed=num_finished, note="")
+        self._task = self._bar.add_task("starting", total=num_trials)
+
+    def begin(self, num_finished: int) -> None:
+        """Trials that were finished before this run count as done, but not for the time left."""
+        self._done = self._at_start = num_finished
+        self._bar.update(self._task, completed=num_finished)
 
     def __enter__(self) -> "SweepProgress":
         self._bar.start()
@@ -57,8 +62,8 @@ class SweepProgress:
         self._done += num_new
         self._epochs += epochs
         self._training = training
-        note = f"{training} training, {self._epochs} epochs, {waiting} module searches waiting, {self._time_left()}"
-        self._bar.update(self._task, completed=self._done, note=note)
+        note = f"{training} training, {self._epochs} epochs, {waiting} searches, {self._time_left()}"
+        self._bar.update(self._task, completed=self._done, description=note)
         now = time.perf_counter()
         if not self._console.is_terminal and now - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = now
@@ -67,6 +72,6 @@ class SweepProgress:
     def _time_left(self) -> str:
         fresh = self._done - self._at_start
         if fresh < 1:
-            return "time left unknown"
+            return "..."
         left = (time.perf_counter() - self._started) / fresh * (self._num_trials - self._done)
-        return f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left"
+        return f"~{left:.0f} s left" if left < 120 else f"~{left / 60:.0f} min left"

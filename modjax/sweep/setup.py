@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from modjax.checks import check_batches
 from modjax.data.datasets import Dataset, load_dataset
 from modjax.names import DATASETS
 from modjax.sweep.expand import expand
@@ -33,6 +34,8 @@ def prepare(spec: SweepSpec | str | os.PathLike, data_dir: str | os.PathLike | N
             network too large for memory.
     """
     spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
+    if spec.dataset not in DATASETS:  # the sweep's own copy of the spec must find the file from anywhere
+        spec = spec.model_copy(update={"dataset": os.path.abspath(spec.dataset)})
     check_memory(spec)
     data = load_dataset(spec.dataset, data_dir)
     check_fit(spec, data)
@@ -42,13 +45,10 @@ def prepare(spec: SweepSpec | str | os.PathLike, data_dir: str | os.PathLike | N
 
 def check_fit(spec: SweepSpec, data: Dataset) -> None:
     """Raise unless a batch and a validation set can be drawn, and a network fits memory."""
-    num_examples = len(data.x_train)
-    held_out = round(num_examples * spec.training.validation_fraction)
-    if held_out < 1 or num_examples - held_out < spec.training.batch_size:
-        raise ValueError(
-            f"training.batch_size: {spec.training.batch_size} is larger than the training set of {spec.dataset}: "
-            f"{num_examples} examples less {held_out} for validation."
-        )
+    try:
+        check_batches(len(data.x_train), spec.training.batch_size, spec.training.validation_fraction)
+    except ValueError as error:
+        raise ValueError(f"training.{error}") from None
     check_memory(spec, data.in_features, data.num_classes)
 
 

@@ -11,18 +11,32 @@ import numpy as np
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from modjax.names import ACTIVATIONS, DATASETS, HYPERPARAMETERS, MEASURES, OPTIMIZERS, SEARCH_METHODS, SPLITS, one_of
+from modjax.names import (
+    ACTIVATIONS,
+    DATASETS,
+    HYPERPARAMETERS,
+    MAX_COUNT,
+    MAX_SEED,
+    MEASURES,
+    OPTIMIZERS,
+    SEARCH_METHODS,
+    SPLITS,
+    one_of,
+)
 
 MAX_SPEC_BYTES = 2**20
 MAX_GRID = 100_000
+MAX_BOUND = 1e300
 MAX_TRIALS = 10_000_000
-MAX_SEED = 2**32 - 1
 
 
 def _expand_grid(values: Any) -> Any:
     """A list as it is; ``{linspace = [a, b, n]}`` and ``{logspace = [a, b, n]}`` as lists of n rounded numbers."""
+    if isinstance(values, list | tuple):
+        # -0.0 and 0.0 are one value, so they must not make two trials.
+        return [value + 0.0 if isinstance(value, float) else value for value in values]
     if not isinstance(values, dict):
-        return values
+        raise ValueError("must be a list, {linspace = [a, b, n]} or {logspace = [a, b, n]}")
     kind = next(iter(values), None)
     if len(values) != 1 or kind not in ("linspace", "logspace"):
         raise ValueError("must be a list, {linspace = [a, b, n]} or {logspace = [a, b, n]}")
@@ -31,11 +45,12 @@ def _expand_grid(values: Any) -> Any:
     if not is_triple or type(bounds[2]) is not int or not 1 <= bounds[2] <= MAX_GRID:
         raise ValueError(f"{kind} must be [first, last, n] with numbers and a whole n from 1 to {MAX_GRID}")
     first, last, num = bounds
-    if not np.all(np.isfinite([first, last])) or (kind == "logspace" and max(abs(first), abs(last)) > 300):
-        raise ValueError(f"{kind} must have finite bounds (powers of ten within +-300 for logspace)")
+    limit = MAX_BOUND if kind == "linspace" else 300
+    if not (abs(first) <= limit and abs(last) <= limit):
+        raise ValueError(f"{kind} must have bounds within +-{limit:g}")
     points = np.linspace(first, last, num) if kind == "linspace" else np.logspace(first, last, num)
     # Twelve digits: 0.15, not 0.15000000000000002, so that a trial's identity does not hang on how it was written.
-    return [float(f"{point:.12g}") for point in points]
+    return [float(f"{point:.12g}") + 0.0 for point in points]
 
 
 def _known(known: tuple[str, ...], what: str) -> AfterValidator:
@@ -56,7 +71,7 @@ def _check_dataset(name: str) -> str:
 
 
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Seeds = Annotated[
     tuple[Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)], ...], Field(min_length=1), AfterValidator(_distinct)
@@ -93,7 +108,7 @@ class TrainingSpec(_Section):
     batch_size: Count = 200
     validation_fraction: Share = 0.1
     early_stopping_patience: Count = 6
-    plateau_patience: Annotated[int, Field(strict=True, ge=0)] = 3
+    plateau_patience: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] = 3
     plateau_factor: Share = 0.25
 
 
@@ -155,7 +170,10 @@ class SweepSpec(_Section):
 
     @model_validator(mode="after")
     def _check_arms(self) -> "SweepSpec":
-        _distinct(tuple(arm.name for arm in self.arms))
+        names = [arm.name for arm in self.arms]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"arms must have distinct names; {twice[0]!r} is there twice")
         if self.num_trials > MAX_TRIALS:
             raise ValueError(f"at most {MAX_TRIALS:,} trials a sweep; these arms make {self.num_trials:,}")
         return self
@@ -223,7 +241,7 @@ def load_spec(path: str | os.PathLike) -> SweepSpec:
         raise ValueError(f"{path}: a spec has at most {MAX_SPEC_BYTES:,} bytes; this file has {path.stat().st_size:,}.")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # what tomllib raises, and integers of thousands of digits
         raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())}).") from error
     dataset = content.get("dataset")
     if isinstance(dataset, str) and dataset not in DATASETS and dataset.endswith(".npz"):
@@ -259,6 +277,8 @@ def _describe(problem: Any) -> str:
     ]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "spec"
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] in ("model_type", "tuple_type"):
+        message = "must be a table" if problem["type"] == "model_type" else "must be a list"
     if problem["type"] == "extra_forbidden":
         section = _SECTIONS.get(str(location[0])) if len(location) > 1 else SweepSpec
         allowed = f"; allowed: {', '.join(section.model_fields)}" if section else ""

@@ -16,7 +16,7 @@ from modjax.clustering.layer import cluster_layer
 from modjax.clustering.pool import WorkerPool
 from modjax.data.datasets import Dataset
 from modjax.networks.base import Network
-from modjax.storage.checkpoints import load_stack, save_stack
+from modjax.storage.checkpoints import load_stack, next_index, save_stack
 from modjax.storage.files import new_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.tables import from_rows, read_table, write_table
@@ -95,9 +95,7 @@ class StackWriter:
         self._buffer: list[tuple[str, FinishedTrial]] = []
         self._oldest = 0.0
         self._pending: list[PendingStack] = []
-        self._next_index = 1 + max(
-            (int(path.name.split("_")[1][:5]) for path in layout.checkpoints.glob("stack_*")), default=-1
-        )
+        self._next_index = next_index(layout)
 
     def add(self, trial_id: str, finished: FinishedTrial) -> None:
         """Take one trial; a full or old enough buffer is committed by :meth:`advance`."""

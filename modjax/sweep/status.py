@@ -1,6 +1,7 @@
 """How far a sweep is, seen from outside; reads only, so that it works while the sweep runs."""
 
 import os
+from contextlib import suppress
 
 import polars as pl
 
@@ -16,9 +17,11 @@ def sweep_status(out: str | os.PathLike) -> pl.DataFrame:
     """
     sweep = open_sweep(out)
     layout = sweep.layout
-    paths = [layout.trained_part(index) / "trials.parquet" for index in layout.part_indices("trained")]
-    # A part can vanish between the listing and the reading: its rows are in the trials table then.
-    parts = [read_table(path, "trials") for path in paths if path.exists()]
+    parts = []
+    for index in layout.part_indices("trained"):
+        # A part can vanish between the listing and the reading, or be damaged: its trials are then not counted.
+        with suppress(ValueError):
+            parts.append(read_table(layout.trained_part(index) / "trials.parquet", "trials"))
     trials = merge("trials", [sweep.table("trials"), *parts])
     return (
         trials.group_by("arm", "status")

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float
 
-from modjax.names import OPTIMIZERS, one_of
+from modjax.names import MAX_COUNT, OPTIMIZERS, one_of
 
 
 class Hyperparams(NamedTuple):
     """What a sweep of the paper varies without recompiling: scalars here, the trials axis comes from vmap."""
 
-    learning_rate: Float[Array, ""] | np.ndarray | float
-    l1: Float[Array, ""] | np.ndarray | float
-    l2: Float[Array, ""] | np.ndarray | float
-    dropout: Float[Array, ""] | np.ndarray | float
+    learning_rate: Float[Array, ""] | np.ndarray | float = 1e-3
+    l1: Float[Array, ""] | np.ndarray | float = 0.0
+    l2: Float[Array, ""] | np.ndarray | float = 0.0
+    dropout: Float[Array, ""] | np.ndarray | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class TrainConfig:
         one_of(self.optimizer, OPTIMIZERS, "optimizer")
         for name in ("max_epochs", "batch_size", "early_stopping_patience", "num_slots"):
             value = getattr(self, name)
-            if value is not None and (int(value) != value or value < 1):
-                raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
+            if value is not None and (int(value) != value or not 1 <= value <= MAX_COUNT):
+                raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}; got {value}.")
         if int(self.plateau_patience) != self.plateau_patience or self.plateau_patience < 0:
             raise ValueError(f"plateau_patience must be a whole number, at least 0; got {self.plateau_patience}.")
         for name in ("validation_fraction", "plateau_factor"):

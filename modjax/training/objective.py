@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from modjax.data.batches import to_unit_range
 from modjax.networks.base import Network
+from modjax.pixels import to_unit_range
 from modjax.training.config import hyperparam
 from modjax.types import Examples, Params, PRNGKey
 
@@ -42,12 +42,14 @@ class Task(NamedTuple):
         evaluate: ``evaluate(params, hyperparams, batch) -> dict of sums over the batch``. It must hold ``count`` and
             ``loss``; every other entry is divided by ``count`` and reported too.
         penalty: ``penalty(params, hyperparams) -> scalar``, added to the loss for the gradient, left out of histories.
+        hyperparams: The names it takes, beside ``learning_rate`` and ``seed``; None takes any.
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
     evaluate: Callable[..., Any]
     penalty: Callable[..., Any] = no_penalty
+    hyperparams: tuple[str, ...] | None = None
 
 
 def objective(task: Task, params: Params, hyperparams: Any, batch: Examples, key: PRNGKey) -> tuple[Array, Array]:
@@ -113,4 +115,4 @@ def classification(network: Network) -> Task:
         l1, l2 = hyperparam(hyperparams, "l1", 0.0), hyperparam(hyperparams, "l2", 0.0)
         return l1 * l1_norm(params) + l2 * l2_norm(params)
 
-    return Task(init, loss, evaluate, penalty)
+    return Task(init, loss, evaluate, penalty, ("l1", "l2", "dropout"))

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt32
 
-from modjax.data.batches import num_validation, split_order
+from modjax.checks import check_batches, num_validation
+from modjax.data.batches import split_order
 from modjax.training.config import TrainConfig
 from modjax.training.metrics import evaluate_means, weight_norms
 from modjax.training.objective import Task
@@ -119,10 +120,11 @@ def measure_trials(
 
 
 def choose_slots(config: TrainConfig, num_trials: int) -> int:
-    """The number of slots: the one asked for, else the device kind's default, never more than there are trials."""
+    """The number of slots: the one asked for, else the device kind's default, clipped to the number of trials."""
     if config.num_slots is not None:
         return config.num_slots
-    return max(1, min(num_trials, DEFAULT_SLOTS.get(jax.default_backend(), 256)))
+    default = DEFAULT_SLOTS.get(jax.default_backend(), 256)
+    return min(num_trials, default) if num_trials else default
 
 
 def check_examples(examples: Examples, config: TrainConfig) -> int:
@@ -131,12 +133,7 @@ def check_examples(examples: Examples, config: TrainConfig) -> int:
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"data must be arrays with one leading axis of examples, at least one; got {sorted(lengths)}.")
     (num_examples,) = lengths
-    held_out = num_validation(num_examples, config.validation_fraction)
-    if held_out < 1 or num_examples - held_out < config.batch_size:
-        raise ValueError(
-            f"batch_size {config.batch_size} is larger than the training set: {num_examples} examples less {held_out} "
-            f"for validation. Use a smaller batch_size or more data."
-        )
+    check_batches(num_examples, config.batch_size, config.validation_fraction)
     return num_examples
 
 

@@ -9,12 +9,11 @@ import numpy as np
 
 from modjax.checks import check_finite
 from modjax.data.datasets import Dataset
+from modjax.names import MAX_SEED, one_of
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Batch, Task
 from modjax.training.population import EpochReport, FinishedTrial, check_examples, train_slots
 from modjax.types import Examples
-
-MAX_SEED = 2**32 - 1
 
 
 class Population(NamedTuple):
@@ -48,37 +47,34 @@ def train(
 
     Args:
         task: Pure functions of one trial; ``modjax.classification(network)`` is the paper's.
-        hyperparams: NamedTuple or dict of ``[trials]`` arrays, handed to the task's functions one trial at a time. A
-            field ``seed`` (integers) gives each trial its seed, else all have seed 0: the same initial weights, split
-            and batches, so that trials differ in their hyperparameters alone. ``learning_rate`` is 1e-3 where no field
-            says otherwise.
+        hyperparams: NamedTuple or dict of ``[trials]`` arrays (or scalars: the same in every trial), handed to the
+            task's functions one trial at a time. A field ``seed`` (integers) gives each trial its seed, else all have
+            seed 0: the same initial weights, split and batches, so that trials differ in their hyperparameters alone.
+            ``learning_rate`` is 1e-3 where no field says otherwise.
         data: A :class:`modjax.Dataset` (its training half is used), or any tree of arrays with one leading axis of
             examples, a slice of which the task's functions get as ``batch``.
         config: Static settings; the paper's recipe by default.
         on_epoch: Called on the host after every epoch with an :class:`EpochReport`.
 
     Raises:
-        ValueError: Hyperparameters of unequal length or not finite, or data that do not fill a batch.
+        ValueError: Hyperparameters of unequal length, not finite or unknown to the task, or data that fill no batch.
 
     Example:
         >>> import modjax as mj
         >>> digits = mj.load_dataset("digits")
         >>> task = mj.classification(mj.mlp(64, (8,), 10))
-        >>> zeros = np.zeros(2)
-        >>> hyperparams = mj.Hyperparams(learning_rate=zeros + 1e-2, l1=zeros, l2=zeros, dropout=np.array([0.0, 0.5]))
+        >>> hyperparams = {"learning_rate": 1e-2, "dropout": [0.0, 0.5], "seed": [3, 3]}
         >>> population = mj.train(task, hyperparams, digits, mj.TrainConfig(max_epochs=2, batch_size=100))
         >>> population.history["val_loss"].shape, population.status.tolist()
         ((2, 2), ['done', 'done'])
     """
     config = config or TrainConfig()
-    num_trials = check_hyperparams(hyperparams)
+    hyperparams, num_trials = as_columns(hyperparams, task)
     fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
     seeds = check_seeds(fields.get("seed", np.zeros(num_trials, np.int64)), num_trials)
     examples = Batch(jnp.asarray(data.x_train), jnp.asarray(data.y_train)) if isinstance(data, Dataset) else data
     check_examples(examples, config)
     examples = jax.tree.map(jnp.asarray, examples)
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    hyperparams = jax.tree.map(lambda values: _as_float(values, dtype), hyperparams)
     finished: dict[int, FinishedTrial] = {}
     for report in train_slots(task, hyperparams, seeds, examples, config):
         finished.update(
@@ -91,11 +87,6 @@ def train(
 
 def _host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
-
-
-def _as_float(values: Any, dtype: Any) -> np.ndarray:
-    array = np.asarray(values)
-    return array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
 
 
 def _collect(trials: list[FinishedTrial]) -> Population:
@@ -115,18 +106,32 @@ def _collect(trials: list[FinishedTrial]) -> Population:
     )
 
 
-def check_hyperparams(hyperparams: Any) -> int:
-    """Return the number of trials; raise unless all fields are finite vectors of one length."""
+def as_columns(hyperparams: Any, task: Task) -> tuple[Any, int]:
+    """The hyperparameters with an array ``[trials]`` in every field, floats in the default precision; and their number.
+
+    A scalar stands for the same value in every trial.
+
+    Raises:
+        ValueError: No fields, a name that the task does not take, unequal lengths, or values that are not finite.
+    """
     fields = hyperparams if isinstance(hyperparams, dict) else getattr(hyperparams, "_asdict", dict)()
     if not fields:
         raise ValueError("hyperparams must be a NamedTuple or a dict of arrays with a leading trials axis; got none.")
-    lengths = {name: np.shape(values)[0] if np.ndim(values) else None for name, values in fields.items()}
-    if len(set(lengths.values())) != 1 or None in lengths.values() or 0 in lengths.values():
-        told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+    if task.hyperparams is not None:
+        for name in fields:
+            one_of(name, (*task.hyperparams, "learning_rate", "seed"), "hyperparameter")
+    arrays = {name: np.asarray(values) for name, values in fields.items()}
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        told = ", ".join(f"{name}: {length}" for name, length in lengths.items()) or "scalars alone"
         raise ValueError(f"hyperparams must have one value a trial in every field, at least one trial; got {told}.")
-    for name, values in fields.items():
-        check_finite(f"hyperparams {name!r}", values)
-    return next(length for length in lengths.values() if length)
+    num_trials = next(iter(lengths.values()))
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    for name, array in arrays.items():
+        check_finite(f"hyperparams {name!r}", array)
+        column = array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
+        arrays[name] = column if array.ndim else np.broadcast_to(column, num_trials)
+    return (arrays if isinstance(hyperparams, dict) else hyperparams._replace(**arrays)), num_trials
 
 
 def check_seeds(seeds: Any, num_trials: int) -> np.ndarray:

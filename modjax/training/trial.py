@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
-from modjax.data.batches import epoch_batches, num_validation, split_order, take
+from modjax.checks import num_validation
+from modjax.data.batches import epoch_batches, split_order, take
 from modjax.training.config import TrainConfig, hyperparam
 from modjax.training.metrics import evaluate_means
 from modjax.training.objective import Task, objective

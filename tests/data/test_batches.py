@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from modjax.data.batches import epoch_batches, num_validation, split_order, take, to_unit_range
+from modjax.checks import check_batches, num_validation
+from modjax.data.batches import epoch_batches, split_order, take
+from modjax.pixels import to_unit_range
 
 
 def test_split_is_a_permutation(key):
@@ -39,3 +41,16 @@ def test_take_slices_every_array():
     taken = take(tree, jnp.array([2, 0]))
     assert taken["x"].tolist() == [[4, 5], [0, 1]]
     assert taken["y"].tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "batch", "told"),
+    [
+        (1e-300, 5, "validation_fraction 1e-300 holds out 0"),
+        (0.99, 5, "validation_fraction"),
+        (0.1, 95, "batch_size 95 is larger"),
+    ],
+)
+def test_examples_that_fill_no_batch_are_refused(fraction, batch, told):
+    with pytest.raises(ValueError, match=told):
+        check_batches(100 if fraction != 0.99 else 20, batch, fraction)

@@ -180,8 +180,10 @@ NPZ_FAULTS = {
     "other width": ({"x_test": np.zeros((9, 4), np.float32)}, "one shape"),
     "other type": ({"x_test": np.zeros((9, 5), np.uint8)}, "one shape and type"),
     "strings": ({"x_train": np.full((30, 5), "a")}, "x_train must be"),
-    "objects": ({"y_train": np.array([{}] * 30, dtype=object)}, "without running code"),
-    "no examples": ({"x_test": np.zeros((0, 5), np.float32), "y_test": np.zeros(0, int)}, "at least one example"),
+    "objects": ({"y_train": np.array([{}] * 30, dtype=object)}, "not readable .*allow_pickle"),
+    "no features": ({"x_train": np.zeros((30, 0)), "x_test": np.zeros((9, 0))}, "none of them 0"),
+    "beyond float32": ({"x_train": np.full((30, 5), 1e200)}, "float32"),
+    "no examples": ({"x_test": np.zeros((0, 5), np.float32), "y_test": np.zeros(0, int)}, "none of them 0"),
     "one class": ({"y_train": np.zeros(30, int), "y_test": np.zeros(9, int)}, "two classes"),
     "huge label": ({"y_train": np.full(30, 10**9)}, "large gaps"),
 }
@@ -199,7 +201,7 @@ def test_bad_npz_is_one_line(tmp_path, fault):
 
 def test_npz_that_is_none(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK not a zip")
-    with pytest.raises(ValueError, match="not a readable"):
+    with pytest.raises(ValueError, match=r"it is not an \.npz file"):
         load_dataset(str(tmp_path / "bad.npz"))
     with pytest.raises(ValueError, match="no such file"):
         load_dataset(str(tmp_path / "none.npz"))
@@ -208,3 +210,30 @@ def test_npz_that_is_none(tmp_path):
 def test_unknown_dataset_lists_the_known():
     with pytest.raises(ValueError, match="digits, mnist, fashion_mnist"):
         load_dataset("cifar")
+
+
+def test_npz_with_damaged_members(tmp_path):
+    import zipfile
+
+    path = tmp_path / "bad.npz"
+    np.savez_compressed(path, **good_arrays())
+    content = bytearray(path.read_bytes())
+    content[80:90] = bytes(10)
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="not readable"):
+        load_dataset(str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in good_arrays():
+            archive.writestr(f"{name}.npy", "no array")
+    with pytest.raises(ValueError, match="missing"):
+        load_dataset(str(path))
+    header = (
+        b"\x93NUMPY\x01\x00\x76\x00"
+        + str({"descr": "<f8", "fortran_order": False, "shape": (10**14, 5)}).encode().ljust(117)
+        + b"\n"
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in good_arrays():
+            archive.writestr(f"{name}.npy", header)
+    with pytest.raises(ValueError, match="not readable"):
+        load_dataset(str(path))

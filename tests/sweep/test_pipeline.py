@@ -198,7 +198,7 @@ def test_second_process_is_told_of_the_lock(finished, folder):
 
 
 def test_batch_larger_than_the_training_set(folder, write_spec, tiny_content):
-    with pytest.raises(ValueError, match=r"training\.batch_size: 150 is larger"):
+    with pytest.raises(ValueError, match=r"training\.batch_size 150 is larger"):
         mj.run_sweep(write_spec({**tiny_content, "training": {"batch_size": 150}}), folder / "out")
     assert not (folder / "out").exists()
 

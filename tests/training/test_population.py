@@ -219,7 +219,8 @@ BAD_CALLS = {
     "not finite": ({"learning_rate": np.array([np.nan])}, {}, "'learning_rate' has 1 value that is not finite"),
     "no trials": ({"learning_rate": np.ones(0)}, {}, "at least one trial"),
     "no hyperparameters": ({}, {}, "got none"),
-    "scalar": ({"learning_rate": 1.0}, {}, "one value a trial"),
+    "scalars alone": ({"learning_rate": 1.0}, {}, "scalars alone"),
+    "typo": ({"dropuot": np.ones(1)}, {}, "Unknown hyperparameter 'dropuot'. Available: l1, l2, dropout"),
     "negative seed": ({"seed": np.array([-1])}, {}, "seeds must lie in"),
     "seed that is no integer": ({"seed": np.array([0.5])}, {}, "integers"),
     "batch too large": ({"learning_rate": np.ones(1)}, {"batch_size": 170}, "batch_size 170 is larger"),
@@ -247,3 +248,11 @@ def test_data_of_unequal_length_or_none_are_refused(task):
 def test_bad_config_is_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         mj.TrainConfig(**field)
+
+
+def test_scalars_and_lists_are_columns(task, data):
+    config = mj.TrainConfig(max_epochs=2, batch_size=20)
+    a = mj.train(task, {"learning_rate": 1e-2, "dropout": [0.0, 0.5]}, data, config)
+    b = mj.train(task, mj.Hyperparams(learning_rate=1e-2, dropout=np.array([0.0, 0.5])), data, config)
+    # Not bit for bit: a penalty that is absent and one that is 0 are two programs.
+    np.testing.assert_allclose(a.history["val_loss"], b.history["val_loss"], rtol=0, atol=1e-6)

@@ -1,0 +1,147 @@
+"""What an interrupted or damaged sweep makes of itself when the same command is run again."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+import modjax as mj
+from modjax.storage.layout import SweepLayout
+from modjax.sweep import stacks
+from tests.sweep.test_pipeline import assert_same_tables
+
+
+@pytest.fixture
+def copy(finished, folder, write_spec, tiny_content):
+    """A finished sweep to damage, and its spec."""
+    shutil.copytree(finished.layout.root, folder / "out")
+    return write_spec(tiny_content), folder / "out"
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+
+
+DAMAGES = {"missing": lambda path: path.unlink(), "truncated": truncate, "flipped": flip}
+TABLES = ("modules.parquet", "history.parquet", "similarity/layer_0.parquet", "trials.parquet")
+QUICK = {("modules.parquet", "missing"), ("similarity/layer_0.parquet", "flipped"), ("trials.parquet", "truncated")}
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        pytest.param(name, damage, marks=() if (name, damage) in QUICK else pytest.mark.slow)
+        for name in TABLES
+        for damage in DAMAGES
+    ],
+)
+def test_lost_or_damaged_table_is_made_again(finished, copy, name, damage, capsys):
+    spec, out = copy
+    DAMAGES[damage](out / name)
+    assert_same_tables(mj.run_sweep(spec, out), finished)
+    if damage != "missing":
+        assert (out / "damaged" / name.rsplit("/")[-1]).is_file()
+        assert "is damaged: moved to" in capsys.readouterr().err
+
+
+def test_remnants_of_parts_do_not_stop_an_extension(copy, write_spec, tiny_content):
+    _, out = copy
+    (out / "parts" / "trained_00000").mkdir(parents=True)
+    more = write_spec({**tiny_content, "seeds": [0, 1, 2]}, "more.toml")
+    assert mj.run_sweep(more, out, is_quiet=True).trials.height == 12
+    assert not (out / "parts").exists()
+
+
+@pytest.mark.parametrize("what", ["trained part", "analysed part", "checkpoint"])
+def test_damaged_part_is_set_aside_and_made_again(finished, folder, write_spec, tiny_content, monkeypatch, what):
+    monkeypatch.setattr(stacks, "STACK_TRIALS", 3)
+    whole = stacks.StackWriter._commit_analysed
+
+    def stop_after(self, stack):
+        whole(self, stack)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stacks.StackWriter, "_commit_analysed", stop_after)
+    spec, out = write_spec(tiny_content), folder / "out"
+    with pytest.raises(KeyboardInterrupt):
+        mj.run_sweep(spec, out, slots=6, is_quiet=True)
+    monkeypatch.setattr(stacks.StackWriter, "_commit_analysed", whole)
+    layout = SweepLayout(out)
+    if what == "trained part":
+        truncate(layout.trained_part(0) / "trials.parquet")
+    elif what == "analysed part":
+        truncate(layout.analysed_part(layout.part_indices("analysed")[0]) / "modules.parquet")
+    else:
+        shutil.rmtree(layout.analysed_part(0), ignore_errors=True)
+        for path in layout.stack(0).rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+    assert_same_tables(mj.run_sweep(spec, out, is_quiet=True), finished)
+    assert list((out / "damaged").iterdir())
+
+
+def test_killed_while_writing_the_very_first_file(finished, folder, write_spec, tiny_content):
+    (folder / "out").mkdir()
+    for name in (".lock", ".manifest.json.tmp"):
+        (folder / "out" / name).write_text("{")
+    assert_same_tables(mj.run_sweep(write_spec(tiny_content), folder / "out", slots=6, is_quiet=True), finished)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"schema_version": 1}', '{"schema_version": 99}', "nonsense"])
+def test_manifest_that_is_none_is_refused(copy, content):
+    spec, out = copy
+    (out / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=r"manifest|another version"):
+        mj.run_sweep(spec, out, is_quiet=True)
+
+
+def test_other_precision_is_refused(copy):
+    spec, out = copy
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["precision"]["dtype"] = "float64"
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="made in float64, this process computes in float32"):
+        mj.run_sweep(spec, out, is_quiet=True)
+
+
+def test_paths_that_are_no_directory(folder, write_spec, tiny_content):
+    spec = write_spec(tiny_content)
+    (folder / "nowhere").symlink_to(folder / "gone")
+    with pytest.raises(ValueError, match="link to nothing"):
+        mj.run_sweep(spec, folder / "nowhere")
+    with pytest.raises(ValueError, match="is a file"):
+        mj.run_sweep(spec, spec / "below")
+
+
+def test_figures_that_were_removed_are_drawn_again(copy):
+    spec, out = copy
+    shutil.rmtree(out / "figures")
+    mj.run_sweep(spec, out, is_quiet=True)
+    assert (out / "figures" / "accuracy.png").is_file()
+
+
+def test_sweep_whose_trials_are_all_excluded(folder, write_spec, tiny_content):
+    arms = [{"name": "rate", "learning_rate": [1e-9]}]
+    sweep = mj.run_sweep(write_spec({**tiny_content, "arms": arms}), folder / "out", is_quiet=True)
+    assert sweep.trials["excluded"].all()
+    assert sweep.manifest["complete"]
+
+
+def test_similarity_that_overflowed_has_no_dead_units(folder, write_spec, tiny_content):
+    arms = [{"name": "rate", "learning_rate": [1e10]}]
+    sweep = mj.run_sweep(write_spec({**tiny_content, "arms": arms}), folder / "out", is_quiet=True)
+    finite = pl.col("matrix").list.eval(pl.element().is_finite()).list.all()
+    bad = sweep.similarity.filter(~finite).select("trial_id", "layer", "measure")
+    rows = sweep.modules.join(bad, on=["trial_id", "layer", "measure"])
+    assert rows.height
+    assert rows["q"].is_nan().all()
+    assert rows["num_dead"].to_list() == [0] * rows.height
+    assert np.isnan(rows["effective_modules"].to_numpy()).all()
