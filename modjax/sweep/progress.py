@@ -62,7 +62,7 @@ class SweepProgress:
         self._done += num_new
         self._epochs += epochs
         self._training = training
-        note = f"{training} training, {self._epochs} epochs, {waiting} searches, {self._time_left()}"
+        note = f"{self._time_left()}, {training} training, {self._epochs} epochs, {waiting} searches"
         self._bar.update(self._task, completed=self._done, description=note)
         now = time.perf_counter()
         if not self._console.is_terminal and now - self._last_line >= LINE_EVERY_SECONDS:
@@ -72,6 +72,6 @@ class SweepProgress:
     def _time_left(self) -> str:
         fresh = self._done - self._at_start
         if fresh < 1:
-            return "..."
+            return "time left unknown"
         left = (time.perf_counter() - self._started) / fresh * (self._num_trials - self._done)
         return f"~{left:.0f} s left" if left < 120 else f"~{left / 60:.0f} min left"
