@@ -1,6 +1,7 @@
 """The README's Python examples run as they stand, and its tables name every column."""
 
 import re
+import runpy
 
 import polars as pl
 import pytest
@@ -13,8 +14,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def run(block, capsys):
-    exec(compile(block, "README.md", "exec"), {})
+def run(block, capsys, folder):
+    script = folder / "example.py"
+    script.write_text(block, encoding="utf-8")
+    runpy.run_path(str(script))
     return capsys.readouterr().out
 
 
@@ -27,8 +30,8 @@ def test_there_is_an_example_for_each_kind_of_user():
 
 
 @pytest.mark.parametrize("index", [1, 2], ids=["similarity", "train"])
-def test_example_runs(index, capsys):
-    assert run(BLOCKS[index], capsys).strip()
+def test_example_runs(index, capsys, tmp_path):
+    assert run(BLOCKS[index], capsys, tmp_path).strip()
 
 
 def effect_of_dropout(sweep):
@@ -43,7 +46,7 @@ def effect_of_dropout(sweep):
 def test_sweep_example_runs_and_shows_the_effect(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     block = BLOCKS[0].replace('"runs/quickstart"', repr(str(tmp_path / "quickstart")))
-    assert "input_jacobian" in run(block, capsys)
+    assert "input_jacobian" in run(block, capsys, tmp_path)
     sweep = mj.open_sweep(tmp_path / "quickstart")
     assert sweep.trials.height >= 40
     assert effect_of_dropout(sweep) >= 1.8

@@ -223,7 +223,7 @@ def test_null_summary_of_nothing():
 
 
 def test_default_search_is_about_as_good_as_the_papers(reference_dir):
-    """No worse than 0.004 below the best of the three stored Monte Carlo runs (issue: find a recipe that is never)."""
+    """Above the best of the three stored Monte Carlo runs on average, and nowhere more than 0.001 below it."""
     gaps = []
     for path in sorted(reference_dir.glob("*.npz")):
         stored = np.load(path, allow_pickle=False)
@@ -231,5 +231,5 @@ def test_default_search_is_about_as_good_as_the_papers(reference_dir):
             for layer in (0, 1):
                 a = mj.adjacency(stored[f"sim_{method}_layer{layer}"])
                 gaps.append(mj.find_modules(a).q - stored[f"mc_Q_{method}_layer{layer}"].max())
-    assert min(gaps) > -0.004
+    assert min(gaps) > -0.001
     assert np.mean(gaps) > 0
