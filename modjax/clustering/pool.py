@@ -15,7 +15,8 @@ IDLE_SECONDS = 60
 class WorkerPool:
     """Submit jobs, collect results by name. Results do not depend on the number of workers.
 
-    Workers are started with the first job (none, none), by loky: it needs no ``__main__`` guard and works in notebooks.
+    Workers are started with the first job (without a job there are none), by loky: it needs no ``__main__`` guard and
+    works in notebooks.
     They run at low priority, since the device's own threads matter more.
 
     Args:
@@ -27,6 +28,7 @@ class WorkerPool:
         self._jobs: dict[Hashable, tuple[Callable, tuple]] = {}
         self._futures: dict[Hashable, Future] = {}
         self._attempts: dict[Hashable, int] = {}
+        self._is_started = False
 
     @property
     def num_unfinished(self) -> int:
@@ -45,8 +47,7 @@ class WorkerPool:
         if not future.done():
             return False
         if isinstance(future.exception(), BrokenProcessPool) and self._attempts[name] < MAX_ATTEMPTS:
-            function, arguments = self._jobs[name]
-            self.submit(name, function, *arguments)
+            self._submit_again(name)
             return False
         return True
 
@@ -65,8 +66,7 @@ class WorkerPool:
                         f"the worker process of job {name!r} died {MAX_ATTEMPTS} times, perhaps for lack of memory; "
                         "nothing finished is lost: run the same command again."
                     ) from error
-                function, arguments = self._jobs[name]
-                self.submit(name, function, *arguments)
+                self._submit_again(name)
                 continue
             for record in (self._jobs, self._futures, self._attempts):
                 record.pop(name)
@@ -74,8 +74,12 @@ class WorkerPool:
 
     def close(self, wait: bool = True) -> None:
         """End the workers, if any were started."""
-        if self._attempts or self._futures or getattr(self, "_is_started", False):
+        if self._is_started:
             self._executor().shutdown(wait=wait, kill_workers=not wait)
+
+    def _submit_again(self, name: Hashable) -> None:
+        function, arguments = self._jobs[name]
+        self.submit(name, function, *arguments)
 
     def _executor(self) -> Any:
         self._is_started = True

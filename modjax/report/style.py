@@ -11,7 +11,6 @@ from modjax.names import HYPERPARAMETERS, MEASURES
 ARM_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 UNTRAINED_COLOUR = "#808080"
-LOG_AXES = ("l1", "l2", "learning_rate")
 MEASURE_TITLES = {
     "covariance": "covariance\n(upstream)",
     "input_jacobian": "input Jacobian\n(upstream)",

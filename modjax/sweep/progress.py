@@ -21,7 +21,7 @@ class SweepProgress:
     def __init__(self, num_trials: int, is_quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=is_quiet)
         self._num_trials, self._done, self._at_start = num_trials, 0, 0
-        self._epochs, self._training = 0, 0
+        self._epochs = 0
         self._started = self._last_line = time.perf_counter()
         self._bar = Progress(
             BarColumn(20),
@@ -61,7 +61,6 @@ class SweepProgress:
         """After an epoch: trials that finished, trials training now, epochs trained, jobs waiting for workers."""
         self._done += num_new
         self._epochs += epochs
-        self._training = training
         note = f"{self._time_left()}, {training} training, {self._epochs} epochs, {waiting} searches"
         self._bar.update(self._task, completed=self._done, description=note)
         now = time.perf_counter()

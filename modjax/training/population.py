@@ -1,6 +1,6 @@
 """The trials axis: many trials in one compiled program, slots refilled as trials stop.
 
-The way of a trial: ``init_slot`` -> epochs of all slots by ``train_epoch`` -> ``read_slot``. The host is asked once an
+The way of a trial: ``init_one`` -> epochs of all slots by ``train_epoch`` -> ``read_slot``. The host is asked once an
 epoch, for one small row per slot.
 """
 
