@@ -2,14 +2,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from modjax.checks import check_batches, num_validation
-from modjax.data.batches import epoch_batches, split_order, take
+from modjax.data import batches
+from modjax.data.batches import epoch_batches, permutation, split_order, take
 from modjax.pixels import to_unit_range
 
 
 def test_split_is_a_permutation(key):
     assert sorted(split_order(key, 50).tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize("num", [1, 2, 4095, 4096, 4097, 54000, 65536, 65537])
+def test_permutation_holds_every_number_once(key, num):
+    np.testing.assert_array_equal(np.sort(permutation(key, num)), np.arange(num))
+
+
+def test_long_permutations_are_uniform(monkeypatch):
+    """Where a value lands, and where two neighbours and two far apart land, over many keys: chi-square."""
+    num, draws = 61, 40_000
+    monkeypatch.setattr(batches, "SORT_BELOW", 0)
+    keys = jax.random.split(jax.random.key(7), draws)
+    found = np.asarray(jax.jit(jax.vmap(lambda key: permutation(key, num)))(keys))
+    places = np.stack([np.bincount(found[:, place], minlength=num) for place in range(num)])
+    off_diagonal = ~np.eye(num, dtype=bool)
+    cases = {"place": (places.ravel(), (num - 1) ** 2)}
+    for name, other in {"neighbours": 1, "far apart": num // 2}.items():
+        pairs = np.zeros((num, num))
+        np.add.at(pairs, (found[:, 0], found[:, other]), 1)
+        cases[name] = (pairs[off_diagonal], num * (num - 1) - 1)
+    for name, (counts, freedom) in cases.items():
+        expected = counts.mean()
+        assert 1e-3 < chi2.sf(((counts - expected) ** 2 / expected).sum(), freedom) < 1 - 1e-3, name
 
 
 @pytest.mark.parametrize(("num", "batch", "steps"), [(10, 5, 2), (11, 5, 2), (14, 5, 2)])
