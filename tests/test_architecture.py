@@ -14,9 +14,10 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 # A package may import those on lower levels, and itself; packages of one level never import each other.
 LEVELS = [
-    {"names", "types", "checks", "pixels"},
-    {"data", "networks"},
-    {"training", "measures", "clustering", "storage"},
+    {"names", "types"},
+    {"checks", "pixels", "noise"},
+    {"data", "networks", "storage"},
+    {"training", "measures", "clustering"},
     {"report"},
     {"sweep"},
     {"cli"},

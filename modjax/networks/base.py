@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from modjax.noise import threefry_words
 from modjax.types import PRNGKey
 
 KEEP_LEVELS = 2**16
@@ -73,7 +74,9 @@ def dropout_mask(
         dtype: Type of the mask.
     """
     size = math.prod(shape)
-    words = jax.random.bits(key, ((size + 1) // 2,), jnp.uint32)
-    levels = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size].reshape(shape)
+    words = threefry_words(key, (size + 3) // 4)
+    levels = jnp.concatenate([words & 0xFFFF, words >> 16]).reshape(-1)[:size].reshape(shape)
+    # Drawn once and kept for the backward pass, and for all trials that share the key.
+    levels = jax.lax.optimization_barrier(levels)
     keep = jnp.clip(jnp.rint((1 - jnp.asarray(rate, dtype)) * KEEP_LEVELS), 1, KEEP_LEVELS)
-    return jnp.where(levels.astype(jnp.uint32) < keep.astype(jnp.uint32), KEEP_LEVELS / keep, 0).astype(dtype)
+    return jnp.where(levels < keep.astype(jnp.uint32), KEEP_LEVELS / keep, 0).astype(dtype)

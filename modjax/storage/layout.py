@@ -36,6 +36,11 @@ class SweepLayout:
         return self.root / "checkpoints"
 
     @property
+    def training(self) -> Path:
+        """Snapshots of trials in training; gone when all are trained."""
+        return self.checkpoints / "training"
+
+    @property
     def parts(self) -> Path:
         """Rows of trials that finished before the whole sweep did; gone when it is complete."""
         return self.root / "parts"

@@ -27,7 +27,7 @@ def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
     shared = {
         "dataset": data_identity,
         "network": spec.network.model_dump(mode="json"),
-        "training": spec.training.model_dump(mode="json"),
+        "training": spec.training.identity(),
     }
     rows: dict[str, dict[str, Any]] = {}
     for arm in spec.arms:

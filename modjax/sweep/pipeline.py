@@ -4,25 +4,24 @@ Order of resuming, for every trial:
     1. finished in ``trials.parquet``: its rows are in the tables, nothing is done;
     2. in an analysed part: its rows wait to be merged into the tables;
     3. in a trained part: its weights are in a checkpoint, only similarity, modules and alignment are done;
-    4. else it is trained from scratch.
+    4. in a snapshot of trials in training: it goes on from that epoch;
+    5. else it is trained from scratch.
 """
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import polars as pl
 
 from modjax.clustering.pool import WorkerPool
 from modjax.names import one_of
 from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
-from modjax.storage.files import locked
+from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import describe_machine, write_manifest
 from modjax.storage.results import Sweep, open_sweep
@@ -33,12 +32,17 @@ from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
 from modjax.sweep.setup import Setup, prepare
 from modjax.sweep.spec import SweepSpec
-from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device
+from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device, seeds_of
 from modjax.training.config import TrainConfig
+from modjax.training.events import FinishedTrial
+from modjax.training.layout import Layout, choose_layout
 from modjax.training.objective import classification
-from modjax.training.population import FinishedTrial, choose_slots, init_one, train_slots
+from modjax.training.population import init_one
+from modjax.training.run import PopulationRun
+from modjax.training.snapshot import SnapshotStore
 
 ENGINES = ("local",)
+SNAPSHOT_SECONDS = 60.0  # trials in training are saved so often: what a killed process can lose of them
 
 
 def run_sweep(
@@ -107,9 +111,8 @@ def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int 
     progress = SweepProgress(setup.trials.height, is_quiet)
     set_aside_damaged(layout, setup.spec, earlier, progress.say)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
-    config = TrainConfig(**setup.spec.training.model_dump(), num_slots=slots or earlier.get("slots"))
-    config = replace(config, num_slots=choose_slots(config, setup.trials.filter(~is_untrained).height))
-    manifest = _describe(setup, config)
+    engine = _make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained))
+    manifest = _describe(setup, engine.population)
     # The manifest comes first: it is what makes the directory a sweep.
     write_manifest(layout, {**manifest, "complete": False})
     finished = whole_trials(layout, setup.spec)
@@ -119,14 +122,14 @@ def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int 
     is_whole = False
     try:
         with progress:
-            engine = _make_engine(setup, config)
             writer = StackWriter(engine, layout, planned, pool)
             in_parts = _recover_parts(layout, writer, progress)
             waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
-            progress.say(f"{planned.height} trials, {waiting.height} to do, {config.num_slots} slots")
+            told = "sharing batches" if engine.population.is_paired else "in slots"
+            progress.say(f"{planned.height} trials, {waiting.height} to do, {engine.population.lanes} at a time {told}")
             _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
-            _train(engine, waiting.filter(~is_untrained), writer, pool, progress)
+            _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
             progress.stage("tables and figures")
@@ -153,48 +156,77 @@ def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProg
     return kept
 
 
-def _make_engine(setup: Setup, config: TrainConfig) -> Engine:
+def _make_engine(setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame) -> Engine:
+    """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
     spec, data = setup.spec, setup.data
     network = mlp(data.in_features, spec.network.widths, data.num_classes, spec.network.activation)
-    return Engine(spec, network, classification(network), config, *put_on_device(data))
+    task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
+    train_examples, test_examples = put_on_device(data)
+    if "layout" in earlier:
+        population = Layout(**earlier["layout"]["population"])
+    else:
+        population = choose_layout(task, config, hyperparams_of(trials), seeds_of(trials), train_examples)
+    return Engine(spec, network, task, config, population, train_examples, test_examples)
 
 
-def _describe(setup: Setup, config: TrainConfig) -> dict[str, Any]:
+def _describe(setup: Setup, population: Layout) -> dict[str, Any]:
     return {
         "name": setup.spec.name,
         "spec_hash": setup.spec.spec_hash(),
         **describe_machine(),
-        "precision": {"dtype": _dtype(), "matmul": "highest"},
-        "slots": config.num_slots,
-        "layout": {"population": "slots", "trials_per_similarity_call": 1},
+        "precision": {"dtype": _dtype(), "matmul": setup.spec.training.matmul_precision},
+        "slots": population.lanes,
+        "layout": {"population": population._asdict(), "trials_per_similarity_call": 1},
         "data": {"name": setup.spec.dataset, "checksum": setup.data_checksum},
     }
 
 
 def _init_untrained(engine: Engine, trials: pl.DataFrame, writer: StackWriter, progress: SweepProgress) -> None:
     """Networks as they are before training; the same weights that a trained trial of that seed starts from."""
-    num_examples = len(engine.train_examples.y)
     hyperparams = hyperparams_of(trials)
     for index, row in enumerate(trials.iter_rows(named=True)):
         values = jax.tree.map(lambda column, index=index: jnp.asarray(column[index]), hyperparams)
-        state = init_one(engine.task, engine.config, jnp.uint32(row["seed"]), values, num_examples)
-        writer.add(row["trial_id"], FinishedTrial(index, state.params, state.params, [], "untrained", -1, 0.0))
+        params = jax.device_get(init_one(engine.task, engine.config.recipe(), jnp.uint32(row["seed"]), values).params)
+        writer.add(row["trial_id"], FinishedTrial(index, params, params, [], "untrained", -1, 0.0))
         writer.advance()
         progress.update(1, 0, 0, 0)
 
 
 def _train(
-    engine: Engine, trials: pl.DataFrame, writer: StackWriter, pool: WorkerPool, progress: SweepProgress
+    engine: Engine,
+    layout: SweepLayout,
+    trials: pl.DataFrame,
+    writer: StackWriter,
+    pool: WorkerPool,
+    progress: SweepProgress,
 ) -> None:
     """Train the population; while the next epoch's numbers are made, workers search the modules of what finished."""
     if not trials.height:
         return
-    seeds = trials["seed"].to_numpy().astype(np.uint32)
+    store = SnapshotStore(layout.training)
     trial_ids = trials["trial_id"].to_list()
-    for report in train_slots(engine.task, hyperparams_of(trials), seeds, engine.train_examples, engine.config):
+    run = PopulationRun(
+        engine.task,
+        hyperparams_of(trials),
+        seeds_of(trials),
+        engine.train_examples,
+        engine.config,
+        engine.population,
+        resume=lambda template: store.newest(
+            template, {name: index for index, name in enumerate(trial_ids)}, progress.say
+        ),
+    )
+    saved = time.perf_counter()
+    for report in run.rounds():
+        for message in report.messages:
+            progress.say(message)
         for one in report.finished:
             writer.add(trial_ids[one.trial], one)
-        writer.advance()
-        progress.update(
-            len(report.finished), len(report.rows) - len(report.finished), len(report.rows), pool.num_unfinished
-        )
+        is_due = time.perf_counter() - saved >= SNAPSHOT_SECONDS
+        writer.advance(is_due=is_due)
+        if is_due:
+            store.save(run.snapshot(), trial_ids)
+            saved = time.perf_counter()
+        progress.update(len(report.finished), report.num_seated, len(report.rows), pool.num_unfinished)
+    store.close()
+    remove_folder(layout.training)

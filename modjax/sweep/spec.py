@@ -9,83 +9,23 @@ from typing import Annotated, Any
 
 import numpy as np
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modjax.names import (
     ACTIVATIONS,
     DATASETS,
     HYPERPARAMETERS,
+    MATMUL_PRECISIONS,
     MAX_COUNT,
-    MAX_SEED,
     MEASURES,
     OPTIMIZERS,
     SEARCH_METHODS,
     SPLITS,
-    one_of,
 )
+from modjax.sweep.fields import Count, Name, Seeds, Share, check_dataset, distinct, grid, known
 
 MAX_SPEC_BYTES = 2**20
-MAX_GRID = 100_000
-MAX_BOUND = 1e300
 MAX_TRIALS = 10_000_000
-
-
-def _expand_grid(values: Any) -> Any:
-    """A list as it is; ``{linspace = [a, b, n]}`` and ``{logspace = [a, b, n]}`` as lists of n rounded numbers."""
-    if isinstance(values, list | tuple):
-        # -0.0 and 0.0 are one value, so they must not make two trials.
-        return [value + 0.0 if isinstance(value, float) else value for value in values]
-    if not isinstance(values, dict):
-        raise ValueError("must be a list, {linspace = [a, b, n]} or {logspace = [a, b, n]}")
-    kind = next(iter(values), None)
-    if len(values) != 1 or kind not in ("linspace", "logspace"):
-        raise ValueError("must be a list, {linspace = [a, b, n]} or {logspace = [a, b, n]}")
-    bounds = values[kind]
-    is_triple = isinstance(bounds, list) and len(bounds) == 3 and all(type(bound) in (int, float) for bound in bounds)
-    if not is_triple or type(bounds[2]) is not int or not 1 <= bounds[2] <= MAX_GRID:
-        raise ValueError(f"{kind} must be [first, last, n] with numbers and a whole n from 1 to {MAX_GRID}")
-    first, last, num = bounds
-    limit = MAX_BOUND if kind == "linspace" else 300
-    if not (abs(first) <= limit and abs(last) <= limit):
-        raise ValueError(f"{kind} must have bounds within +-{limit:g}")
-    points = np.linspace(first, last, num) if kind == "linspace" else np.logspace(first, last, num)
-    # Twelve digits: 0.15, not 0.15000000000000002, so that a trial's identity does not hang on how it was written.
-    return [float(f"{point:.12g}") + 0.0 for point in points]
-
-
-def _known(known: tuple[str, ...], what: str) -> AfterValidator:
-    return AfterValidator(lambda name: one_of(name, known, what))
-
-
-def _distinct(values: tuple | None) -> tuple | None:
-    if values is not None and len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
-        raise ValueError(f"values must be distinct; {twice!r} is there twice")
-    return values
-
-
-def _check_dataset(name: str) -> str:
-    if name not in DATASETS and not name.endswith(".npz"):
-        raise ValueError(f"Unknown dataset {name!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
-    return name
-
-
-Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
-Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
-Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
-Seeds = Annotated[
-    tuple[Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)], ...], Field(min_length=1), AfterValidator(_distinct)
-]
-
-
-def _grid(**bounds: Any) -> Any:
-    value = Annotated[float, Field(strict=True, allow_inf_nan=False, **bounds)]
-    return Annotated[
-        tuple[value, ...],
-        BeforeValidator(_expand_grid),
-        Field(min_length=1, max_length=MAX_GRID),
-        AfterValidator(_distinct),
-    ]
 
 
 class _Section(BaseModel):
@@ -95,31 +35,41 @@ class _Section(BaseModel):
 class NetworkSpec(_Section):
     """``[network]``."""
 
-    kind: Annotated[str, _known(("mlp",), "network kind")] = "mlp"
+    kind: Annotated[str, known(("mlp",), "network kind")] = "mlp"
     widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] = (64, 64)
-    activation: Annotated[str, _known(ACTIVATIONS, "activation")] = "relu"
+    activation: Annotated[str, known(ACTIVATIONS, "activation")] = "relu"
 
 
 class TrainingSpec(_Section):
     """``[training]``."""
 
-    optimizer: Annotated[str, _known(OPTIMIZERS, "optimizer")] = "adam"
+    optimizer: Annotated[str, known(OPTIMIZERS, "optimizer")] = "adam"
     max_epochs: Count = 500
     batch_size: Count = 200
     validation_fraction: Share = 0.1
     early_stopping_patience: Count = 6
     plateau_patience: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] = 3
     plateau_factor: Share = 0.25
+    momentum: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.01
+    matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
+
+    def identity(self) -> dict[str, Any]:
+        """What a trial's numbers depend on: settings that another optimizer would read are left out."""
+        content = self.model_dump(mode="json")
+        unread = {"momentum": self.optimizer != "sgd", "weight_decay": self.optimizer != "adamw"}
+        unread["matmul_precision"] = self.matmul_precision == "float32"
+        return {key: value for key, value in content.items() if not unread.get(key, False)}
 
 
 class ArmSpec(_Section):
     """One of ``[[arms]]``: a grid, all combinations of its lists, or untrained networks."""
 
     name: Name
-    learning_rate: _grid(gt=0) = (1e-3,)  # pyright: ignore[reportInvalidTypeForm]
-    l1: _grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
-    l2: _grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
-    dropout: _grid(ge=0, lt=1) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    learning_rate: grid(gt=0) = (1e-3,)  # pyright: ignore[reportInvalidTypeForm]
+    l1: grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    l2: grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    dropout: grid(ge=0, lt=1) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
     seeds: Seeds | None = None
     untrained: Annotated[bool, Field(strict=True)] = False
 
@@ -134,15 +84,15 @@ class ArmSpec(_Section):
 class SimilaritySpec(_Section):
     """``[similarity]``."""
 
-    measures: Annotated[tuple[Annotated[str, _known(MEASURES, "measure")], ...], AfterValidator(_distinct)] = MEASURES
-    split: Annotated[str, _known(SPLITS, "split")] = "test"
+    measures: Annotated[tuple[Annotated[str, known(MEASURES, "measure")], ...], AfterValidator(distinct)] = MEASURES
+    split: Annotated[str, known(SPLITS, "split")] = "test"
     combined: Annotated[bool, Field(strict=True)] = False
 
 
 class ModulesSpec(_Section):
     """``[modules]``; ``restarts = 0`` is the method's own recipe."""
 
-    method: Annotated[str, _known(SEARCH_METHODS, "method")] = "leiden"
+    method: Annotated[str, known(SEARCH_METHODS, "method")] = "leiden"
     resolution: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
     restarts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
     nulls: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
@@ -159,7 +109,7 @@ class SweepSpec(_Section):
 
     name: Name
     question: Annotated[str, Field(strict=True)] = ""
-    dataset: Annotated[str, Field(strict=True), AfterValidator(_check_dataset)]
+    dataset: Annotated[str, Field(strict=True), AfterValidator(check_dataset)]
     seeds: Seeds
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec = TrainingSpec()

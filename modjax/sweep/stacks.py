@@ -31,8 +31,10 @@ from modjax.sweep.analysis import (
 )
 from modjax.sweep.spec import SweepSpec
 from modjax.training.config import Hyperparams, TrainConfig
+from modjax.training.events import FinishedTrial
+from modjax.training.layout import Layout
 from modjax.training.objective import Batch, Task
-from modjax.training.population import FinishedTrial, measure_trials
+from modjax.training.population import measure_trials
 
 STACK_TRIALS = 8  # finished trials are saved in stacks of so many, or
 STACK_SECONDS = 30.0  # after so many seconds: all that a killed process can lose, beside trials in training
@@ -46,6 +48,7 @@ class Engine(NamedTuple):
     network: Network
     task: Task
     config: TrainConfig
+    population: Layout
     train_examples: Batch
     test_examples: Batch
 
@@ -79,6 +82,11 @@ def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
     return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
 
 
+def seeds_of(trials: pl.DataFrame) -> np.ndarray:
+    """The seeds of rows of the trials table, ``[trials]``, uint32."""
+    return trials["seed"].to_numpy().astype(np.uint32)
+
+
 class StackWriter:
     """Takes finished trials, commits stacks, and hands their graphs to the worker pool.
 
@@ -103,9 +111,9 @@ class StackWriter:
             self._oldest = time.perf_counter()
         self._buffer.append((trial_id, finished))
 
-    def advance(self, is_last: bool = False) -> None:
+    def advance(self, is_last: bool = False, is_due: bool = False) -> None:
         """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
-        is_old = self._buffer and time.perf_counter() - self._oldest >= STACK_SECONDS
+        is_old = self._buffer and (is_due or time.perf_counter() - self._oldest >= STACK_SECONDS)
         if len(self._buffer) >= STACK_TRIALS or is_old or (is_last and self._buffer):
             index = self._commit_trained()
             self.analyse(index)
@@ -135,7 +143,13 @@ class StackWriter:
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], finished.params)
         seeds = jnp.asarray([row["seed"]], jnp.uint32)
         measured = measure_trials(
-            engine.task, engine.config, params, hyperparams_of(one), seeds, engine.train_examples, engine.test_examples
+            engine.task,
+            engine.config.recipe(),
+            params,
+            hyperparams_of(one),
+            seeds,
+            engine.train_examples,
+            engine.test_examples,
         )
         numbers = {name: float(value[0]) for name, value in jax.device_get(measured).items()}
         is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY

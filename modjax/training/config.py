@@ -1,12 +1,13 @@
 """What a training run fixes (``TrainConfig``, static) and what a sweep varies (``Hyperparams``, traced)."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from modjax.names import MAX_COUNT, OPTIMIZERS, one_of
+from modjax.names import MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, one_of
 
 
 class Hyperparams(NamedTuple):
@@ -23,28 +24,46 @@ class TrainConfig:
     """What all trials of a population share; a change of any field compiles a new program.
 
     Attributes:
-        optimizer: Name of the optimizer.
+        optimizer: Name of the optimizer, or a function ``(learning_rate, hyperparams) -> optax.GradientTransformation``
+            of one trial's traced scalars, such as ``lambda lr, h: optax.rmsprop(lr, decay=h["decay"])``.
+        optimizer_hyperparams: Names of hyperparameters that such a function takes, beside the learning rate.
+        momentum: Of ``sgd``, where no hyperparameter of that name says otherwise.
+        weight_decay: Of ``adamw``, likewise (decoupled; PyTorch's default).
         max_epochs: A trial ends after so many epochs at the latest.
         batch_size: Examples per step; an incomplete last batch of an epoch is left out.
         validation_fraction: Share of the training examples held out, drawn from each trial's seed.
         early_stopping_patience: So many epochs in a row without a strictly better validation loss stop the trial.
         plateau_patience: One more than so many epochs in a row without a better loss cut the learning rate.
         plateau_factor: The cut.
-        num_slots: Trials that train side by side; None lets modjax choose.
+        matmul_precision: ``float32``, or on accelerators that have them ``tf32`` or ``bf16`` (products of rounded
+            factors, summed in float32).
+        num_slots: Trials that train side by side; None lets modjax choose, and pack the last ones into fewer.
+        num_devices: Local devices to use; None uses all.
     """
 
-    optimizer: str = "adam"
+    optimizer: str | Callable[..., Any] = "adam"
+    optimizer_hyperparams: tuple[str, ...] = ()
+    momentum: float = 0.9
+    weight_decay: float = 0.01
     max_epochs: int = 500
     batch_size: int = 200
     validation_fraction: float = 0.1
     early_stopping_patience: int = 6
     plateau_patience: int = 3
     plateau_factor: float = 0.25
+    matmul_precision: str = "float32"
     num_slots: int | None = None
+    num_devices: int | None = None
 
     def __post_init__(self) -> None:
-        one_of(self.optimizer, OPTIMIZERS, "optimizer")
-        for name in ("max_epochs", "batch_size", "early_stopping_patience", "num_slots"):
+        if not callable(self.optimizer):
+            one_of(self.optimizer, OPTIMIZERS, "optimizer")
+        one_of(self.matmul_precision, MATMUL_PRECISIONS, "matmul_precision")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie between 0 and 1, 1 excluded; got {self.momentum}.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be finite and not negative; got {self.weight_decay}.")
+        for name in ("max_epochs", "batch_size", "early_stopping_patience", "num_slots", "num_devices"):
             value = getattr(self, name)
             if value is not None and (int(value) != value or not 1 <= value <= MAX_COUNT):
                 raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}; got {value}.")
@@ -54,6 +73,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, both excluded; got {value}.")
+
+    def recipe(self) -> "TrainConfig":
+        """What a trial's numbers depend on: the config without what only says where trials run."""
+        return replace(self, num_slots=None, num_devices=None)
 
 
 def hyperparam(hyperparams: Any, name: str, default: float) -> Any:

@@ -97,7 +97,8 @@ def classification(network: Network) -> Task:
         return network.init(key)
 
     def loss(params: Params, hyperparams: Any, batch: Batch, key: PRNGKey) -> Array:
-        x = to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype)
+        # Made once for the forward and the backward product, and for all trials that share the batch.
+        x = jax.lax.optimization_barrier(to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype))
         rate = hyperparam(hyperparams, "dropout", 0.0)
         logits = network.apply(params, x, dropout=(rate, key)).logits
         return cross_entropy_sum(logits, batch.y) / batch.y.shape[0]

@@ -1,24 +1,51 @@
-"""Optimizers by name: an optax transformation of the gradient into a direction; the trial's rate scales it."""
+"""Optimizers: by name, or any optax transformation; each trial has its own learning rate and hyperparameters.
+
+An optimizer is a function ``(learning_rate, hyperparams) -> optax.GradientTransformation``, called with the scalars of
+one trial. The schedule changes ``learning_rate`` between epochs, the transformation's state lives on.
+"""
 
 from collections.abc import Callable
+from typing import Any
 
-import jax
 import optax
-from jaxtyping import Array, Float
 
-from modjax.names import one_of
-from modjax.types import Params
+from modjax.training.config import TrainConfig, hyperparam
 
-DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    "adam": optax.scale_by_adam,  # betas 0.9 and 0.999, eps 1e-8: the defaults of PyTorch too
-}
+Optimizer = Callable[[Any, Any], optax.GradientTransformation]
 
 
-def direction(name: str) -> optax.GradientTransformation:
-    """The transformation named ``name``, without a learning rate."""
-    return DIRECTIONS[one_of(name, tuple(DIRECTIONS), "optimizer")]()
+def adam(config: TrainConfig) -> Optimizer:
+    """Adam (betas 0.9 and 0.999, eps 1e-8: the defaults of PyTorch too)."""
+    del config
+    return lambda learning_rate, hyperparams: optax.adam(learning_rate)
 
 
-def apply_step(params: Params, updates: Params, learning_rate: Float[Array, ""]) -> Params:
-    """``params - learning_rate * updates``, leaf by leaf, each in its own dtype."""
-    return jax.tree.map(lambda p, u: p - (learning_rate * u).astype(p.dtype), params, updates)
+def adamw(config: TrainConfig) -> Optimizer:
+    """Adam with decoupled weight decay on all parameters: p -= learning_rate * (adam + weight_decay * p)."""
+    return lambda learning_rate, hyperparams: optax.adamw(
+        learning_rate, weight_decay=hyperparam(hyperparams, "weight_decay", config.weight_decay)
+    )
+
+
+def sgd(config: TrainConfig) -> Optimizer:
+    """Gradient descent with momentum as PyTorch has it: v = momentum * v + g, p -= learning_rate * v."""
+    return lambda learning_rate, hyperparams: optax.sgd(
+        learning_rate, momentum=hyperparam(hyperparams, "momentum", config.momentum)
+    )
+
+
+OPTIMIZER_FUNCTIONS: dict[str, Callable[[TrainConfig], Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
+NAMED_HYPERPARAMS: dict[str, tuple[str, ...]] = {"adamw": ("weight_decay",), "sgd": ("momentum",)}
+
+
+def transformation(config: TrainConfig, learning_rate: Any, hyperparams: Any) -> optax.GradientTransformation:
+    """The config's optimizer for one trial at one learning rate."""
+    optimizer = config.optimizer
+    make = optimizer if callable(optimizer) else OPTIMIZER_FUNCTIONS[optimizer](config)
+    return make(learning_rate, hyperparams)
+
+
+def optimizer_hyperparams(config: TrainConfig) -> tuple[str, ...]:
+    """Names of hyperparameters that the optimizer takes, beside the learning rate."""
+    named = NAMED_HYPERPARAMS.get(config.optimizer, ()) if isinstance(config.optimizer, str) else ()
+    return (*named, *config.optimizer_hyperparams)

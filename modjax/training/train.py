@@ -1,5 +1,6 @@
 """The trainer as a library: any task, any named hyperparameters, data of any shape."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,12 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from modjax.checks import check_finite
+from modjax.checks import check_batches, check_finite
 from modjax.data.datasets import Dataset
 from modjax.names import MAX_SEED, one_of
 from modjax.training.config import TrainConfig
+from modjax.training.events import EpochReport, FinishedTrial
+from modjax.training.layout import choose_layout
 from modjax.training.objective import Batch, Task
-from modjax.training.population import EpochReport, FinishedTrial, check_examples, train_slots
+from modjax.training.optimizer import optimizer_hyperparams
+from modjax.training.run import PopulationRun
 from modjax.types import Examples
 
 
@@ -26,6 +30,7 @@ class Population(NamedTuple):
         status: ``[trials]``: ``done`` or ``diverged``.
         epochs: ``[trials]``: epochs trained.
         best_epoch: ``[trials]``: counted from 0; -1 where no epoch had a finite validation loss.
+        seconds: ``[trials]``: each trial's share of the time of the epochs that it trained in.
     """
 
     params: Any
@@ -34,6 +39,12 @@ class Population(NamedTuple):
     status: np.ndarray
     epochs: np.ndarray
     best_epoch: np.ndarray
+    seconds: np.ndarray
+
+    @property
+    def diverged_epoch(self) -> np.ndarray:
+        """``[trials]``: the epoch whose validation loss was not finite; -1 where there is none."""
+        return np.where(self.status == "diverged", self.epochs - 1, -1)
 
 
 def train(
@@ -69,44 +80,78 @@ def train(
         ((2, 2), ['done', 'done'])
     """
     config = config or TrainConfig()
-    hyperparams, num_trials = as_columns(hyperparams, task)
+    hyperparams, num_trials = as_columns(hyperparams, task, config)
     fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
     seeds = check_seeds(fields.get("seed", np.zeros(num_trials, np.int64)), num_trials)
-    examples = Batch(jnp.asarray(data.x_train), jnp.asarray(data.y_train)) if isinstance(data, Dataset) else data
+    examples = {"x": data.x_train, "y": data.y_train} if isinstance(data, Dataset) else data
     check_examples(examples, config)
     examples = jax.tree.map(jnp.asarray, examples)
-    finished: dict[int, FinishedTrial] = {}
-    for report in train_slots(task, hyperparams, seeds, examples, config):
-        finished.update(
-            {one.trial: one._replace(params=_host(one.params), last=_host(one.last)) for one in report.finished}
-        )
+    examples = Batch(**examples) if isinstance(data, Dataset) else examples
+    layout = choose_layout(task, config, hyperparams, seeds, examples)
+    collected = Collector(num_trials)
+    for report in PopulationRun(task, hyperparams, seeds, examples, config, layout).rounds():
+        for message in report.messages:
+            warnings.warn(message, stacklevel=2)
+        for one in report.finished:
+            collected.add(one)
         if on_epoch is not None:
             on_epoch(report)
-    return _collect([finished[trial] for trial in range(num_trials)])
+    return collected.population()
 
 
-def _host(tree: Any) -> Any:
-    return jax.tree.map(np.asarray, tree)
+class Collector:
+    """Finished trials on their way into one :class:`Population`; memory is taken once, and for what is there.
+
+    Args:
+        num_trials: Trials.
+    """
+
+    def __init__(self, num_trials: int) -> None:
+        self._num_trials = num_trials
+        self._weights: Any = None
+        self._history: dict[str, np.ndarray] = {}
+        self._status = np.full(num_trials, "", "<U8")
+        self._epochs, self._best_epoch = np.zeros(num_trials, np.int64), np.full(num_trials, -1)
+        self._seconds = np.zeros(num_trials)
+
+    def add(self, one: FinishedTrial) -> None:
+        """Take one trial in."""
+        if self._weights is None:
+            self._weights = jax.tree.map(
+                lambda leaf: np.empty((self._num_trials, *leaf.shape), leaf.dtype), (one.params, one.last)
+            )
+            self._history = {name: np.full((self._num_trials, 1), np.nan) for name in one.history[0] if name != "epoch"}
+        for stored, leaf in zip(jax.tree.leaves(self._weights), jax.tree.leaves((one.params, one.last)), strict=True):
+            stored[one.trial] = leaf
+        epochs = len(one.history)
+        for name, values in self._history.items():
+            if epochs > values.shape[1]:
+                more = max(epochs, 2 * values.shape[1]) - values.shape[1]
+                values = np.pad(values, ((0, 0), (0, more)), constant_values=np.nan)
+                self._history[name] = values
+            values[one.trial, :epochs] = [row[name] for row in one.history]
+        self._status[one.trial], self._epochs[one.trial] = one.status, epochs
+        self._best_epoch[one.trial], self._seconds[one.trial] = one.best_epoch, one.seconds
+
+    def population(self) -> Population:
+        """All trials."""
+        most = int(self._epochs.max())
+        best, last = self._weights
+        history = {name: values[:, :most] for name, values in self._history.items()}
+        return Population(best, last, history, self._status, self._epochs, self._best_epoch, self._seconds)
 
 
-def _collect(trials: list[FinishedTrial]) -> Population:
-    epochs = np.array([len(one.history) for one in trials])
-    names = [name for name in trials[0].history[0] if name != "epoch"]
-    history = {name: np.full((len(trials), epochs.max()), np.nan) for name in names}
-    for index, one in enumerate(trials):
-        for name in names:
-            history[name][index, : epochs[index]] = [row[name] for row in one.history]
-    return Population(
-        params=jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in trials)),
-        last=jax.tree.map(lambda *leaves: np.stack(leaves), *(one.last for one in trials)),
-        history=history,
-        status=np.array([one.status for one in trials]),
-        epochs=epochs,
-        best_epoch=np.array([one.best_epoch for one in trials]),
-    )
+def check_examples(examples: Examples, config: TrainConfig) -> int:
+    """Return the number of examples; raise unless all arrays have as many, enough for a batch and validation."""
+    lengths = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(examples)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"data must be arrays with one leading axis of examples, at least one; got {sorted(lengths)}.")
+    (num_examples,) = lengths
+    check_batches(num_examples, config.batch_size, config.validation_fraction)
+    return num_examples
 
 
-def as_columns(hyperparams: Any, task: Task) -> tuple[Any, int]:
+def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Any, int]:
     """The hyperparameters with an array ``[trials]`` in every field, floats in the default precision; and their number.
 
     A scalar stands for the same value in every trial.
@@ -119,7 +164,8 @@ def as_columns(hyperparams: Any, task: Task) -> tuple[Any, int]:
         raise ValueError("hyperparams must be a NamedTuple or a dict of arrays with a leading trials axis; got none.")
     if task.hyperparams is not None:
         for name in fields:
-            one_of(name, (*task.hyperparams, "learning_rate", "seed"), "hyperparameter")
+            known = (*task.hyperparams, *optimizer_hyperparams(config), "learning_rate", "seed")
+            one_of(name, known, "hyperparameter")
     arrays = {name: np.asarray(values) for name, values in fields.items()}
     lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():

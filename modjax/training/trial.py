@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int, UInt32
 
 from modjax.checks import num_validation
@@ -13,7 +14,7 @@ from modjax.data.batches import epoch_batches, split_order, take
 from modjax.training.config import TrainConfig, hyperparam
 from modjax.training.metrics import evaluate_means
 from modjax.training.objective import Task, objective
-from modjax.training.optimizer import apply_step, direction
+from modjax.training.optimizer import transformation
 from modjax.training.schedule import (
     PlateauState,
     StoppingState,
@@ -27,28 +28,34 @@ from modjax.types import Examples, Params, PRNGKey
 DEFAULT_LEARNING_RATE = 1e-3
 
 
-class TrialState(NamedTuple):
-    """Everything a trial carries from epoch to epoch.
+class Clock(NamedTuple):
+    """Where a trial is: what its batches and noise depend on, beside its number of examples.
 
     Attributes:
         seed: Every key of the trial is folded from it by name.
-        order: The trial's permutation of the training examples; the last ones are its validation set.
+        epoch: Epochs trained so far.
+    """
+
+    seed: UInt32[Array, "*lanes"]
+    epoch: Int[Array, "*lanes"]
+
+
+class TrialState(NamedTuple):
+    """Everything a trial carries from epoch to epoch, beside its clock.
+
+    Attributes:
         params: Weights after the latest epoch.
         optimizer: State of the optax transformation.
         best_params: Weights of the epoch with the best validation loss (the initial ones before the first).
         plateau: Learning rate schedule.
         stopping: Early stopping.
-        epoch: Epochs trained so far.
     """
 
-    seed: UInt32[Array, ""]
-    order: Int[Array, " examples"]
     params: Params
     optimizer: Any
     best_params: Params
     plateau: PlateauState
     stopping: StoppingState
-    epoch: Int[Array, ""]
 
 
 def named_key(seed: UInt32[Array, ""], name: str) -> PRNGKey:
@@ -56,23 +63,25 @@ def named_key(seed: UInt32[Array, ""], name: str) -> PRNGKey:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
-def init_trial(
-    task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any, num_examples: int
-) -> TrialState:
-    """A trial before its first epoch: same seed, same weights, split and batch order, whatever its hyperparameters."""
+def init_trial(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
+    """A trial before its first epoch: same seed, same weights (unless the task's own init says otherwise)."""
     params = task.init(named_key(seed, "init"), hyperparams)
     dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
     learning_rate = jnp.asarray(hyperparam(hyperparams, "learning_rate", DEFAULT_LEARNING_RATE), dtype)
     return TrialState(
-        seed,
-        split_order(named_key(seed, "split"), num_examples),
         params,
-        direction(config.optimizer).init(params),
+        transformation(config, learning_rate, hyperparams).init(params),
         params,
         init_plateau(learning_rate),
         init_stopping(dtype),
-        jnp.int32(0),
     )
+
+
+def split(config: TrainConfig, seed: UInt32[Array, ""], num_examples: int) -> tuple[Array, Array]:
+    """Indices of a trial's training and of its validation examples: the same for all trials of a seed."""
+    order = split_order(named_key(seed, "split"), num_examples)
+    held_out = num_validation(num_examples, config.validation_fraction)
+    return order[:-held_out], order[-held_out:]
 
 
 def update(
@@ -87,28 +96,31 @@ def update(
     """One step on one batch; returns the carried state and the batch's mean loss without penalty."""
     params, optimizer = state
     gradient, loss = jax.grad(partial(objective, task), has_aux=True)(params, hyperparams, batch, key)
-    updates, optimizer = direction(config.optimizer).update(gradient, optimizer, params)
-    return (apply_step(params, updates, learning_rate), optimizer), loss
+    updates, optimizer = transformation(config, learning_rate, hyperparams).update(gradient, optimizer, params)
+    return (optax.apply_updates(params, updates), optimizer), loss
 
 
 def epoch(
-    task: Task, config: TrainConfig, state: TrialState, hyperparams: Any, examples: Examples
+    task: Task, config: TrainConfig, clock: Clock, state: TrialState, hyperparams: Any, examples: Examples
 ) -> tuple[TrialState, dict[str, Array]]:
     """Train one trial for one epoch, validate, keep the best weights, schedule, and decide whether it goes on.
 
+    Trials with one clock see the same batches and the same noise: mapped over them with the clock left alone, the
+    batches are gathered once and the first layer's products become one wide product.
+
     Returns:
-        The state, and the epoch's row of the history: ``train_loss`` (running mean, no penalty), ``val_<name>`` for
-        each entry of ``task.evaluate``, ``learning_rate`` (the one this epoch used), ``status`` and ``epoch``.
+        The state, and the epoch's row of the history: ``epoch``, ``train_loss`` (running mean, no penalty),
+        ``val_<name>`` for each entry of ``task.evaluate``, ``learning_rate`` (the one this epoch used), ``status`` and
+        ``best_epoch``.
     """
-    order_key = jax.random.fold_in(named_key(state.seed, "order"), state.epoch)
-    dropout_key = jax.random.fold_in(named_key(state.seed, "noise"), state.epoch)
-    held_out = num_validation(state.order.shape[0], config.validation_fraction)
-    train, validation = state.order[:-held_out], state.order[-held_out:]
+    order_key = jax.random.fold_in(named_key(clock.seed, "order"), clock.epoch)
+    noise_key = jax.random.fold_in(named_key(clock.seed, "noise"), clock.epoch)
+    train, validation = split(config, clock.seed, jax.tree.leaves(examples)[0].shape[0])
     batches = epoch_batches(order_key, train, config.batch_size)
 
     def step(carry: Any, inputs: Any) -> Any:
         indices, number = inputs
-        batch, key = take(examples, indices), jax.random.fold_in(dropout_key, number)
+        batch, key = take(examples, indices), jax.random.fold_in(noise_key, number)
         return update(task, config, carry, hyperparams, state.plateau.learning_rate, batch, key)
 
     steps = jnp.arange(batches.shape[0])
@@ -117,14 +129,14 @@ def epoch(
     means = evaluate_means(task, params, hyperparams, examples, validation)
     val_loss = means["loss"].astype(state.stopping.best_loss.dtype)
     plateau = update_plateau(config, state.plateau, val_loss)
-    stopping, is_best = update_stopping(config, state.stopping, val_loss, state.epoch)
+    stopping, is_best = update_stopping(config, state.stopping, val_loss, clock.epoch)
     best_params = jax.tree.map(partial(jnp.where, is_best), params, state.best_params)
     row = {
-        "epoch": state.epoch,
+        "epoch": clock.epoch,
         "train_loss": jnp.mean(losses),
         **{f"val_{name}": mean for name, mean in means.items()},
         "learning_rate": state.plateau.learning_rate,
         "status": stopping.status,
+        "best_epoch": stopping.best_epoch,
     }
-    state = TrialState(state.seed, state.order, params, optimizer, best_params, plateau, stopping, state.epoch + 1)
-    return state, row
+    return TrialState(params, optimizer, best_params, plateau, stopping), row

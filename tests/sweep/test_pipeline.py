@@ -104,7 +104,7 @@ def test_untrained_networks_are_where_trained_ones_start(finished, tiny_content)
     import jax.numpy as jnp
 
     values = mj.Hyperparams(*(jnp.float32(0) for _ in range(4)))
-    params = init_one(mj.classification(network), config, jnp.uint32(1), values, 160).params
+    params = init_one(mj.classification(network), config, jnp.uint32(1), values).params
     logits = network.apply(params, dataset.x_test).logits
     assert row["test_accuracy"] == pytest.approx(np.mean(np.argmax(logits, 1) == dataset.y_test))
 

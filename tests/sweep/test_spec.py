@@ -92,7 +92,7 @@ def test_bad_spec_is_one_line_that_names_the_key(case):
 def test_defaults_are_the_papers():
     spec = parse_spec(GOOD)
     assert spec.network.widths == (64, 64)
-    assert spec.training.model_dump() == {
+    assert spec.training.identity() == {
         "optimizer": "adam",
         "max_epochs": 500,
         "batch_size": 200,

@@ -8,8 +8,8 @@ from modjax.names import OPTIMIZERS
 from modjax.training import population
 from modjax.training.metrics import evaluate_means, weight_norms
 from modjax.training.objective import Batch, objective
-from modjax.training.optimizer import DIRECTIONS
-from modjax.training.trial import init_trial, named_key
+from modjax.training.optimizer import OPTIMIZER_FUNCTIONS
+from modjax.training.trial import Clock, init_trial, named_key, split
 
 NUM_TRIALS = 5
 
@@ -61,7 +61,7 @@ def assert_same_trial(one, index, other, other_index):
 
 
 def test_registry_holds_the_named_optimizers():
-    assert tuple(DIRECTIONS) == OPTIMIZERS
+    assert tuple(OPTIMIZER_FUNCTIONS) == OPTIMIZERS
 
 
 def test_it_learns(together):
@@ -111,13 +111,14 @@ def test_diverging_neighbour_is_flagged_and_changes_nothing(task, data, together
         assert_same_trial(together, index, result, index)
 
 
-def test_same_seed_same_init_split_and_order(task):
-    one = init_trial(task, CONFIG, jnp.uint32(7), mj.Hyperparams(0.1, 0.0, 0.0, 0.5), 50)
-    two = init_trial(task, CONFIG, jnp.uint32(7), mj.Hyperparams(0.2, 1.0, 0.1, 0.0), 50)
+def test_same_seed_same_init_and_split(task):
+    one = init_trial(task, CONFIG, jnp.uint32(7), mj.Hyperparams(0.1, 0.0, 0.0, 0.5))
+    two = init_trial(task, CONFIG, jnp.uint32(7), mj.Hyperparams(0.2, 1.0, 0.1, 0.0))
     jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
-    np.testing.assert_array_equal(one.order, two.order)
-    other = init_trial(task, CONFIG, jnp.uint32(8), mj.Hyperparams(0.1, 0.0, 0.0, 0.5), 50)
-    assert not np.array_equal(one.order, other.order)
+    train, validation = split(CONFIG, jnp.uint32(7), 50)
+    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(50))
+    assert validation.shape == (5,)
+    assert not np.array_equal(train, split(CONFIG, jnp.uint32(8), 50)[0])
 
 
 def test_keys_are_folded_by_name():
@@ -140,19 +141,20 @@ def test_new_hyperparameters_and_trials_do_not_retrace(task, data):
 
 def test_epoch_moves_nothing_between_host_and_device(task, data):
     examples = jax.tree.map(jnp.asarray, Batch(data.x_train, data.y_train))
-    values = jax.tree.map(lambda column: jnp.asarray(column[0], jnp.float32), hyperparams())
-    state = population.init_one(task, CONFIG, jnp.uint32(0), values, 180)
-    states, values = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (state, values))
-    states, _ = population.train_epoch(task, CONFIG, states, values, examples)
+    seeds = jnp.arange(2, dtype=jnp.uint32)
+    values = jax.tree.map(lambda column: jnp.asarray(column[:2], jnp.float32), hyperparams())
+    clocks = Clock(seeds, jnp.zeros(2, jnp.int32))
+    states = population.init_lanes(task, CONFIG, None, seeds, values)
+    states, _ = population.train_epoch(task, CONFIG, False, None, clocks, states, values, examples)
     with jax.transfer_guard("disallow"):
-        states, row = population.train_epoch(task, CONFIG, states, values, examples)
+        states, row = population.train_epoch(task, CONFIG, False, None, clocks, states, values, examples)
     assert row["val_loss"].shape == (2,)
 
 
 def test_best_weights_are_those_of_the_best_epoch(task, data, together):
     examples = jax.tree.map(jnp.asarray, Batch(data.x_train, data.y_train))
-    state = init_trial(task, CONFIG, jnp.uint32(1), jax.tree.map(lambda v: v[1], hyperparams()), 180)
-    means = evaluate_means(task, select(together, 1), None, examples, state.order[-18:])
+    _, validation = split(CONFIG, jnp.uint32(1), 180)
+    means = evaluate_means(task, select(together, 1), None, examples, validation)
     assert together.best_epoch[1] == np.nanargmin(together.history["val_loss"][1])
     np.testing.assert_allclose(means["loss"], np.nanmin(together.history["val_loss"][1]), rtol=1e-5)
 

@@ -1,0 +1,219 @@
+"""How many trials side by side, and whether they share batches: asked for, remembered, measured, or the default.
+
+The choice decides speed, not results, up to a float tolerance (bit for bit wherever programs of other widths give the
+same bits); a sweep writes its choice down and keeps it.
+"""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pooch
+
+from modjax.storage.files import write_text
+from modjax.training.config import TrainConfig
+from modjax.training.objective import Task
+from modjax.training.population import Variant, init_lanes, train_epoch
+from modjax.training.trial import Clock
+from modjax.types import Examples
+
+DEFAULT_LANES = {"cpu": 8}
+ACCELERATOR_LANES = 256
+CANDIDATES = {"cpu": (4, 8, 16)}
+ACCELERATOR_CANDIDATES = (16, 64, 256, 1024, 4096)
+SEATS_PER_LANE = 8  # paired trials wait in seats for their siblings, so that batches can be shared
+MEASURED_STEPS = 12
+LONG_SECONDS = 900.0  # sweeps that are expected to take longer are worth measuring for
+EXPECTED_EPOCHS = 20
+ROUGH_FLOPS = {"cpu": 2e10}  # FLOP/s, only to tell a long sweep from a short one
+ACCELERATOR_FLOPS = 5e12
+MEMORY_SHARE = 0.8
+NEAR_BEST = 0.95
+
+
+class Layout(NamedTuple):
+    """Seats and the base program of a population.
+
+    Attributes:
+        lanes: Trials side by side on each device.
+        is_paired: Whether they share their batches, which takes trials of one seed and epoch.
+        seats: Trials in training on each device.
+        num_devices: Devices; None takes all local ones.
+        is_fixed: No other program is used, not even for the last trials.
+    """
+
+    lanes: int
+    is_paired: bool
+    seats: int
+    num_devices: int | None = None
+    is_fixed: bool = False
+
+
+def choose_layout(
+    task: Task, config: TrainConfig, hyperparams: Any, seeds: np.ndarray, examples: Examples, memory: Path | None = None
+) -> Layout:
+    """The layout for these trials.
+
+    Asked for by ``config.num_slots``: so many trials side by side, refilled one by one, and nothing else. Else what was
+    found best for this task on this machine before; measured now if the trials are expected to take long; else 8 lanes
+    on a CPU, 256 on an accelerator. Never more than fit the device's memory, by the compiled program's own account.
+
+    Args:
+        task: Pure functions of one trial.
+        config: Static settings.
+        hyperparams: Tree of ``[trials]`` arrays.
+        seeds: ``[trials]``.
+        examples: Tree of arrays.
+        memory: File of what was measured before; in the user's cache, where None.
+    """
+    num_devices = len(jax.local_devices()[: config.num_devices])
+    if config.num_slots is not None:
+        lanes = -(-config.num_slots // num_devices)
+        return Layout(lanes, False, lanes, config.num_devices, True)
+    num_trials, backend = max(1, len(seeds)), jax.default_backend()
+    most = -(-num_trials // num_devices)
+    per_seed = num_trials / max(1, len(np.unique(seeds)))
+    probe = _Probe(task, config.recipe(), hyperparams, seeds, examples)
+    memory = memory or Path(pooch.os_cache("modjax")) / "layouts.json"
+    rates = recall(memory, probe.key())
+    if not rates and num_trials and probe.expected_seconds(num_trials) > LONG_SECONDS:
+        candidates = CANDIDATES.get(backend, ACCELERATOR_CANDIDATES)
+        rates = probe.measure([Variant(lanes, paired) for lanes in candidates for paired in (False, True)])
+        remember(memory, probe.key(), rates)
+    default = DEFAULT_LANES.get(backend, ACCELERATOR_LANES)
+    best = _best(rates, per_seed) if rates else Variant(default, backend == "cpu" and per_seed >= default)
+    lanes = min(best.lanes, most)
+    while lanes > 1 and not probe.fits(Variant(lanes, best.is_paired)):
+        lanes = -(-lanes // 2)
+    is_paired = best.is_paired and lanes > 1
+    seats = min(lanes * SEATS_PER_LANE, most) if is_paired else lanes
+    seats = max(lanes, min(seats, probe.seats_that_fit()))
+    return Layout(lanes, is_paired, seats, config.num_devices)
+
+
+def _best(rates: dict[Variant, float], per_seed: float) -> Variant:
+    """The fewest lanes whose rate is near the best; paired ones only where seeds have trials enough to fill them."""
+    usable = {one: rate for one, rate in rates.items() if not one.is_paired or per_seed >= one.lanes}
+    if not usable:
+        return min(rates)
+    top = max(usable.values())
+    return min(one for one, rate in usable.items() if rate >= NEAR_BEST * top)
+
+
+class _Probe:
+    """Short runs of programs, on a few batches of the examples."""
+
+    def __init__(
+        self, task: Task, config: TrainConfig, hyperparams: Any, seeds: np.ndarray, examples: Examples
+    ) -> None:
+        self._task, self._config, self._examples = task, config, examples
+        self._num_examples = int(np.shape(jax.tree.leaves(examples)[0])[0])
+        self._seeds, self._hyperparams = np.asarray(seeds), jax.tree.map(np.asarray, hyperparams)
+        one = jax.eval_shape(lambda: init_lanes(task, config, None, *self._lanes(1)))
+        self._state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+        self._num_weights = sum(leaf.size for leaf in jax.tree.leaves(one.params))
+        self._shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(one)]
+
+    def _lanes(self, lanes: int) -> tuple[np.ndarray, Any]:
+        chosen = np.arange(lanes) % len(self._seeds)
+        return self._seeds[chosen], jax.tree.map(lambda column: column[chosen], self._hyperparams)
+
+    def key(self) -> str:
+        """A hash of all that speed depends on: device, threads, versions, shapes, recipe."""
+        device = jax.devices()[0]
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        data = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(self._examples)]
+        recipe = (str(self._config.optimizer), self._config.batch_size, self._config.matmul_precision)
+        about = [device.device_kind, jax.local_device_count(), threads, jax.__version__, self._shapes, data, recipe]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
+
+    def expected_seconds(self, num_trials: int) -> float:
+        """Very roughly: 6 FLOP for each weight, example, epoch and trial."""
+        flops = 6.0 * self._num_weights * self._num_examples * EXPECTED_EPOCHS * num_trials
+        return flops / ROUGH_FLOPS.get(jax.default_backend(), ACCELERATOR_FLOPS)
+
+    def _few_examples(self) -> Examples:
+        wanted = int(MEASURED_STEPS * self._config.batch_size / (1 - self._config.validation_fraction)) + 1
+        return jax.tree.map(lambda leaf: leaf[: min(wanted, self._num_examples)], self._examples)
+
+    def _program(self, variant: Variant) -> tuple[Any, Any]:
+        """The compiled program for one device on a few examples, and its arguments."""
+        seeds, hyperparams = jax.tree.map(jnp.asarray, self._lanes(variant.lanes))
+        states = init_lanes(self._task, self._config, None, seeds, hyperparams)
+        step = variant.lanes if variant.is_paired else 1
+        clocks = Clock(seeds[::step], jnp.zeros(variant.lanes, jnp.int32)[::step])
+        arguments = (clocks, states, hyperparams, jax.tree.map(jnp.asarray, self._few_examples()))
+        lowered = train_epoch.lower(self._task, self._config, variant.is_paired, None, *arguments)
+        return lowered.compile(), arguments
+
+    def measure(self, variants: list[Variant]) -> dict[Variant, float]:
+        """Trial-epochs a second of each program that fits, on a few batches."""
+        rates = {}
+        for variant in variants:
+            if not self._may_fit(variant):
+                continue
+            program, (clocks, states, hyperparams, examples) = self._program(variant)
+            seconds = np.inf
+            for _ in range(3):
+                given = jax.tree.map(jnp.copy, states)
+                jax.block_until_ready(given)
+                started = time.perf_counter()
+                jax.block_until_ready(program(clocks, given, hyperparams, examples))
+                seconds = min(seconds, time.perf_counter() - started)
+            rates[variant] = variant.lanes / seconds
+        return rates
+
+    def _may_fit(self, variant: Variant) -> bool:
+        return 2 * variant.lanes * self._state_bytes < available_bytes()
+
+    def fits(self, variant: Variant) -> bool:
+        """Whether the compiled program's memory fits; asked only where the states alone take a tenth of it."""
+        if 10 * variant.lanes * self._state_bytes < available_bytes():
+            return True
+        if not self._may_fit(variant):
+            return False
+        needs = self._program(variant)[0].memory_analysis()
+        needed = needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes
+        needed += variant.lanes * self._state_bytes - needs.alias_size_in_bytes  # the pool
+        return needed < MEMORY_SHARE * available_bytes()
+
+    def seats_that_fit(self) -> int:
+        """Seats that a quarter of the memory holds."""
+        return int(available_bytes() // 4 // max(1, self._state_bytes))
+
+
+def available_bytes() -> int:
+    """Free memory of the first device."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def recall(path: Path, key: str) -> dict[Variant, float]:
+    """Rates measured before; none where there is no such file or it cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[key]
+        return {Variant(int(lanes), bool(paired)): float(rate) for lanes, paired, rate in found}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def remember(path: Path, key: str, rates: dict[Variant, float]) -> None:
+    """Add rates to the file; a folder that cannot be written to is left alone."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        known = {}
+    known = known if isinstance(known, dict) else {}
+    known[key] = [[one.lanes, one.is_paired, rate] for one, rate in rates.items()]
+    try:
+        write_text(path, json.dumps(known, indent=1) + "\n")
+    except OSError:
+        return

@@ -1,0 +1,115 @@
+"""Which trial sits in which seat, and which trials train next: host side, plain numbers, no JAX."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Seating:
+    """Seats on each device, filled from a queue of trials in order.
+
+    Args:
+        num_devices: Devices; each has seats of its own, and a trial stays where it sits.
+        seats: Seats on each device.
+        queue: Trials without a seat, in the order in which they are to get one.
+        seeds: Seed of every trial; trials of one seed and epoch may share their batches.
+        block: So many trials in a row of the queue go to the same device.
+
+    Example:
+        >>> seating = Seating(num_devices=1, seats=2, queue=[7, 8, 9], seeds=np.zeros(10, int))
+        >>> seating.fill(), seating.release(7), seating.fill(), seating.living(0), seating.num_waiting
+        ([(7, 0, 0), (8, 0, 1)], None, [(9, 0, 0)], [8, 9], 0)
+    """
+
+    def __init__(
+        self,
+        num_devices: int,
+        seats: int,
+        queue: Sequence[int] | np.ndarray,
+        seeds: Sequence[int] | np.ndarray,
+        block: int = 1,
+    ) -> None:
+        self._queue = np.asarray(queue, np.int64)
+        self._next = 0
+        self._seeds, self._block = seeds, block
+        self._free = [list(range(seats))[::-1] for _ in range(num_devices)]
+        self._place: dict[int, tuple[int, int]] = {}
+        self.epochs: dict[int, int] = {}
+        self._on_device: list[dict[int, None]] = [{} for _ in range(num_devices)]
+
+    @property
+    def num_waiting(self) -> int:
+        """Trials that have not had a seat yet."""
+        return len(self._queue) - self._next
+
+    @property
+    def num_devices(self) -> int:
+        """Devices."""
+        return len(self._free)
+
+    @property
+    def num_living(self) -> int:
+        """Trials in seats."""
+        return len(self._place)
+
+    def place(self, trial: int) -> tuple[int, int]:
+        """Device and seat of a trial."""
+        return self._place[trial]
+
+    def living(self, device: int) -> list[int]:
+        """Trials in the seats of one device, those that sat down first in front."""
+        return list(self._on_device[device])
+
+    def fill(self) -> list[tuple[int, int, int]]:
+        """Seat waiting trials, block by block on the emptiest device; returns the new (trial, device, seat)."""
+        filled = []
+        while self.num_waiting and any(self._free):
+            device = max(range(len(self._free)), key=lambda index: (len(self._free[index]), -index))
+            for _ in range(min(self._block, self.num_waiting, len(self._free[device]))):
+                trial = int(self._queue[self._next])
+                self._next += 1
+                filled.append((trial, device, self.seat(trial, device)))
+        return filled
+
+    def seat(self, trial: int, device: int, epochs: int = 0) -> int:
+        """Give a trial, so many epochs old, a seat on a device."""
+        seat = self._free[device].pop()
+        self._place[trial] = (device, seat)
+        self._on_device[device][trial] = None
+        self.epochs[trial] = epochs
+        return seat
+
+    def release(self, trial: int) -> None:
+        """Free a trial's seat."""
+        device, seat = self._place.pop(trial)
+        del self._on_device[device][trial], self.epochs[trial]
+        self._free[device].append(seat)
+
+    def pairable(self, device: int) -> list[list[int]]:
+        """Trials that may train next, those with one seed and epoch together, the most numerous first.
+
+        Of each seed only the youngest are due: the others wait until these have caught up and can share their batches.
+        """
+        by_seed: defaultdict[int, list[int]] = defaultdict(list)
+        for trial in self._on_device[device]:
+            by_seed[int(self._seeds[trial])].append(trial)
+        due = []
+        for trials in by_seed.values():
+            youngest = min(self.epochs[trial] for trial in trials)
+            due.append([trial for trial in trials if self.epochs[trial] == youngest])
+        return sorted(due, key=len, reverse=True)
+
+    def next_paired(self, lanes: int) -> list[list[int]]:
+        """For each device, at most ``lanes`` trials of one seed and epoch."""
+        return [(self.pairable(device) or [[]])[0][:lanes] for device in range(len(self._free))]
+
+    def next_mixed(self, lanes: int) -> list[list[int]]:
+        """For each device, at most ``lanes`` trials of any seed and epoch; the smallest pairs first."""
+        if all(len(trials) <= lanes for trials in self._on_device):
+            return [list(trials) for trials in self._on_device]
+        chosen = []
+        for device in range(len(self._free)):
+            due = [trial for trials in reversed(self.pairable(device)) for trial in trials]
+            chosen.append(due[:lanes])
+        return chosen
