@@ -42,6 +42,7 @@ _HOME_OF = {
     "load_spec": "modjax.sweep.spec",
     "Sweep": "modjax.storage.results",
     "open_sweep": "modjax.storage.results",
+    "load_params": "modjax.storage.checkpoints",
     "run_sweep": "modjax.sweep.pipeline",
 }
 
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from modjax.networks.base import Output as Output
     from modjax.networks.mlp import mlp as mlp
     from modjax.networks.mlp import mlp_params as mlp_params
+    from modjax.storage.checkpoints import load_params as load_params
     from modjax.storage.results import Sweep as Sweep
     from modjax.storage.results import open_sweep as open_sweep
     from modjax.sweep.pipeline import run_sweep as run_sweep

@@ -1,7 +1,8 @@
-"""Named types for arrays, keys and trees; no logic."""
+"""Named types for arrays, keys, trees and rows of a history; no logic."""
 
 from jaxtyping import Array, Key, PyTree
 
 PRNGKey = Key[Array, ""]
 Params = PyTree
 Examples = PyTree
+Row = dict[str, float | int]

@@ -1,6 +1,7 @@
 """Stacks of finished trials' weights, by orbax."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,13 @@ import numpy as np
 
 from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
+from modjax.storage.results import Sweep, open_sweep
 
 
 def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
     """Save weights with a leading axis of trials; the list of ids, written last, says that the stack is whole."""
-    import orbax.checkpoint as ocp
-
     layout.checkpoints.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(layout.stack(index).resolve(), _to_numpy(params), force=True)
+    save_tree(layout.stack(index), params)
     write_text(layout.stack_ids(index), json.dumps({"trial_ids": trial_ids}, indent=1) + "\n")
 
 
@@ -33,12 +32,59 @@ def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[st
         The trial ids, and the weights with a leading axis of trials as NumPy arrays.
     """
     import jax
-    import orbax.checkpoint as ocp
 
     trial_ids = read_ids(layout.stack_ids(index))
     target = jax.tree.map(lambda leaf: np.empty((len(trial_ids), *leaf.shape), leaf.dtype), one_trial)
+    return trial_ids, load_tree(layout.stack(index), target)
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Save a tree of arrays as one orbax checkpoint; an older one of that name is replaced."""
+    import jax
+    import orbax.checkpoint as ocp
+
     with ocp.StandardCheckpointer() as checkpointer:
-        return trial_ids, checkpointer.restore(layout.stack(index).resolve(), target)
+        checkpointer.save(path.resolve(), jax.tree.map(np.asarray, tree), force=True)
+
+
+def load_tree(path: Path, target: Any = None) -> Any:
+    """Load a tree of NumPy arrays, into the shapes of ``target``; without one, as it was saved, in plain dicts."""
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path.resolve(), target)
+
+
+def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
+    """The best weights of one trial of a sweep, finished or still running.
+
+    Args:
+        sweep: A :class:`modjax.Sweep`, or its directory.
+        trial_id: As in the table of trials.
+
+    Returns:
+        A tree of NumPy arrays: what ``network.apply`` takes.
+
+    Raises:
+        ValueError: The sweep has no such trial, or has not trained it.
+    """
+    sweep = sweep if isinstance(sweep, Sweep) else open_sweep(sweep)
+    layout = sweep.layout
+    known = sweep.trials["trial_id"].to_list()
+    if trial_id not in known:
+        raise ValueError(f"{layout.root} has no trial {trial_id!r}; its trials are in 'modjax table {layout.root}'.")
+    for path in sorted(layout.checkpoints.glob("stack_*.json"), reverse=True):
+        trial_ids = read_ids(path)
+        if trial_id in trial_ids:
+            place = trial_ids.index(trial_id)
+            return _pick(load_tree(path.with_suffix("")), place)
+    raise ValueError(f"{layout.root} has no weights of trial {trial_id!r} yet; run the sweep on.")
+
+
+def _pick(tree: Any, place: int) -> Any:
+    import jax
+
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[place], tree)
 
 
 def read_ids(path: Path) -> list[str]:
@@ -50,9 +96,3 @@ def next_index(layout: SweepLayout) -> int:
     """An index that no stack, whole or not, has had."""
     found = (re.match(r"stack_(\d+)", path.name) for path in layout.checkpoints.glob("stack_*"))
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)
-
-
-def _to_numpy(tree: Any) -> Any:
-    import jax
-
-    return jax.tree.map(np.asarray, tree)

@@ -37,7 +37,7 @@ from modjax.training.config import TrainConfig
 from modjax.training.events import FinishedTrial
 from modjax.training.layout import Layout, choose_layout
 from modjax.training.objective import classification
-from modjax.training.population import init_one
+from modjax.training.population import init_one, state_shapes
 from modjax.training.run import PopulationRun
 from modjax.training.snapshot import SnapshotStore
 
@@ -205,16 +205,17 @@ def _train(
         return
     store = SnapshotStore(layout.training)
     trial_ids = trials["trial_id"].to_list()
+    hyperparams = hyperparams_of(trials)
+    shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
+    resume = store.newest(shapes, {name: index for index, name in enumerate(trial_ids)}, progress.say)
     run = PopulationRun(
         engine.task,
-        hyperparams_of(trials),
+        hyperparams,
         seeds_of(trials),
         engine.train_examples,
         engine.config,
         engine.population,
-        resume=lambda template: store.newest(
-            template, {name: index for index, name in enumerate(trial_ids)}, progress.say
-        ),
+        resume=resume,
     )
     saved = time.perf_counter()
     for report in run.rounds():

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from modjax.types import Params
+from modjax.types import Params, Row
 
 
 class FinishedTrial(NamedTuple):
@@ -21,7 +21,7 @@ class FinishedTrial(NamedTuple):
     trial: int
     params: Params
     last: Params
-    history: list[dict[str, float]]
+    history: list[Row]
     status: str
     best_epoch: int
     seconds: float
@@ -39,7 +39,7 @@ class EpochReport(NamedTuple):
         num_seated: Trials that have a seat, those that finished now not counted.
     """
 
-    rows: dict[int, dict[str, float]]
+    rows: dict[int, Row]
     finished: list[FinishedTrial]
     num_waiting: int
     messages: tuple[str, ...] = ()

@@ -99,6 +99,12 @@ def init_lanes(
     return over_devices(mesh, lanes, (SPLIT, SPLIT))(seeds, hyperparams)
 
 
+def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialState:
+    """Shapes of one trial's state, nothing computed; ``hyperparams`` has a leading trials axis."""
+    values = jax.tree.map(lambda column: np.asarray(column)[0], hyperparams)
+    return jax.eval_shape(partial(init_trial, task, config), jnp.zeros((), jnp.uint32), values)
+
+
 @partial(jax.jit, static_argnames="mesh")
 def read_seats(mesh: Mesh | None, pool: Any, seats: Int[Array, " lanes"]) -> Any:
     """The trees at ``seats`` (counted on each device from 0), ``[lanes ...]``."""

@@ -5,7 +5,7 @@ that fill it best. The host is asked once a round, for one small row a trial.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,20 +17,30 @@ from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial
 from modjax.training.layout import Layout
 from modjax.training.objective import Task
-from modjax.training.population import COPY, Variant, init_lanes, make_mesh, put, read_seats, train_epoch, write_seats
+from modjax.training.population import (
+    COPY,
+    Variant,
+    init_lanes,
+    make_mesh,
+    put,
+    read_seats,
+    state_shapes,
+    train_epoch,
+    write_seats,
+)
 from modjax.training.schedule import RUNNING, STATUS_NAMES
 from modjax.training.seating import Seating
 from modjax.training.snapshot import SeatedTrial, Snapshot
 from modjax.training.trial import Clock, TrialState
 from modjax.training.variants import Variants, is_out_of_memory, same_bits
-from modjax.types import Examples
+from modjax.types import Examples, Row
 
 
 @dataclass
 class _Progress:
     """What the host keeps of a trial in a seat."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -45,7 +55,7 @@ class PopulationRun:
         config: Static settings.
         layout: Seats and programs.
         trials: Which trials to train, in this order; all, where None.
-        resume: Asked with the shapes of one trial's state for trials that go on from where they were.
+        resume: Trials in training that go on from where they were.
     """
 
     def __init__(
@@ -56,8 +66,8 @@ class PopulationRun:
         examples: Examples,
         config: TrainConfig,
         layout: Layout,
-        trials: Iterable[int] | None = None,
-        resume: Callable[[TrialState], Snapshot | None] | None = None,
+        trials: Sequence[int] | np.ndarray | None = None,
+        resume: Snapshot | None = None,
     ) -> None:
         self._task, self._config, self._layout = task, config.recipe(), layout
         self._hyperparams, self._seeds = jax.tree.map(np.asarray, hyperparams), seeds
@@ -65,9 +75,8 @@ class PopulationRun:
         self._running: dict[int, _Progress] = {}
         self._messages: list[str] = []
         self._mesh = make_mesh(layout.num_devices)
-        snapshot = resume(self._one_state()) if resume else None
-        seated = snapshot.trials[: layout.seats * self._num_devices] if snapshot else ()
-        queue = np.arange(len(seeds)) if trials is None else np.fromiter(trials, np.int64)
+        seated = resume.trials[: layout.seats * self._num_devices] if resume else ()
+        queue = np.arange(len(seeds)) if trials is None else np.asarray(trials, np.int64)
         queue = queue[~np.isin(queue, [one.trial for one in seated])]
         if layout.is_paired:  # trials of one seed side by side in the queue, and so in the seats
             _, first = np.unique(seeds[queue], return_index=True)
@@ -77,18 +86,14 @@ class PopulationRun:
         block = layout.lanes if layout.is_paired else 1
         self._seating = Seating(self._num_devices, layout.seats, queue, seeds, block)
         self._pool = self._empty_pool()
-        if snapshot and seated:
-            self._restore(snapshot._replace(trials=seated))
-
-    def _one_state(self) -> TrialState:
-        """Shapes of one trial's state."""
-        lane = jax.eval_shape(lambda: init_lanes(self._task, self._config, None, *self._values([0])))
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), lane)
+        if resume and seated:
+            self._restore(resume._replace(trials=seated))
 
     def _empty_pool(self) -> TrialState:
         """Zeros in all seats, and in one more on each device for lanes that idle."""
         rows = self._num_devices * (self._layout.seats + 1)
-        return put(self._mesh, jax.tree.map(lambda leaf: np.zeros((rows, *leaf.shape), leaf.dtype), self._one_state()))
+        shapes = state_shapes(self._task, self._config, self._hyperparams)
+        return put(self._mesh, jax.tree.map(lambda leaf: np.zeros((rows, *leaf.shape), leaf.dtype), shapes))
 
     def _values(self, trials: Sequence[int] | np.ndarray) -> tuple[np.ndarray, Any]:
         chosen = np.asarray(trials)
@@ -220,7 +225,7 @@ class PopulationRun:
         self._pool = write_seats(self._mesh, self._pool, put(self._mesh, seats), states)
         lists = {name: column.tolist() for name, column in columns.items()}
         num_trained = sum(map(len, chosen))
-        rows: dict[int, dict[str, float]] = {}
+        rows: dict[int, Row] = {}
         ended = []
         for lane, trial in enumerate(trials):
             if trial < 0:

@@ -1,11 +1,13 @@
 """Everything needed to go on with trials in training, on any number of devices; kept by orbax, the last two."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+from modjax.types import Row
 
 
 class SeatedTrial(NamedTuple):
@@ -14,7 +16,7 @@ class SeatedTrial(NamedTuple):
     trial: int
     epochs: int
     seconds: float
-    history: list[dict[str, float]]
+    history: list[Row]
 
 
 class Snapshot(NamedTuple):
@@ -48,7 +50,7 @@ class SnapshotStore:
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         return self._manager
 
-    def save(self, snapshot: Snapshot, names: Sequence[str]) -> None:
+    def save(self, snapshot: Snapshot, names: Sequence[str] | Mapping[int, str]) -> None:
         """Save in the background; ``names`` says which trial each index is, in any later run."""
         import orbax.checkpoint as ocp
 

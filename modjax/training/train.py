@@ -1,7 +1,9 @@
 """The trainer as a library: any task, any named hyperparameters, data of any shape."""
 
+import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +15,11 @@ from modjax.data.datasets import Dataset
 from modjax.names import MAX_SEED, one_of
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial
+from modjax.training.folder import SAVE_SECONDS, TrainingFolder, identity_of
 from modjax.training.layout import choose_layout
 from modjax.training.objective import Batch, Task
 from modjax.training.optimizer import optimizer_hyperparams
+from modjax.training.population import state_shapes
 from modjax.training.run import PopulationRun
 from modjax.types import Examples
 
@@ -53,6 +57,8 @@ def train(
     data: Dataset | Examples,
     config: TrainConfig | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = SAVE_SECONDS,
 ) -> Population:
     """Train many networks at once, each with its own hyperparameters, seed, schedule and early stopping.
 
@@ -65,10 +71,14 @@ def train(
         data: A :class:`modjax.Dataset` (its training half is used), or any tree of arrays with one leading axis of
             examples, a slice of which the task's functions get as ``batch``.
         config: Static settings; the paper's recipe by default.
-        on_epoch: Called on the host after every epoch with an :class:`EpochReport`.
+        on_epoch: Called on the host after every round (an epoch of the trials that it names) with an
+            :class:`EpochReport`.
+        checkpoint: A folder to save to, in the background, and to go on from when the same call is made again.
+        checkpoint_seconds: Save so often.
 
     Raises:
-        ValueError: Hyperparameters of unequal length, not finite or unknown to the task, or data that fill no batch.
+        ValueError: Hyperparameters of unequal length, not finite or unknown to the task, data that fill no batch, or a
+            checkpoint folder that holds other trials.
 
     Example:
         >>> import modjax as mj
@@ -88,14 +98,42 @@ def train(
     examples = jax.tree.map(jnp.asarray, examples)
     examples = Batch(**examples) if isinstance(data, Dataset) else examples
     layout = choose_layout(task, config, hyperparams, seeds, examples)
+    if checkpoint is None:
+        return _collect(PopulationRun(task, hyperparams, seeds, examples, config, layout), [], num_trials, on_epoch)
+    identity = identity_of(hyperparams, seeds, examples, config)
+    with TrainingFolder(Path(checkpoint), identity, checkpoint_seconds) as folder:
+        shapes = state_shapes(task, config.recipe(), hyperparams)
+        earlier = folder.finished(shapes.params)
+        left = np.setdiff1d(np.arange(num_trials), [one.trial for one in earlier])
+        resume = folder.snapshots.newest(shapes, {str(trial): int(trial) for trial in left}, warnings.warn)
+        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume)
+        return _collect(run, earlier, num_trials, on_epoch, folder)
+
+
+def _collect(
+    run: PopulationRun,
+    earlier: list[FinishedTrial],
+    num_trials: int,
+    on_epoch: Callable[[EpochReport], None] | None,
+    folder: TrainingFolder | None = None,
+) -> Population:
+    """Train to the end; saved to the folder, if there is one."""
     collected = Collector(num_trials)
-    for report in PopulationRun(task, hyperparams, seeds, examples, config, layout).rounds():
+    for one in earlier:
+        collected.add(one)
+    for report in run.rounds():
         for message in report.messages:
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(message, stacklevel=3)
         for one in report.finished:
             collected.add(one)
+        if folder is not None:
+            folder.add(report.finished)
+            if folder.is_due:
+                folder.save(run.snapshot())
         if on_epoch is not None:
             on_epoch(report)
+    if folder is not None:
+        folder.save(None)
     return collected.population()
 
 

@@ -1,0 +1,211 @@
+"""Bit for bit: whatever the order, neighbours, seat, round, program or interruption."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import modjax as mj
+from modjax.training import variants
+from modjax.training.layout import Layout
+from modjax.training.objective import Batch
+from modjax.training.population import Variant
+from modjax.training.run import PopulationRun
+from modjax.training.variants import Variants, same_bits
+
+CONFIG = mj.TrainConfig(max_epochs=9, batch_size=20, early_stopping_patience=2)
+NUM_TRIALS = 22
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 6))
+    y = np.arange(180) % 3
+    examples = Batch(
+        jnp.asarray((centres[y] + 2 * rng.normal(size=(180, 6))).astype(np.float32)), jnp.asarray(y.astype(np.int32))
+    )
+    spread = np.linspace(0, 1, NUM_TRIALS, dtype=np.float32)
+    hyperparams = {"learning_rate": 3e-2 * (1 + spread), "dropout": 0.6 * spread[::-1]}
+    seeds = (np.arange(NUM_TRIALS) % 2).astype(np.uint32)
+    return mj.classification(mj.mlp(6, (8, 7), 3)), hyperparams, seeds, examples
+
+
+def run(problem, layout, order=None, hyperparams=None, **more):
+    task, given, seeds, examples = problem
+    training = PopulationRun(task, hyperparams or given, seeds, examples, CONFIG, layout, order, **more)
+    reports = list(training.rounds())
+    return {one.trial: one for report in reports for one in report.finished}, reports, training
+
+
+def assert_same(one, other, trials=None):
+    for trial in trials or one:
+        assert one[trial].status == other[trial].status
+        np.testing.assert_equal(one[trial].history, other[trial].history)
+        jax.tree.map(np.testing.assert_array_equal, one[trial].params, other[trial].params)
+        jax.tree.map(np.testing.assert_array_equal, one[trial].last, other[trial].last)
+
+
+LAYOUTS = {
+    "slots": Layout(4, False, 4, is_fixed=True),
+    "paired": Layout(4, True, 12, is_fixed=True),
+    "paired, few seats": Layout(4, True, 5, is_fixed=True),
+}
+
+
+@pytest.fixture(scope="module", params=LAYOUTS, ids=lambda name: name.replace(", ", "-"))
+def layout(request):
+    return LAYOUTS[request.param]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(problem, layout):
+    return run(problem, layout)
+
+
+def test_every_trial_finishes_once_and_no_seat_is_left(undisturbed):
+    finished, reports, training = undisturbed
+    assert sorted(finished) == list(range(NUM_TRIALS))
+    assert sum(len(report.finished) for report in reports) == NUM_TRIALS
+    assert sum(len(report.rows) for report in reports) == sum(len(one.history) for one in finished.values())
+    assert len({len(one.history) for one in finished.values()}) > 1  # else nothing was refilled out of step
+    assert training.snapshot().trials == ()
+
+
+def test_shuffled_order(problem, layout, undisturbed):
+    order = np.random.default_rng(1).permutation(NUM_TRIALS)
+    assert_same(undisturbed[0], run(problem, layout, order)[0])
+
+
+def test_other_neighbours(problem, layout, undisturbed):
+    few, _, _ = run(problem, layout, [3, 8, 9, 20, 21])
+    assert_same(few, undisturbed[0])
+
+
+def test_neighbours_that_turn_nan(problem, layout, undisturbed):
+    wild = {name: values.copy() for name, values in problem[1].items()}
+    wild["learning_rate"][::3] = 1e30
+    finished, _, _ = run(problem, layout, hyperparams=wild)
+    assert {finished[trial].status for trial in range(0, NUM_TRIALS, 3)} == {"diverged"}
+    assert_same(undisturbed[0], finished, [trial for trial in range(NUM_TRIALS) if trial % 3])
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_stop_and_resume(problem, layout, undisturbed, stop_after):
+    task, hyperparams, seeds, examples = problem
+    training = PopulationRun(task, hyperparams, seeds, examples, CONFIG, layout)
+    rounds = training.rounds()
+    finished = {one.trial: one for _ in range(stop_after) for one in next(rounds).finished}
+    snapshot = training.snapshot()
+    assert snapshot.trials
+    left = [trial for trial in range(NUM_TRIALS) if trial not in finished]
+    rest, _, _ = run(problem, layout, left, resume=snapshot)
+    assert sorted(rest) == left
+    assert_same(undisturbed[0], finished | rest)
+
+
+def test_paired_trials_share_rounds(problem):
+    _, reports, _ = run(problem, LAYOUTS["paired"])
+    assert max(len(report.rows) for report in reports) == 4
+    for report in reports:
+        assert len({(problem[2][trial], row["epoch"]) for trial, row in report.rows.items()}) == 1
+
+
+def test_slots_never_idle_while_trials_wait(problem):
+    _, reports, _ = run(problem, LAYOUTS["slots"])
+    assert all(len(report.rows) == 4 for report in reports if report.num_waiting)
+
+
+def test_a_program_with_the_same_bits_is_used_and_changes_nothing(problem, undisturbed, layout, monkeypatch):
+    """Packing: programs are tried at once instead of after minutes, and taken in where the bits agree."""
+    monkeypatch.setattr(variants, "COMPILE_SHARE", -1.0)
+    monkeypatch.setattr(variants, "LEAST_GAIN", 0.0)
+    finished, reports, training = run(problem, layout._replace(is_fixed=False))
+    assert_same(undisturbed[0], finished)
+    tried = {*training._variants.used, *training._variants._refused}
+    assert len(tried) > 1
+    assert sorted(trial for report in reports for trial in (one.trial for one in report.finished)) == list(
+        range(NUM_TRIALS)
+    )
+
+
+def test_a_program_with_other_bits_is_refused():
+    a = {"x": np.array([[1.0, 2.0], [3.0, np.nan]]), "n": np.array([1, 2])}
+    b = {"x": a["x"][::-1].copy(), "n": a["n"][::-1].copy()}
+    assert same_bits(a, b, [(0, 1), (1, 0)])
+    assert not same_bits(a, b, [(0, 0)])
+    b["x"][0, 0] = np.nextafter(3.0, 4.0)
+    assert not same_bits(a, b, [(1, 0)])
+    programs = Variants(Variant(8, True), is_fixed=False)
+    programs.judge(Variant(8, False), False, 1.0)
+    assert programs.used == [Variant(8, True)]
+
+
+def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undisturbed):
+    from modjax.training import run as module
+
+    whole = module.train_epoch
+
+    def scarce(task, config, is_paired, mesh, clocks, states, *rest):
+        if len(states.stopping.status) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return whole(task, config, is_paired, mesh, clocks, states, *rest)
+
+    monkeypatch.setattr(module, "train_epoch", scarce)
+    finished, reports, _ = run(problem, layout)
+    told = [message for report in reports for message in report.messages]
+    assert told == ["out of memory: going on with 2 trials side by side instead of 4"]
+    assert sorted(finished) == list(range(NUM_TRIALS))
+    for trial, one in undisturbed[0].items():
+        shared = min(len(one.history), len(finished[trial].history))
+        for row, other in list(zip(one.history, finished[trial].history, strict=False))[:shared]:
+            assert row["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
+
+
+def test_other_failures_are_not_swallowed(problem, monkeypatch):
+    from modjax.training import run as module
+
+    def broken(*args):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(module, "train_epoch", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        run(problem, LAYOUTS["slots"])
+
+
+DEVICES_SCRIPT = """
+import json, sys
+import jax, numpy as np
+import modjax as mj
+assert jax.local_device_count() == 4
+rng = np.random.default_rng(0)
+y = np.arange(180) % 3
+x = (rng.normal(size=(3, 6))[y] + 2 * rng.normal(size=(180, 6))).astype(np.float32)
+data = mj.Dataset("blobs", x, y.astype(np.int32), x[:9], y[:9].astype(np.int32), 3)
+task = mj.classification(mj.mlp(6, (8, 7), 3))
+h = {"learning_rate": np.linspace(0.03, 0.06, 22), "dropout": np.linspace(0.6, 0, 22), "seed": np.arange(22) % 2}
+found = []
+for devices, slots in ((1, 4), (2, 8), (4, 16), (2, None), (4, 4)):
+    where = {"num_slots": slots, "num_devices": devices}
+    config = mj.TrainConfig(max_epochs=9, batch_size=20, early_stopping_patience=2, **where)
+    p = mj.train(task, h, data, config)
+    found.append({"epochs": p.epochs.tolist(), "val": np.nan_to_num(p.history["val_loss"], nan=-1).tolist()})
+print(json.dumps(found))
+"""
+
+
+def test_two_and_four_devices_give_the_result_of_one():
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    script = [sys.executable, "-c", DEVICES_SCRIPT]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two, four, chosen, few = json.loads(done.stdout)
+    for other in (two, four, chosen, few):
+        assert other["epochs"] == one["epochs"]
+        np.testing.assert_allclose(one["val"], other["val"], atol=1e-5)
