@@ -1,0 +1,96 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import modjax as mj
+
+CONFIG = mj.TrainConfig(max_epochs=8, batch_size=20, early_stopping_patience=2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = np.arange(180) % 3
+    x = (rng.normal(size=(3, 6))[y] + 2 * rng.normal(size=(180, 6))).astype(np.float32)
+    return mj.Dataset("blobs", x, y.astype(np.int32), x[:9], y[:9].astype(np.int32), 3)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return mj.classification(mj.mlp(6, (8, 7), 3))
+
+
+HYPERPARAMS = {"learning_rate": np.linspace(0.03, 0.06, 20), "seed": np.arange(20) % 2}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(task, data):
+    return mj.train(task, HYPERPARAMS, data, CONFIG)
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_after(rounds, log=None):
+    seen = log if log is not None else []
+    rounds += len(seen)
+
+    def on_epoch(report):
+        seen.append(report)
+        if len(seen) == rounds:
+            raise StopError
+
+    return on_epoch
+
+
+def assert_equal(one, other):
+    for name in ("params", "last", "history", "status", "epochs", "best_epoch"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(other, name))
+
+
+def test_stopped_three_times_and_resumed(task, data, undisturbed, tmp_path):
+    log = []
+    for rounds in (3, 2, 9):
+        with pytest.raises(StopError):
+            mj.train(task, HYPERPARAMS, data, CONFIG, stop_after(rounds, log), tmp_path, checkpoint_seconds=0.0)
+    assert sorted(path.name for path in tmp_path.glob("stack_*.json"))
+    resumed = mj.train(task, HYPERPARAMS, data, CONFIG, log.append, tmp_path)
+    assert_equal(resumed, undisturbed)
+    assert sum(len(report.rows) for report in log) == undisturbed.epochs.sum()  # no epoch twice
+    again = []
+    assert_equal(mj.train(task, HYPERPARAMS, data, CONFIG, again.append, tmp_path), undisturbed)
+    assert again == []
+
+
+def test_two_snapshots_are_kept_and_a_damaged_one_is_passed_over(task, data, undisturbed, tmp_path):
+    with pytest.raises(StopError):
+        mj.train(task, HYPERPARAMS, data, CONFIG, stop_after(4), tmp_path, checkpoint_seconds=0.0)
+    steps = sorted(int(path.name) for path in (tmp_path / "training").iterdir() if path.name.isdigit())
+    assert len(steps) == 2
+    for path in sorted((tmp_path / "training" / str(steps[-1])).rglob("*")):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        resumed = mj.train(task, HYPERPARAMS, data, CONFIG, checkpoint=tmp_path)
+    assert_equal(resumed, undisturbed)
+
+
+def test_all_snapshots_gone_starts_the_unfinished_again(task, data, undisturbed, tmp_path):
+    with pytest.raises(StopError):
+        mj.train(task, HYPERPARAMS, data, CONFIG, stop_after(6), tmp_path, checkpoint_seconds=0.0)
+    shutil.rmtree(tmp_path / "training")
+    assert_equal(mj.train(task, HYPERPARAMS, data, CONFIG, checkpoint=tmp_path), undisturbed)
+
+
+def test_a_folder_of_other_trials_is_refused(task, data, tmp_path):
+    short = mj.TrainConfig(max_epochs=1, batch_size=20)
+    mj.train(task, {"learning_rate": [0.1]}, data, short, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="other hyperparameters"):
+        mj.train(task, {"learning_rate": [0.2]}, data, short, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="other hyperparameters"):
+        mj.train(task, {"learning_rate": [0.1]}, data, mj.TrainConfig(max_epochs=2, batch_size=20), checkpoint=tmp_path)
+    assert len(json.loads((tmp_path / "population.json").read_text())["identity"]) == 64
