@@ -19,7 +19,7 @@ import pooch
 from modjax.storage.files import write_text
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Task
-from modjax.training.population import Variant, init_lanes, train_epoch
+from modjax.training.population import Variant, init_pool, seat_lanes, state_shapes, train_epoch
 from modjax.training.trial import Clock
 from modjax.types import Examples
 
@@ -115,7 +115,7 @@ class _Probe:
         self._task, self._config, self._examples = task, config, examples
         self._num_examples = int(np.shape(jax.tree.leaves(examples)[0])[0])
         self._seeds, self._hyperparams = np.asarray(seeds), jax.tree.map(np.asarray, hyperparams)
-        one = jax.eval_shape(lambda: init_lanes(task, config, None, *self._lanes(1)))
+        one = self._one = state_shapes(task, config, self._hyperparams)
         self._state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
         self._num_weights = sum(leaf.size for leaf in jax.tree.leaves(one.params))
         self._shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(one)]
@@ -145,10 +145,12 @@ class _Probe:
     def _program(self, variant: Variant) -> tuple[Any, Any]:
         """The compiled program for one device on a few examples, and its arguments."""
         seeds, hyperparams = jax.tree.map(jnp.asarray, self._lanes(variant.lanes))
-        states = init_lanes(self._task, self._config, None, seeds, hyperparams)
+        seats = jnp.arange(variant.lanes, dtype=jnp.int32)
+        pool = init_pool(None, self._one, variant.lanes)
+        pool = seat_lanes(self._task, self._config, None, pool, seats, seeds, hyperparams)
         step = variant.lanes if variant.is_paired else 1
         clocks = Clock(seeds[::step], jnp.zeros(variant.lanes, jnp.int32)[::step])
-        arguments = (clocks, states, hyperparams, jax.tree.map(jnp.asarray, self._few_examples()))
+        arguments = (clocks, pool, seats, hyperparams, jax.tree.map(jnp.asarray, self._few_examples()))
         lowered = train_epoch.lower(self._task, self._config, variant.is_paired, None, *arguments)
         return lowered.compile(), arguments
 
@@ -158,13 +160,11 @@ class _Probe:
         for variant in variants:
             if not self._may_fit(variant):
                 continue
-            program, (clocks, states, hyperparams, examples) = self._program(variant)
+            program, arguments = self._program(variant)
             seconds = np.inf
             for _ in range(3):
-                given = jax.tree.map(jnp.copy, states)
-                jax.block_until_ready(given)
                 started = time.perf_counter()
-                jax.block_until_ready(program(clocks, given, hyperparams, examples))
+                jax.block_until_ready(program(*arguments))
                 seconds = min(seconds, time.perf_counter() - started)
             rates[variant] = variant.lanes / seconds
         return rates
@@ -180,7 +180,6 @@ class _Probe:
             return False
         needs = self._program(variant)[0].memory_analysis()
         needed = needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes
-        needed += variant.lanes * self._state_bytes - needs.alias_size_in_bytes  # the pool
         return needed < MEMORY_SHARE * available_bytes()
 
     def seats_that_fit(self) -> int:

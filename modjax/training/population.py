@@ -1,11 +1,12 @@
 """The trials axis: programs that run lanes of trials side by side, on one device or split over several.
 
-A population's trials sit in a pool of seats. An epoch of some of them is read_seats -> train_epoch -> write_seats, all
-on the device; the host hears one small row a trial. With several devices every leading axis is split over the mesh axis
+A population's trials sit in a pool of seats. An epoch of some of them is train_epoch -> write_seats, all on the
+device; the host hears one small row a trial. With several devices every leading axis is split over the mesh axis
 "trials": each device has its own seats and lanes, and no number crosses between them.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,6 +38,32 @@ class Variant(NamedTuple):
     is_paired: bool
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["names"])
+@dataclass(frozen=True)
+class Table:
+    """Rows of the history as few arrays, so that the host asks for few: one for each type of number.
+
+    Attributes:
+        names: Names of the columns, those of each type together.
+        values: One array ``[lanes columns]`` for each type.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    values: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, columns: dict[str, Array]) -> "Table":
+        """From columns ``[lanes]``."""
+        kinds = sorted({str(column.dtype) for column in columns.values()})
+        names = tuple(tuple(name for name in sorted(columns) if str(columns[name].dtype) == kind) for kind in kinds)
+        return cls(names, tuple(jnp.stack([columns[name] for name in group]).T for group in names))
+
+    def lists(self) -> dict[str, list]:
+        """The columns as lists of plain numbers."""
+        groups = zip(self.names, jax.device_get(self.values), strict=True)
+        return {name: column.tolist() for names, values in groups for name, column in zip(names, values.T, strict=True)}
+
+
 def make_mesh(num_devices: int | None) -> Mesh | None:
     """A mesh over so many local devices (all, where None); None for one device."""
     devices = jax.local_devices()[:num_devices]
@@ -44,9 +71,12 @@ def make_mesh(num_devices: int | None) -> Mesh | None:
 
 
 def put(mesh: Mesh | None, tree: Any, spec: PartitionSpec = SPLIT) -> Any:
-    """A tree of arrays on the device, or on all of the mesh: split along the first axis, or copied."""
+    """A tree of arrays on all devices of the mesh: split along the first axis, or copied.
+
+    For one device the tree stays as it is: a program takes NumPy arrays in faster than ``jnp.asarray`` does.
+    """
     if mesh is None:
-        return jax.tree.map(jnp.asarray, tree)
+        return tree
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
@@ -57,18 +87,19 @@ def over_devices(mesh: Mesh | None, function: Callable, specs: tuple) -> Callabl
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
 
 
-@partial(jax.jit, static_argnames=("task", "config", "is_paired", "mesh"), donate_argnames="states")
+@partial(jax.jit, static_argnames=("task", "config", "is_paired", "mesh"))
 def train_epoch(
     task: Task,
     config: TrainConfig,
     is_paired: bool,
     mesh: Mesh | None,
     clocks: Clock,
-    states: TrialState,
+    pool: TrialState,
+    seats: Int[Array, " lanes"] | np.ndarray,
     hyperparams: Any,
     examples: Examples,
-) -> tuple[TrialState, dict[str, Array]]:
-    """One epoch of every lane: :func:`modjax.training.trial.epoch` over the leading axis.
+) -> tuple[TrialState, Table]:
+    """One epoch of the trials at ``seats``: :func:`modjax.training.trial.epoch` over the leading axis.
 
     Args:
         task: Pure functions of one trial.
@@ -76,27 +107,29 @@ def train_epoch(
         is_paired: ``clocks`` has one entry a device instead of one a lane.
         mesh: Devices, or None for one.
         clocks: ``[lanes]``, or ``[devices]``.
-        states: ``[lanes ...]``; given up.
+        pool: ``[seats ...]``; stays as it is.
+        seats: Counted on each device from 0.
         hyperparams: ``[lanes ...]``.
         examples: Whole, on every device.
+
+    Returns:
+        The states ``[lanes ...]``, and the rows of the history.
     """
 
-    def lanes(clocks: Clock, states: TrialState, hyperparams: Any, examples: Examples) -> Any:
+    def lanes(clocks: Clock, pool: TrialState, seats: Array, hyperparams: Any, examples: Examples) -> Any:
         clocks = jax.tree.map(lambda leaf: leaf[0], clocks) if is_paired else clocks
         axes = (None if is_paired else 0, 0, 0, None)
         with jax.default_matmul_precision(MATMUL[config.matmul_precision]):
-            return jax.vmap(partial(epoch, task, config), in_axes=axes)(clocks, states, hyperparams, examples)
+            run = jax.vmap(partial(epoch, task, config), in_axes=axes)
+            states, rows = run(clocks, _at(pool, seats), hyperparams, examples)
+        return states, Table.of(rows)
 
-    return over_devices(mesh, lanes, (SPLIT, SPLIT, SPLIT, COPY))(clocks, states, hyperparams, examples)
+    specs = (SPLIT, SPLIT, SPLIT, SPLIT, COPY)
+    return over_devices(mesh, lanes, specs)(clocks, pool, seats, hyperparams, examples)
 
 
-@partial(jax.jit, static_argnames=("task", "config", "mesh"))
-def init_lanes(
-    task: Task, config: TrainConfig, mesh: Mesh | None, seeds: UInt32[Array, " lanes"], hyperparams: Any
-) -> TrialState:
-    """Trials before their first epoch, ``[lanes ...]``."""
-    lanes = jax.vmap(partial(init_trial, task, config))
-    return over_devices(mesh, lanes, (SPLIT, SPLIT))(seeds, hyperparams)
+def _at(pool: Any, seats: Array | np.ndarray) -> Any:
+    return jax.tree.map(lambda leaf: leaf.at[seats].get(mode="promise_in_bounds"), pool)
 
 
 def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialState:
@@ -105,22 +138,43 @@ def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialStat
     return jax.eval_shape(partial(init_trial, task, config), jnp.zeros((), jnp.uint32), values)
 
 
-@partial(jax.jit, static_argnames="mesh")
-def read_seats(mesh: Mesh | None, pool: Any, seats: Int[Array, " lanes"]) -> Any:
-    """The trees at ``seats`` (counted on each device from 0), ``[lanes ...]``."""
-    return over_devices(mesh, lambda pool, seats: jax.tree.map(lambda leaf: leaf[seats], pool), (SPLIT, SPLIT))(
-        pool, seats
-    )
+def init_pool(mesh: Mesh | None, shapes: TrialState, num_seats: int) -> TrialState:
+    """Zeros in so many seats, those of all devices together."""
+    return put(mesh, jax.tree.map(lambda leaf: jnp.zeros((num_seats, *leaf.shape), leaf.dtype), shapes))
+
+
+@partial(jax.jit, static_argnames=("task", "config", "mesh"), donate_argnames="pool")
+def seat_lanes(
+    task: Task,
+    config: TrainConfig,
+    mesh: Mesh | None,
+    pool: TrialState,
+    seats: Int[Array, " lanes"] | np.ndarray,
+    seeds: UInt32[Array, " lanes"] | np.ndarray,
+    hyperparams: Any,
+) -> TrialState:
+    """``pool``, which is given up, with trials before their first epoch at ``seats``."""
+
+    def lanes(pool: TrialState, seats: Array, seeds: Array, hyperparams: Any) -> TrialState:
+        return _put_at(pool, seats, jax.vmap(partial(init_trial, task, config))(seeds, hyperparams))
+
+    return over_devices(mesh, lanes, (SPLIT,) * 4)(pool, seats, seeds, hyperparams)
 
 
 @partial(jax.jit, static_argnames="mesh", donate_argnames="pool")
-def write_seats(mesh: Mesh | None, pool: Any, seats: Int[Array, " lanes"], values: Any) -> Any:
+def write_seats(mesh: Mesh | None, pool: Any, seats: Int[Array, " lanes"] | np.ndarray, values: Any) -> Any:
     """``pool``, which is given up, with ``values`` at ``seats``."""
+    return over_devices(mesh, _put_at, (SPLIT, SPLIT, SPLIT))(pool, seats, values)
 
-    def write(pool: Any, seats: Array, values: Any) -> Any:
-        return jax.tree.map(lambda leaf, value: leaf.at[seats].set(value), pool, values)
 
-    return over_devices(mesh, write, (SPLIT, SPLIT, SPLIT))(pool, seats, values)
+def _put_at(pool: Any, seats: Array, values: Any) -> Any:
+    return jax.tree.map(lambda leaf, value: leaf.at[seats].set(value, mode="promise_in_bounds"), pool, values)
+
+
+@jax.jit
+def read_lanes(tree: Any, lanes: Int[Array, " some"] | np.ndarray) -> Any:
+    """The trees at ``lanes``."""
+    return _at(tree, lanes)
 
 
 @partial(jax.jit, static_argnames=("task", "config"))

@@ -20,10 +20,11 @@ from modjax.training.objective import Task
 from modjax.training.population import (
     COPY,
     Variant,
-    init_lanes,
+    init_pool,
     make_mesh,
     put,
-    read_seats,
+    read_lanes,
+    seat_lanes,
     state_shapes,
     train_epoch,
     write_seats,
@@ -82,7 +83,7 @@ class PopulationRun:
             _, first = np.unique(seeds[queue], return_index=True)
             rank = {int(seeds[queue[place]]): place for place in first}
             queue = queue[np.argsort([rank[int(seed)] for seed in seeds[queue]], kind="stable")]
-        self._examples = put(self._mesh, examples, COPY)
+        self._examples = put(self._mesh, jax.tree.map(jnp.asarray, examples), COPY)
         block = layout.lanes if layout.is_paired else 1
         self._seating = Seating(self._num_devices, layout.seats, queue, seeds, block)
         self._pool = self._empty_pool()
@@ -91,9 +92,8 @@ class PopulationRun:
 
     def _empty_pool(self) -> TrialState:
         """Zeros in all seats, and in one more on each device for lanes that idle."""
-        rows = self._num_devices * (self._layout.seats + 1)
         shapes = state_shapes(self._task, self._config, self._hyperparams)
-        return put(self._mesh, jax.tree.map(lambda leaf: np.zeros((rows, *leaf.shape), leaf.dtype), shapes))
+        return init_pool(self._mesh, shapes, self._num_devices * (self._layout.seats + 1))
 
     def _values(self, trials: Sequence[int] | np.ndarray) -> tuple[np.ndarray, Any]:
         chosen = np.asarray(trials)
@@ -162,11 +162,10 @@ class PopulationRun:
             self._running[trial] = _Progress()
         for chunk in self._chunks(chosen):
             trials, seats = self._lanes(chunk)
-            values = put(self._mesh, self._values(np.maximum(trials, 0)))
-            states = init_lanes(self._task, self._config, self._mesh, *values)
-            self._pool = write_seats(self._mesh, self._pool, put(self._mesh, seats), states)
+            new = put(self._mesh, (seats, *self._values(np.maximum(trials, 0))))
+            self._pool = seat_lanes(self._task, self._config, self._mesh, self._pool, *new)
 
-    def _round(self) -> tuple[Variant, list[list[int]], TrialState, dict[str, np.ndarray], float]:
+    def _round(self) -> tuple[Variant, list[list[int]], TrialState, dict[str, list], float]:
         variant = self._variants.choose(self._seating)
         if not self._variants.is_known(variant):
             return self._try_out(variant)
@@ -175,7 +174,7 @@ class PopulationRun:
         self._variants.took(variant, seconds)
         return variant, chosen, states, columns, seconds
 
-    def _try_out(self, variant: Variant) -> tuple[Variant, list[list[int]], TrialState, dict[str, np.ndarray], float]:
+    def _try_out(self, variant: Variant) -> tuple[Variant, list[list[int]], TrialState, dict[str, list], float]:
         """A round by the base, whose results count, and the same by a new variant: are its bits the same?"""
         base = self._variants.base
         chosen = [trials[: variant.lanes] for trials in self._variants.plan(base, self._seating)]
@@ -189,14 +188,14 @@ class PopulationRun:
                 for device, trials in enumerate(chosen)
                 for lane in range(len(trials))
             ]
-            is_same = same_bits((states, columns), (other_states, other_columns), lanes)
+            is_same = same_bits(_arrays(states, columns), _arrays(other_states, other_columns), lanes)
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         self._variants.judge(variant, is_same, time.perf_counter() - tried)
         return base, chosen, states, columns, seconds
 
-    def _call(self, variant: Variant, chosen: list[list[int]]) -> tuple[TrialState, dict[str, np.ndarray], float]:
+    def _call(self, variant: Variant, chosen: list[list[int]]) -> tuple[TrialState, dict[str, list], float]:
         """One epoch of the chosen trials; the pool is as it was."""
         started = time.perf_counter()
         trials, seats = self._lanes(chosen, variant.lanes)
@@ -207,30 +206,27 @@ class PopulationRun:
         step = variant.lanes if variant.is_paired else 1
         clocks = Clock(*put(self._mesh, (seeds[::step], epochs[::step])))
         seats, hyperparams = put(self._mesh, (seats, hyperparams))
-        states = read_seats(self._mesh, self._pool, seats)
-        states, rows = train_epoch(
-            self._task, self._config, variant.is_paired, self._mesh, clocks, states, hyperparams, self._examples
-        )
-        return states, jax.device_get(rows), time.perf_counter() - started
+        programs = (self._task, self._config, variant.is_paired, self._mesh)
+        states, table = train_epoch(*programs, clocks, self._pool, seats, hyperparams, self._examples)
+        return states, table.lists(), time.perf_counter() - started
 
     def _take_in(
         self,
         variant: Variant,
         chosen: list[list[int]],
         states: TrialState,
-        columns: dict[str, np.ndarray],
+        columns: dict[str, list],
         seconds: float,
     ) -> EpochReport:
         trials, seats = self._lanes(chosen, variant.lanes)
         self._pool = write_seats(self._mesh, self._pool, put(self._mesh, seats), states)
-        lists = {name: column.tolist() for name, column in columns.items()}
         num_trained = sum(map(len, chosen))
         rows: dict[int, Row] = {}
         ended = []
         for lane, trial in enumerate(trials):
             if trial < 0:
                 continue
-            row = {name: values[lane] for name, values in lists.items()}
+            row = {name: values[lane] for name, values in columns.items()}
             status, best_epoch = row.pop("status"), row.pop("best_epoch")
             rows[trial] = row
             progress = self._running[trial]
@@ -248,7 +244,7 @@ class PopulationRun:
         lanes = [lane for _, lane, _, _ in ended]
         if self._mesh is None and jax.default_backend() != "cpu":  # only what is asked for crosses the bus
             padded = np.resize(np.array(lanes, np.int32), 1 << (len(lanes) - 1).bit_length())
-            weights, lanes = read_seats(None, weights, jnp.asarray(padded)), list(range(len(lanes)))
+            weights, lanes = read_lanes(weights, padded), list(range(len(lanes)))
         weights = jax.device_get(weights)
         finished = []
         for (trial, _, status, best_epoch), row in zip(ended, lanes, strict=True):
@@ -269,3 +265,7 @@ class PopulationRun:
             for trial in trials
         )
         return Snapshot(jax.tree.map(lambda leaf: leaf[rows], pool), seated)
+
+
+def _arrays(states: TrialState, columns: dict[str, list]) -> Any:
+    return states, {name: np.array(column) for name, column in columns.items()}

@@ -107,4 +107,4 @@ def is_out_of_memory(error: Exception) -> bool:
 def same_bits(one: Any, other: Any, lanes: list[tuple[int, int]]) -> bool:
     """Whether two trees of ``[lanes ...]`` arrays are the same, bit for bit, in pairs of lanes."""
     leaves = zip(jax.tree.leaves(jax.device_get(one)), jax.tree.leaves(jax.device_get(other)), strict=True)
-    return all(a[i].tobytes() == b[j].tobytes() for a, b in leaves for i, j in lanes)
+    return all(np.asarray(a[i]).tobytes() == np.asarray(b[j]).tobytes() for a, b in leaves for i, j in lanes)

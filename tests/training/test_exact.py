@@ -152,10 +152,10 @@ def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undistur
 
     whole = module.train_epoch
 
-    def scarce(task, config, is_paired, mesh, clocks, states, *rest):
-        if len(states.stopping.status) > 2:
+    def scarce(task, config, is_paired, mesh, clocks, pool, seats, *rest):
+        if len(seats) > 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return whole(task, config, is_paired, mesh, clocks, states, *rest)
+        return whole(task, config, is_paired, mesh, clocks, pool, seats, *rest)
 
     monkeypatch.setattr(module, "train_epoch", scarce)
     finished, reports, _ = run(problem, layout)

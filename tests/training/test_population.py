@@ -144,11 +144,13 @@ def test_epoch_moves_nothing_between_host_and_device(task, data):
     seeds = jnp.arange(2, dtype=jnp.uint32)
     values = jax.tree.map(lambda column: jnp.asarray(column[:2], jnp.float32), hyperparams())
     clocks = Clock(seeds, jnp.zeros(2, jnp.int32))
-    states = population.init_lanes(task, CONFIG, None, seeds, values)
-    states, _ = population.train_epoch(task, CONFIG, False, None, clocks, states, values, examples)
+    seats = jnp.arange(2, dtype=jnp.int32)
+    pool = population.init_pool(None, population.state_shapes(task, CONFIG, values), 2)
+    pool = population.seat_lanes(task, CONFIG, None, pool, seats, seeds, values)
+    population.train_epoch(task, CONFIG, False, None, clocks, pool, seats, values, examples)
     with jax.transfer_guard("disallow"):
-        states, row = population.train_epoch(task, CONFIG, False, None, clocks, states, values, examples)
-    assert row["val_loss"].shape == (2,)
+        _, table = population.train_epoch(task, CONFIG, False, None, clocks, pool, seats, values, examples)
+    assert len(table.lists()["val_loss"]) == 2
 
 
 def test_best_weights_are_those_of_the_best_epoch(task, data, together):
