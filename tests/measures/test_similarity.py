@@ -9,7 +9,7 @@ import pytest
 import modjax as mj
 from modjax.measures import compute
 from modjax.measures.compute import REGISTRY
-from modjax.names import MEASURES
+from modjax.names import ACTIVATIONS, MEASURES
 from modjax.networks.base import Network, Output
 from tests import reference
 
@@ -40,19 +40,35 @@ def test_registry_holds_the_named_measures():
     assert tuple(REGISTRY) == MEASURES
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("measure", MEASURES)
-def test_combined_equals_the_literal_one(x64, chain, examples, measure):
-    network, layers = chain
+def test_combined_equals_the_literal_one(x64, examples, measure, activation):
+    network, layers = mj.mlp(7, SIZES[1:-1], 3, activation), random_chain(SIZES)
     S = mj.similarity(network, mj.mlp_params(layers), *examples, measures=[measure], combined=True)[measure]
-    assert relative(S, reference.similarity(layers, *examples)[measure]) < 1e-10
+    assert relative(S, reference.similarity(layers, *examples, activation)[measure]) < 1e-10
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("measure", MEASURES)
-def test_float32_is_close_to_the_literal_one(chain, examples, measure):
-    network, layers = chain
+def test_float32_is_close_to_the_literal_one(examples, measure, activation):
+    network, layers = mj.mlp(7, SIZES[1:-1], 3, activation), random_chain(SIZES)
     S = mj.similarity(network, mj.mlp_params(layers), *examples, measures=[measure], combined=True)[measure]
     assert S.dtype == jnp.float32
-    assert relative(S, reference.similarity(layers, *examples)[measure]) < 1e-4
+    assert relative(S, reference.similarity(layers, *examples, activation)[measure]) < 1e-4
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_the_hessian_of_a_smooth_network_is_more_than_its_piecewise_linear_form(x64, examples, activation):
+    """What the literal Hessian adds to J^T (diag p - p p^T) J is no rounding error: a closed form would be caught."""
+    layers = random_chain(SIZES)
+    hessian, gauss_newton = 0, 0
+    for x, y in zip(*examples, strict=True):
+        logits = reference.forward(layers, x, activation=activation)[1]
+        p = np.exp(logits) / np.exp(logits).sum()
+        _, J = reference.example_jacobians(layers, x, activation)
+        hessian = hessian + reference.example_hessian(layers, x, y, activation)
+        gauss_newton = gauss_newton + J.T @ (np.diag(p) - np.outer(p, p)) @ J
+    assert relative(hessian, gauss_newton) > 0.01
 
 
 @pytest.mark.parametrize("measure", MEASURES)
