@@ -23,6 +23,7 @@ _HOME_OF = {
     "load_dataset": "modjax.data.datasets",
     "Network": "modjax.networks.base",
     "Output": "modjax.networks.base",
+    "cnn": "modjax.networks.cnn",
     "mlp": "modjax.networks.mlp",
     "mlp_params": "modjax.networks.mlp",
     "similarity": "modjax.measures.compute",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from modjax.names import UPSTREAM as UPSTREAM
     from modjax.networks.base import Network as Network
     from modjax.networks.base import Output as Output
+    from modjax.networks.cnn import cnn as cnn
     from modjax.networks.mlp import mlp as mlp
     from modjax.networks.mlp import mlp_params as mlp_params
     from modjax.storage.results import Sweep as Sweep

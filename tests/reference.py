@@ -36,6 +36,31 @@ def forward(layers, x, perturb=None, activation="relu"):
     return hidden, x @ layers[-1][0] + layers[-1][1]
 
 
+def forward_cnn(params, x, kernel_size, strides, activation="relu", perturb=None):
+    """Hidden activations ``[height width channels]`` and logits of one image, a location and a kernel row at a time."""
+    hidden = []
+    for layer in range(len(params) - 1):
+        kernel, bias = (np.asarray(params[f"conv_{layer}"][name]) for name in ("kernel", "bias"))
+        height, width, _ = x.shape
+        rows, columns = -(-height // strides), -(-width // strides)
+        top = max((rows - 1) * strides + kernel_size - height, 0) // 2
+        left = max((columns - 1) * strides + kernel_size - width, 0) // 2
+        out = np.zeros((rows, columns, len(bias))) + bias
+        for row in range(rows):
+            for column in range(columns):
+                for i in range(kernel_size):
+                    for j in range(kernel_size):
+                        r, c = row * strides + i - top, column * strides + j - left
+                        if 0 <= r < height and 0 <= c < width:
+                            out[row, column] += x[r, c] @ kernel[i, j]
+        x = ACTIVATIONS[activation][0](out)
+        if perturb is not None:
+            x = x + perturb[layer]
+        hidden.append(x)
+    dense = {name: np.asarray(value) for name, value in params["dense"].items()}
+    return hidden, x.ravel() @ dense["kernel"] + dense["bias"]
+
+
 def cross_entropy(logits, label):
     shifted = logits - logits.max()
     return np.log(np.exp(shifted).sum()) - shifted[label]
