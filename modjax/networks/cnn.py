@@ -90,7 +90,16 @@ def conv_shape(shape: tuple[int, int], stride: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=256)
-def _cnn(image_shape: tuple[int, int, int], module: CNN) -> Network:
+def _cnn(
+    image_shape: tuple[int, int, int],
+    widths: tuple[int, ...],
+    num_classes: int,
+    activation: str,
+    kernel_size: int,
+    strides: int,
+) -> Network:
+    module = CNN(widths, num_classes, activation, kernel_size, strides)
+
     def init(key: PRNGKey | int) -> Params:
         return module.init(as_key(key), jnp.zeros((1, *image_shape)))["params"]
 
@@ -102,7 +111,7 @@ def _cnn(image_shape: tuple[int, int, int], module: CNN) -> Network:
         assert isinstance(output, Output)
         return output
 
-    return Network(init, apply, image_shape[0] * image_shape[1] * image_shape[2])
+    return Network(init, apply, math.prod(image_shape), is_piecewise_linear=activation == "relu")
 
 
 def cnn(
@@ -151,5 +160,6 @@ def cnn(
     if len(sizes["image_shape"]) not in (2, 3):
         raise ValueError(f"image_shape must be (height, width) or (height, width, channels); got {list(image_shape)}.")
     height, width, channels = (int(size) for size in (*image_shape, 1)[:3])
-    module = CNN(tuple(int(width) for width in widths), int(num_classes), activation, int(kernel_size), int(strides))
-    return _cnn((height, width, channels), module)
+    channels_of_layers = tuple(int(width) for width in widths)
+    shape = (height, width, channels)
+    return _cnn(shape, channels_of_layers, int(num_classes), activation, int(kernel_size), int(strides))
