@@ -20,6 +20,7 @@ import polars as pl
 
 from modjax.clustering.pool import WorkerPool
 from modjax.names import one_of
+from modjax.networks.cnn import cnn
 from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
 from modjax.storage.files import locked
@@ -31,7 +32,7 @@ from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, merge_parts
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
-from modjax.sweep.setup import Setup, prepare
+from modjax.sweep.setup import Setup, image_shape, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device
 from modjax.training.config import TrainConfig
@@ -155,7 +156,11 @@ def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProg
 
 def _make_engine(setup: Setup, config: TrainConfig) -> Engine:
     spec, data = setup.spec, setup.data
-    network = mlp(data.in_features, spec.network.widths, data.num_classes, spec.network.activation)
+    widths, activation = spec.network.widths, spec.network.activation
+    if spec.network.kind == "cnn":
+        network = cnn(image_shape(data.x_train.shape[1:]), widths, data.num_classes, activation)
+    else:
+        network = mlp(data.in_features, widths, data.num_classes, activation)
     return Engine(spec, network, classification(network), config, *put_on_device(data))
 
 
