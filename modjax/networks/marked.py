@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, DropVar, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Literal, Var, jaxpr_as_fun
 from jaxtyping import Array
 
 from modjax.networks.base import Network, Output, as_key, dropout_mask
@@ -176,18 +176,18 @@ def _run(program: Program, leaves: list[Array], perturb: tuple | None, masks: Ma
     hidden = []
     start = 0
     for layer, place in enumerate(program.places):
-        start = _advance(jaxpr, values, start, order[place] + 1)
+        start = _advance(jaxpr, values, order, start, order[place] + 1)
         hidden.append(values[place] if perturb is None else values[place] + perturb[layer])
         values[place] = hidden[-1] if masks is None else masks(hidden[-1])
-    _advance(jaxpr, values, start, len(jaxpr.eqns))
+    _advance(jaxpr, values, order, start, len(jaxpr.eqns))
     logits = jaxpr.outvars[0]
     return Output(tuple(hidden), logits.val if isinstance(logits, Literal) else values[logits])
 
 
-def _advance(jaxpr: Any, values: dict[Var, Any], start: int, stop: int) -> int:
-    """Run the equations from ``start`` to ``stop``, add what they make to ``values``, return ``stop``."""
-    equations = jaxpr.eqns[start:stop]
-    made = [var for equation in equations for var in equation.outvars if not isinstance(var, DropVar)]
+def _advance(jaxpr: Any, values: dict[Var, Any], order: dict[Var, int], start: int, stop: int) -> int:
+    """Run the equations from ``start`` to ``stop`` that the logits need, add what they make to ``values``."""
+    made = [var for var, index in order.items() if start <= index < stop]
+    equations = [jaxpr.eqns[index] for index in sorted({order[var] for var in made})]
     taken = {var for equation in equations for var in equation.invars if isinstance(var, Var)}
     given = [var for var in values if var in taken]
     stretch = jaxpr.replace(constvars=[], invars=given, outvars=made, eqns=equations)
