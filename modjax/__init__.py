@@ -23,6 +23,9 @@ _HOME_OF = {
     "load_dataset": "modjax.data.datasets",
     "Network": "modjax.networks.base",
     "Output": "modjax.networks.base",
+    "cnn": "modjax.networks.cnn",
+    "from_linen": "modjax.networks.adapters",
+    "from_nnx": "modjax.networks.adapters",
     "mlp": "modjax.networks.mlp",
     "mlp_params": "modjax.networks.mlp",
     "similarity": "modjax.measures.compute",
@@ -61,8 +64,11 @@ if TYPE_CHECKING:
     from modjax.names import DOWNSTREAM as DOWNSTREAM
     from modjax.names import MEASURES as MEASURES
     from modjax.names import UPSTREAM as UPSTREAM
+    from modjax.networks.adapters import from_linen as from_linen
+    from modjax.networks.adapters import from_nnx as from_nnx
     from modjax.networks.base import Network as Network
     from modjax.networks.base import Output as Output
+    from modjax.networks.cnn import cnn as cnn
     from modjax.networks.mlp import mlp as mlp
     from modjax.networks.mlp import mlp_params as mlp_params
     from modjax.storage.checkpoints import load_params as load_params

@@ -1,17 +1,64 @@
 """The slow, literal float64 version of every formula, in NumPy: loops over examples, units and pairs."""
 
+import math
+
 import numpy as np
 
 
-def forward(layers, x, perturb=None):
-    """Hidden activations and logits of one example through dense ReLU layers ``[(W, b), ...]``, W (in, out)."""
+def _normal_cdf(x):
+    return np.vectorize(lambda value: (1 + math.erf(value / math.sqrt(2))) / 2)(x)
+
+
+def _normal_density(x):
+    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+
+# f, f' and f'' of each activation.
+ACTIVATIONS = {
+    "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(np.float64), np.zeros_like),
+    "tanh": (np.tanh, lambda x: 1 - np.tanh(x) ** 2, lambda x: -2 * np.tanh(x) * (1 - np.tanh(x) ** 2)),
+    "gelu": (
+        lambda x: x * _normal_cdf(x),
+        lambda x: _normal_cdf(x) + x * _normal_density(x),
+        lambda x: (2 - x**2) * _normal_density(x),
+    ),
+}
+
+
+def forward(layers, x, perturb=None, activation="relu"):
+    """Hidden activations and logits of one example through dense layers ``[(W, b), ...]``, W (in, out)."""
     hidden = []
     for index, (kernel, bias) in enumerate(layers[:-1]):
-        x = np.maximum(x @ kernel + bias, 0)
+        x = ACTIVATIONS[activation][0](x @ kernel + bias)
         if perturb is not None:
             x = x + perturb[index]
         hidden.append(x)
     return hidden, x @ layers[-1][0] + layers[-1][1]
+
+
+def forward_cnn(params, x, kernel_size, strides, activation="relu", perturb=None):
+    """Hidden activations ``[height width channels]`` and logits of one image, a location and a kernel row at a time."""
+    hidden = []
+    for layer in range(len(params) - 1):
+        kernel, bias = (np.asarray(params[f"conv_{layer}"][name]) for name in ("kernel", "bias"))
+        height, width, _ = x.shape
+        rows, columns = -(-height // strides), -(-width // strides)
+        top = max((rows - 1) * strides + kernel_size - height, 0) // 2
+        left = max((columns - 1) * strides + kernel_size - width, 0) // 2
+        out = np.zeros((rows, columns, len(bias))) + bias
+        for row in range(rows):
+            for column in range(columns):
+                for i in range(kernel_size):
+                    for j in range(kernel_size):
+                        r, c = row * strides + i - top, column * strides + j - left
+                        if 0 <= r < height and 0 <= c < width:
+                            out[row, column] += x[r, c] @ kernel[i, j]
+        x = ACTIVATIONS[activation][0](out)
+        if perturb is not None:
+            x = x + perturb[layer]
+        hidden.append(x)
+    dense = {name: np.asarray(value) for name, value in params["dense"].items()}
+    return hidden, x.ravel() @ dense["kernel"] + dense["bias"]
 
 
 def cross_entropy(logits, label):
@@ -29,38 +76,62 @@ def numeric_jacobian(function, x, step=1e-6):
     return np.stack(columns, -1)
 
 
-def example_jacobians(layers, x):
+def example_jacobians(layers, x, activation="relu"):
     """dh/dx and dy/dh for the units of all hidden layers of one example, by the chain rule: ``[units inputs]``,
     ``[outputs units]``."""
+    function, slope, _ = ACTIVATIONS[activation]
     inputs, total = [], np.eye(len(x))
-    masks = []
+    slopes = []
     for kernel, bias in layers[:-1]:
         x = x @ kernel + bias
-        masks.append((x > 0).astype(np.float64))
-        x = np.maximum(x, 0)
-        total = (total @ kernel) * masks[-1]
+        slopes.append(slope(x))
+        x = function(x)
+        total = (total @ kernel) * slopes[-1]
         inputs.append(total.T)
     outputs, back = [], layers[-1][0].T
     for index in reversed(range(len(layers) - 1)):
         outputs.insert(0, back)
-        back = (back * masks[index]) @ layers[index][0].T
+        back = (back * slopes[index]) @ layers[index][0].T
     return np.concatenate(inputs), np.concatenate(outputs, 1)
 
 
-def similarity(layers, x, y):
+def example_hessian(layers, x, label, activation="relu"):
+    """d2 CE / dh dh over the units of all hidden layers of one example: ``[units units]``.
+
+    With J = dy/dh, p the class probabilities, a_k the values before layer k's activation and A_k = da_k/dh:
+    H = J^T (diag p - p p^T) J + sum_k A_k^T diag(dCE/dh_k f''(a_k)) A_k.
+    """
+    function, slope, curvature = ACTIVATIONS[activation]
+    logits = forward(layers, x, activation=activation)[1]
+    _, J = example_jacobians(layers, x, activation)
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    hessian = J.T @ (np.diag(p) - np.outer(p, p)) @ J
+    gradient = (p - np.eye(len(p))[label]) @ J
+    widths = [len(bias) for _, bias in layers[:-1]]
+    start = 0
+    to_here = np.zeros((len(x), sum(widths)))  # dh/dh' of the layer below: nothing, for the inputs
+    for (kernel, bias), width in zip(layers[:-1], widths, strict=True):
+        before = x @ kernel + bias
+        from_below = kernel.T @ to_here
+        own = slice(start, start + width)
+        hessian = hessian + from_below.T @ np.diag(gradient[own] * curvature(before)) @ from_below
+        to_here = np.diag(slope(before)) @ from_below
+        to_here[:, own] += np.eye(width)
+        x, start = function(before), start + width
+    return hessian
+
+
+def similarity(layers, x, y, activation="relu"):
     """All four measures over the units of all hidden layers at once: ``{measure: [units units]}``."""
     num = len(x)
     activations, inputs, outputs, hessians = [], 0, 0, 0
     for example, label in zip(x, y, strict=True):
-        del label  # the Hessian of the cross-entropy of a piecewise-linear network does not depend on it
-        hidden, logits = forward(layers, example)
-        activations.append(np.concatenate(hidden))
-        to_inputs, to_outputs = example_jacobians(layers, example)
-        p = np.exp(logits - logits.max())
-        p /= p.sum()
+        activations.append(np.concatenate(forward(layers, example, activation=activation)[0]))
+        to_inputs, to_outputs = example_jacobians(layers, example, activation)
         inputs = inputs + to_inputs @ to_inputs.T
         outputs = outputs + to_outputs.T @ to_outputs
-        hessians = hessians + to_outputs.T @ (np.diag(p) - np.outer(p, p)) @ to_outputs
+        hessians = hessians + example_hessian(layers, example, label, activation)
     h = np.stack(activations)
     means = h.mean(0)
     covariance = sum(np.outer(row - means, row - means) for row in h) / num

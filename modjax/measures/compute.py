@@ -52,13 +52,17 @@ def similarity(
     mean over the examples given. Everything is computed in the dtype of ``params``, by autodiff, for any network, in
     batches whose size is chosen from memory.
 
+    Units of a convolution are its channels: S_ij is computed at each location, from the activations of i and j there,
+    and averaged over locations.
+
     Args:
         network: The architecture.
         params: Its parameters; with a leading trials axis on every leaf, a population.
         x: Examples ``[examples ...]``; uint8 pixels are divided by 255.
         y: Labels ``[examples]``; needed by ``loss_hessian`` alone.
         measures: Which measures.
-        combined: One matrix over the units of all hidden layers, cross blocks included, instead of one a layer.
+        combined: One matrix over the units of all hidden layers, cross blocks included, instead of one a layer. Layers
+            must then have the same locations.
 
     Returns:
         ``{measure: (S_layer0, S_layer1, ...)}``, or ``{measure: S}`` if ``combined``; ``[units units]`` or
@@ -66,7 +70,7 @@ def similarity(
 
     Raises:
         ValueError: Unknown measure, parameters or examples that do not fit the network, values that are not finite, no
-            examples, labels missing or out of range.
+            examples, labels missing or out of range, ``combined`` where layers have different locations.
 
     Example:
         >>> import modjax as mj
@@ -83,6 +87,7 @@ def similarity(
     params = jax.tree.map(jnp.asarray, params)
     is_population = _check_params(network, params)
     x, y = _check_examples(network, params, x, y, names)
+    check_combined(layer_shapes(network, jax.eval_shape(network.init, jax.random.key(0)), x), combined)
     population = params if is_population else jax.tree.map(lambda leaf: leaf[None], params)
     results = compute_similarity(network, population, x, y, names, (combined,))[0]
     return results if is_population else jax.tree.map(lambda matrix: matrix[0], results)
@@ -115,24 +120,27 @@ def compute_similarity(
     is_combined = any(layouts)
 
     def one_network(trial: Params) -> dict[str, tuple[Array, ...]]:
-        widths = layer_widths(network, trial, x)
+        shapes = layer_shapes(network, trial, x)
         groups: Groups = (
-            (tuple(range(len(widths))),) if is_combined else tuple((layer,) for layer in range(len(widths)))
+            (tuple(range(len(shapes))),) if is_combined else tuple((layer,) for layer in range(len(shapes)))
         )
-        group_widths = tuple(sum(widths[layer] for layer in group) for group in groups)
-        states = {name: REGISTRY[name].init(group_widths, dtype) for name in measures}
+        group_shapes = tuple(
+            (math.prod(shapes[group[0]][:-1]), sum(shapes[layer][-1] for layer in group)) for group in groups
+        )
+        states = {name: REGISTRY[name].init(group_shapes, dtype) for name in measures}
 
         def add(states: dict[str, Any], batch: Batch) -> dict[str, Any]:
             batch = Batch(to_unit_range(batch.x, dtype), batch.y)
             return {name: REGISTRY[name].update(network, groups, trial, states[name], batch) for name in measures}
 
-        size = choose_batch(widths, x, dtype)
+        size = choose_batch(shapes, x, dtype)
         states = _scan_batches(add, states, Batch(x, y), size)
         return {name: REGISTRY[name].finalize(states[name]) for name in measures}
 
     with jax.default_matmul_precision("highest"):
         matrices = jax.lax.map(one_network, params)
-        widths = layer_widths(network, jax.tree.map(lambda leaf: leaf[0], params), x)
+        shapes = layer_shapes(network, jax.tree.map(lambda leaf: leaf[0], params), x)
+        widths = tuple(shape[-1] for shape in shapes)
     return tuple(_lay_out(matrices, widths, is_combined, layout) for layout in layouts)
 
 
@@ -157,20 +165,33 @@ def _lay_out(matrices: dict[str, Any], widths: tuple[int, ...], is_combined: boo
     return {name: tuple(value[0][:, block, block] for block in blocks) for name, value in matrices.items()}
 
 
-def layer_widths(network: Network, params: Params, x: Array) -> tuple[int, ...]:
-    """Units of each hidden layer."""
-    hidden = jax.eval_shape(lambda x: network.apply(params, to_unit_range(x)).hidden, x[:1])
-    return tuple(layer.shape[-1] for layer in hidden)
+def layer_shapes(network: Network, params: Params, x: Any) -> tuple[tuple[int, ...], ...]:
+    """``(locations..., units)`` of each hidden layer."""
+    one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+    hidden = jax.eval_shape(lambda params, x: network.apply(params, to_unit_range(x)).hidden, params, one)
+    return tuple(layer.shape[1:] for layer in hidden)
 
 
-def choose_batch(widths: tuple[int, ...], x: Array | jax.ShapeDtypeStruct, dtype: DTypeLike) -> int:
+def check_combined(shapes: Sequence[tuple[int, ...]], combined: bool) -> None:
+    """Raise if one matrix is asked for over layers ``(locations..., units)`` whose locations differ."""
+    locations = [list(shape[:-1]) for shape in shapes]
+    if combined and any(other != locations[0] for other in locations):
+        raise ValueError(
+            f"combined needs layers with the same locations, to pair units place by place; got {locations}. "
+            "Use combined = false: a matrix a layer."
+        )
+
+
+def choose_batch(shapes: Sequence[tuple[int, ...]], x: Array | jax.ShapeDtypeStruct, dtype: DTypeLike) -> int:
     """Examples a batch, so that the largest intermediate, a Jacobian or tangents of every layer, fits the budget.
 
-    A batch of B takes about ``3 B U max(D, U) * itemsize`` bytes with U units in all and D inputs.
+    A batch of B takes about ``3 B U max(D, A) * itemsize`` bytes with U units and A activations, U at every location,
+    in all, and D inputs: no more than U passes are made at once.
     """
-    num_units, num_inputs = sum(widths), math.prod(x.shape[1:])
+    num_units, num_activations = sum(shape[-1] for shape in shapes), sum(math.prod(shape) for shape in shapes)
+    num_inputs = math.prod(x.shape[1:])
     budget = MEMORY_BUDGET.get(jax.default_backend(), DEFAULT_BUDGET)
-    per_example = 3 * num_units * max(num_inputs, num_units) * jnp.dtype(dtype).itemsize
+    per_example = 3 * num_units * max(num_inputs, num_activations) * jnp.dtype(dtype).itemsize
     return max(1, min(MAX_BATCH, x.shape[0], budget // per_example))
 
 

@@ -21,7 +21,8 @@ class Output(NamedTuple):
     """What a network computes for a batch.
 
     Attributes:
-        hidden: Activations after each hidden nonlinearity (and after ``perturb``), ``[batch units]`` each.
+        hidden: Activations after each hidden nonlinearity (and after ``perturb``), ``[batch units]`` each, or
+            ``[batch locations... units]`` where a layer computes its units at many places (a convolution's channels).
         logits: ``[batch outputs]``.
     """
 
@@ -40,12 +41,15 @@ class Network:
             (off) or ``(rate, key)`` with a rate that may be traced.
         in_features: Values per example.
         chain: Static description of a dense chain, for closed forms; None for any other architecture.
+        is_piecewise_linear: Promise that the logits are a piecewise linear function of every hidden activation, so that
+            the loss Hessian needs first derivatives alone.
     """
 
     init: Callable[..., Any]
     apply: Callable[..., Output]
     in_features: int | None = None
     chain: "DenseChain | None" = None
+    is_piecewise_linear: bool = False
 
 
 class DenseChain(NamedTuple):

@@ -1,7 +1,7 @@
 """Multilayer perceptrons."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,7 +16,11 @@ from modjax.networks.base import DenseChain, Network, Output, as_key, dropout_ma
 from modjax.pixels import to_unit_range
 from modjax.types import Params, PRNGKey
 
-ACTIVATION_FUNCTIONS: dict[str, Callable] = {"relu": nn.relu}
+ACTIVATION_FUNCTIONS: dict[str, Callable] = {
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    "gelu": partial(nn.gelu, approximate=False),  # PyTorch's default; flax's own default approximates it by a tanh
+}
 
 
 def symmetric_uniform(bound: float) -> Callable:
@@ -84,7 +88,7 @@ def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: s
         in_features: Values per example; ``x`` may have any shape with that many values after its batch axis.
         widths: Units of each hidden layer, at least one layer.
         num_classes: Number of logits.
-        activation: One of ``modjax.names.ACTIVATIONS``.
+        activation: ``relu``, ``tanh``, or ``gelu``, exactly x (1 + erf(x / sqrt(2))) / 2, not its tanh approximation.
 
     Raises:
         ValueError: A size below 1 or an unknown activation.

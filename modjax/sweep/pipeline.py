@@ -19,6 +19,8 @@ import polars as pl
 
 from modjax.clustering.pool import WorkerPool
 from modjax.names import one_of
+from modjax.networks.base import Network
+from modjax.networks.cnn import cnn
 from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
 from modjax.storage.files import locked, remove_folder
@@ -30,7 +32,7 @@ from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, merge_parts
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
-from modjax.sweep.setup import Setup, prepare
+from modjax.sweep.setup import Setup, image_shape, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device, seeds_of
 from modjax.training.config import TrainConfig
@@ -159,7 +161,7 @@ def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProg
 def _make_engine(setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame) -> Engine:
     """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
     spec, data = setup.spec, setup.data
-    network = mlp(data.in_features, spec.network.widths, data.num_classes, spec.network.activation)
+    network = _make_network(setup)
     task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
     train_examples, test_examples = put_on_device(data)
     if "layout" in earlier:
@@ -167,6 +169,13 @@ def _make_engine(setup: Setup, earlier: dict[str, Any], slots: int | None, trial
     else:
         population = choose_layout(task, config, hyperparams_of(trials), seeds_of(trials), train_examples)
     return Engine(spec, network, task, config, population, train_examples, test_examples)
+
+
+def _make_network(setup: Setup) -> Network:
+    data, settings = setup.data, setup.spec.network
+    if settings.kind == "cnn":
+        return cnn(image_shape(data.x_train.shape[1:]), settings.widths, data.num_classes, settings.activation)
+    return mlp(data.in_features, settings.widths, data.num_classes, settings.activation)
 
 
 def _describe(setup: Setup, population: Layout) -> dict[str, Any]:

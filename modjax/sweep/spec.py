@@ -18,6 +18,7 @@ from modjax.names import (
     MATMUL_PRECISIONS,
     MAX_COUNT,
     MEASURES,
+    NETWORK_KINDS,
     OPTIMIZERS,
     SEARCH_METHODS,
     SPLITS,
@@ -33,9 +34,9 @@ class _Section(BaseModel):
 
 
 class NetworkSpec(_Section):
-    """``[network]``."""
+    """``[network]``; ``widths`` are the units of each hidden layer: of a cnn, the channels of each convolution."""
 
-    kind: Annotated[str, known(("mlp",), "network kind")] = "mlp"
+    kind: Annotated[str, known(NETWORK_KINDS, "network kind")] = "mlp"
     widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] = (64, 64)
     activation: Annotated[str, known(ACTIVATIONS, "activation")] = "relu"
 

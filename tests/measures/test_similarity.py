@@ -9,7 +9,7 @@ import pytest
 import modjax as mj
 from modjax.measures import compute
 from modjax.measures.compute import REGISTRY
-from modjax.names import MEASURES
+from modjax.names import ACTIVATIONS, MEASURES
 from modjax.networks.base import Network, Output
 from tests import reference
 
@@ -40,19 +40,35 @@ def test_registry_holds_the_named_measures():
     assert tuple(REGISTRY) == MEASURES
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("measure", MEASURES)
-def test_combined_equals_the_literal_one(x64, chain, examples, measure):
-    network, layers = chain
+def test_combined_equals_the_literal_one(x64, examples, measure, activation):
+    network, layers = mj.mlp(7, SIZES[1:-1], 3, activation), random_chain(SIZES)
     S = mj.similarity(network, mj.mlp_params(layers), *examples, measures=[measure], combined=True)[measure]
-    assert relative(S, reference.similarity(layers, *examples)[measure]) < 1e-10
+    assert relative(S, reference.similarity(layers, *examples, activation)[measure]) < 1e-10
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("measure", MEASURES)
-def test_float32_is_close_to_the_literal_one(chain, examples, measure):
-    network, layers = chain
+def test_float32_is_close_to_the_literal_one(examples, measure, activation):
+    network, layers = mj.mlp(7, SIZES[1:-1], 3, activation), random_chain(SIZES)
     S = mj.similarity(network, mj.mlp_params(layers), *examples, measures=[measure], combined=True)[measure]
     assert S.dtype == jnp.float32
-    assert relative(S, reference.similarity(layers, *examples)[measure]) < 1e-4
+    assert relative(S, reference.similarity(layers, *examples, activation)[measure]) < 1e-4
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_the_hessian_of_a_smooth_network_is_more_than_its_piecewise_linear_form(x64, examples, activation):
+    """What the literal Hessian adds to J^T (diag p - p p^T) J is no rounding error: a closed form would be caught."""
+    layers = random_chain(SIZES)
+    hessian, gauss_newton = 0, 0
+    for x, y in zip(*examples, strict=True):
+        logits = reference.forward(layers, x, activation=activation)[1]
+        p = np.exp(logits) / np.exp(logits).sum()
+        _, J = reference.example_jacobians(layers, x, activation)
+        hessian = hessian + reference.example_hessian(layers, x, y, activation)
+        gauss_newton = gauss_newton + J.T @ (np.diag(p) - np.outer(p, p)) @ J
+    assert relative(hessian, gauss_newton) > 0.01
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -155,7 +171,7 @@ def test_shared_table_symmetric_permuted_split_dead(x64, chain, examples, measur
     np.testing.assert_allclose(P[1], S[1], rtol=1e-9, atol=1e-12)
 
     for size in (1, 7, 23):
-        monkeypatch.setattr(compute, "choose_batch", lambda widths, x, dtype, size=size: size)
+        monkeypatch.setattr(compute, "choose_batch", lambda shapes, x, dtype, size=size: size)
         jax.clear_caches()
         B = mj.similarity(network, mj.mlp_params(layers), x, y, measures=[measure])[measure]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), B, S)
@@ -227,8 +243,9 @@ def test_bad_input_is_one_line(chain, examples, case):
 
 
 def test_batches_fit_the_budget():
-    widths, x = (1024, 1024), jax.ShapeDtypeStruct((10_000, 784), jnp.float32)
-    size = compute.choose_batch(widths, x, jnp.float32)
-    assert size >= 1
-    assert 3 * size * sum(widths) * max(784, sum(widths)) * 4 <= max(compute.MEMORY_BUDGET["cpu"], 3 * 2048**2 * 4)
-    assert compute.choose_batch((4,), jax.ShapeDtypeStruct((10, 5), jnp.float32), jnp.float32) == 10
+    budget = compute.MEMORY_BUDGET["cpu"]
+    x = jax.ShapeDtypeStruct((10_000, 784), jnp.float32)
+    assert 1 <= compute.choose_batch(((1024,), (1024,)), x, jnp.float32) <= max(1, budget // (3 * 2048**2 * 4))
+    size = compute.choose_batch(((14, 14, 16), (7, 7, 32)), x, jnp.float32)
+    assert 1 < size <= budget // (3 * 48 * (196 * 16 + 49 * 32) * 4)
+    assert compute.choose_batch(((4,),), jax.ShapeDtypeStruct((10, 5), jnp.float32), jnp.float32) == 10

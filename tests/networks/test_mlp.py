@@ -21,13 +21,14 @@ def test_registry_holds_the_named_activations():
     assert tuple(ACTIVATION_FUNCTIONS) == ACTIVATIONS
 
 
-def test_forward_equals_the_literal_one(x64):
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_forward_equals_the_literal_one(x64, activation):
     layers = random_layers((5, 4, 3, 2))
-    network = mj.mlp(5, (4, 3), 2)
+    network = mj.mlp(5, (4, 3), 2, activation)
     x = np.random.default_rng(1).normal(size=(7, 5))
     output = network.apply(mj.mlp_params(layers), x)
     for index in range(7):
-        hidden, logits = reference.forward(layers, x[index])
+        hidden, logits = reference.forward(layers, x[index], activation=activation)
         np.testing.assert_allclose(output.logits[index], logits, rtol=1e-12)
         for layer in range(2):
             np.testing.assert_allclose(output.hidden[layer][index], hidden[layer], rtol=1e-12)

@@ -57,7 +57,7 @@ BAD = {
     "unknown dataset": (changed(dataset="cifar"), "dataset: Unknown dataset 'cifar'. Available: digits"),
     "unknown network": (
         changed(network={"kind": "transformer"}),
-        r"network\.kind: Unknown network kind .*Available: mlp",
+        r"network\.kind: Unknown network kind .*Available: mlp, cnn",
     ),
     "unknown activation": (changed(network={"activation": "swish"}), "Unknown activation 'swish'. Available: relu"),
     "no layers": (changed(network={"widths": []}), r"network\.widths: "),
