@@ -71,7 +71,8 @@ class PopulationRun:
         resume: Snapshot | None = None,
     ) -> None:
         self._task, self._config, self._layout = task, config.recipe(), layout
-        self._hyperparams, self._seeds = jax.tree.map(np.asarray, hyperparams), seeds
+        self._columns, self._structure = jax.tree.flatten(jax.tree.map(np.asarray, hyperparams))
+        self._hyperparams, self._seeds = hyperparams, seeds
         self._variants = Variants(Variant(layout.lanes, layout.is_paired), layout.is_fixed)
         self._running: dict[int, _Progress] = {}
         self._messages: list[str] = []
@@ -97,7 +98,7 @@ class PopulationRun:
 
     def _values(self, trials: Sequence[int] | np.ndarray) -> tuple[np.ndarray, Any]:
         chosen = np.asarray(trials)
-        return self._seeds[chosen], jax.tree.map(lambda column: column[chosen], self._hyperparams)
+        return self._seeds[chosen], self._structure.unflatten([column[chosen] for column in self._columns])
 
     def _restore(self, resume: Snapshot) -> None:
         chosen: list[list[int]] = [[] for _ in range(self._num_devices)]
@@ -133,6 +134,11 @@ class PopulationRun:
                 seats[device * lanes + lane] = self._seating.place(trial)[1]
             trials += mine + [-1] * (lanes - len(mine))
         return trials, seats
+
+    @property
+    def programs(self) -> list[Variant]:
+        """The program of the layout first, then those found to give the same bits."""
+        return self._variants.used
 
     def rounds(self) -> Iterator[EpochReport]:
         """Train to the end; every trial is in the ``finished`` of exactly one report."""

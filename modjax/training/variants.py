@@ -90,13 +90,16 @@ class Variants:
         return self._seconds[self.base] * share * unpaired
 
     def _candidates(self, seating: Seating) -> list[Variant]:
-        found = [Variant(self.base.lanes, False)]
-        num_living = max(len(seating.living(device)) for device in range(seating.num_devices))
-        lanes = self.base.lanes
-        while not seating.num_waiting and lanes // 2 >= max(1, num_living):
-            lanes //= 2
-        found.append(Variant(lanes, False))
-        return [one for one in found if one not in self._refused and not self.is_known(one)]
+        """Fewer lanes for what does not fill the base; and, where batches are shared, lanes that do not share them."""
+        lanes, found = self.base.lanes, []
+        if self.base.is_paired:
+            found += [Variant(lanes // 2, True), Variant(lanes // 4, True), Variant(lanes, False)]
+        if not seating.num_waiting:
+            num_living = max(len(seating.living(device)) for device in range(seating.num_devices))
+            while lanes // 2 >= max(1, num_living):
+                lanes //= 2
+            found.append(Variant(lanes, False))
+        return [one for one in found if one.lanes and one not in self._refused and not self.is_known(one)]
 
 
 def is_out_of_memory(error: Exception) -> bool:
