@@ -78,7 +78,9 @@ def modjax_case(
         seats = jnp.arange(lanes, dtype=jnp.int32)
         pool = init_pool(None, state_shapes(task, settings, hyperparams), lanes)
         pool = seat_lanes(task, settings, None, pool, seats, seeds, hyperparams)
-        pool = jax.tree.map(lambda leaf: leaf * scale if leaf.ndim > 1 else leaf, pool)
+        if scale != 1.0:  # in NumPy: XLA flushes denormal results to zero
+            factor = np.float32(scale)
+            pool = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) * factor) if leaf.ndim > 1 else leaf, pool)
         step = lanes if variant.is_paired else 1
         clocks = Clock(seeds[::step], jnp.zeros(lanes, jnp.int32)[::step])
         arguments = (clocks, pool, seats, hyperparams, examples)

@@ -40,8 +40,8 @@ def evaluate(params, h, batch):
 
 def main(figure="label_noise.png"):
     digits, rng = mj.load_dataset("digits"), np.random.default_rng(0)
-    data = {"x": digits.x_train, "y": digits.y_train, "luck": rng.random(len(digits.y_train), np.float32)}
-    data["wrong"] = (digits.y_train + rng.integers(1, 10, len(digits.y_train))) % 10
+    x, y = digits.x_train.reshape(-1, 64).astype(np.float32) / 255, digits.y_train
+    data = {"x": x, "y": y, "luck": rng.random(len(y), np.float32), "wrong": (y + rng.integers(1, 10, len(y))) % 10}
     width, noise, seed = (grid.ravel() for grid in np.meshgrid(WIDTHS, NOISE, SEEDS, indexing="ij"))
     task = mj.Task(init, lambda params, h, batch, key: losses(params, h, batch).mean(), evaluate)
     config = mj.TrainConfig(max_epochs=100, batch_size=50, early_stopping_patience=100, plateau_patience=100)

@@ -62,8 +62,9 @@ def choose_layout(
     """The layout for these trials.
 
     Asked for by ``config.num_slots``: so many trials side by side, refilled one by one, and nothing else. Else what was
-    found best for this task on this machine before; measured now if the trials are expected to take long; else on a CPU
-    4 lanes that share batches (8 that do not, where seeds have too few trials), and 256 on an accelerator. Never more than fit the device's memory, by the compiled program's own account.
+    found best for this task on this machine before; measured now if the trials are expected to take long. Else on a CPU
+    4 lanes that share batches, or 8 that do not where seeds have too few trials; 256 on an accelerator. Never more than
+    fit the device's memory, by the compiled program's own account.
 
     Args:
         task: Pure functions of one trial.
