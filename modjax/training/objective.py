@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from modjax.checks import check_finite, check_labels
 from modjax.networks.base import Network
 from modjax.pixels import to_unit_range
 from modjax.training.config import hyperparam
@@ -33,6 +34,11 @@ def no_penalty(params: Params, hyperparams: Any) -> Float[Array, ""] | float:
     return 0.0
 
 
+def no_check(examples: Any) -> None:
+    """The check of a task that takes any data."""
+    del examples
+
+
 class Task(NamedTuple):
     """What :func:`modjax.train` needs to know of a problem: pure functions of ONE trial.
 
@@ -43,6 +49,7 @@ class Task(NamedTuple):
             ``loss``; every other entry is divided by ``count`` and reported too.
         penalty: ``penalty(params, hyperparams) -> scalar``, added to the loss for the gradient, left out of histories.
         hyperparams: The names it takes, beside ``learning_rate`` and ``seed``; None takes any.
+        check: ``check(examples)`` raises a ValueError where data are wrong; called once, on the host.
     """
 
     init: Callable[..., Any]
@@ -50,6 +57,7 @@ class Task(NamedTuple):
     evaluate: Callable[..., Any]
     penalty: Callable[..., Any] = no_penalty
     hyperparams: tuple[str, ...] | None = None
+    check: Callable[[Any], None] = no_check
 
 
 def objective(task: Task, params: Params, hyperparams: Any, batch: Examples, key: PRNGKey) -> tuple[Array, Array]:
@@ -116,4 +124,10 @@ def classification(network: Network) -> Task:
         l1, l2 = hyperparam(hyperparams, "l1", 0.0), hyperparam(hyperparams, "l2", 0.0)
         return l1 * l1_norm(params) + l2 * l2_norm(params)
 
-    return Task(init, loss, evaluate, penalty, ("l1", "l2", "dropout"))
+    def check(examples: Batch) -> None:
+        one = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), examples.x.dtype)
+        logits = jax.eval_shape(lambda x: network.apply(network.init(0), x).logits, one)
+        check_labels("data.y", examples.y, len(examples.x), logits.shape[-1])
+        check_finite("data.x", examples.x)
+
+    return Task(init, loss, evaluate, penalty, ("l1", "l2", "dropout"), check)

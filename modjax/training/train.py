@@ -20,6 +20,7 @@ from modjax.training.layout import choose_layout
 from modjax.training.objective import Batch, Task
 from modjax.training.optimizer import optimizer_hyperparams
 from modjax.training.population import state_shapes
+from modjax.training.preflight import check_task
 from modjax.training.run import PopulationRun
 from modjax.types import Examples
 
@@ -97,6 +98,7 @@ def train(
     check_examples(examples, config)
     examples = jax.tree.map(jnp.asarray, examples)
     examples = Batch(**examples) if isinstance(data, Dataset) else examples
+    check_task(task, config, hyperparams, examples)
     layout = choose_layout(task, config, hyperparams, seeds, examples)
     if checkpoint is None:
         return _collect(PopulationRun(task, hyperparams, seeds, examples, config, layout), [], num_trials, on_epoch)

@@ -239,6 +239,23 @@ def test_bad_input_is_refused_before_anything_compiles(task, data, case):
     assert "\n" not in str(error.value)
 
 
+def test_labels_out_of_range_and_wrong_shapes_are_refused(task, data):
+    x, y = data.x_train, data.y_train
+    with pytest.raises(ValueError, match="below 3; got 5"):
+        mj.train(task, hyperparams(), Batch(x, np.where(y == 2, 5, y)), CONFIG)
+    with pytest.raises(ValueError, match="from 0; got -1"):
+        mj.train(task, hyperparams(), Batch(x, y - 1), CONFIG)
+    with pytest.raises(ValueError, match="not finite"):
+        mj.train(task, hyperparams(), Batch(np.where(x > 2, np.nan, x), y), CONFIG)
+    with pytest.raises(ValueError, match="loss cannot be computed for a batch") as error:
+        mj.train(task, hyperparams(), Batch(x[:, :5], y), CONFIG)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="must be a scalar"):
+        mj.train(task._replace(loss=lambda params, h, batch, key: batch.x[:, 0]), hyperparams(), Batch(x, y), CONFIG)
+    with pytest.raises(ValueError, match="'count' and 'loss'"):
+        mj.train(task._replace(evaluate=lambda params, h, batch: {"loss": 0.0}), hyperparams(), Batch(x, y), CONFIG)
+
+
 def test_data_of_unequal_length_or_none_are_refused(task):
     with pytest.raises(ValueError, match="leading axis"):
         mj.train(task, hyperparams(), Batch(np.zeros((5, 6)), np.zeros(4, int)))
