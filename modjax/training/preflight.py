@@ -41,7 +41,7 @@ def check_task(task: Task, config: TrainConfig, hyperparams: Any, examples: Exam
 def _trace(name: str, function: Any, *arguments: Any) -> Any:
     try:
         return jax.eval_shape(function, *arguments)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever the task's functions and the libraries they call may raise
         lines = str(error).strip().splitlines() or [""]
         shapes = [_shape(argument) for argument in arguments[-1:]] if name != "init" else []
         told = f" of {shapes[0]}" if shapes else ""
