@@ -10,7 +10,7 @@ from typing import Any
 from modjax.storage.files import sha256_of, write_text
 from modjax.storage.layout import SweepLayout
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PACKAGES = ("modjax", "jax", "jaxlib", "flax", "optax", "numpy", "polars", "orbax-checkpoint", "igraph", "scikit-learn")
 
 
@@ -58,13 +58,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found = manifest["schema_version"]
-        missing = [key for key in ("data", "slots", "precision") if key not in manifest]
-        if missing or "checksum" not in manifest["data"] or "dtype" not in manifest["precision"]:
-            raise KeyError("data, slots, precision")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not a sweep's manifest ({type(error).__name__}).") from error
     if found != SCHEMA_VERSION:
         raise ValueError(
             f"{path}: written by another version of modjax (schema {found}; this one reads {SCHEMA_VERSION})."
         )
+    try:
+        is_whole = "slots" in manifest and "checksum" in manifest["data"] and "dtype" in manifest["precision"]
+        is_whole = is_whole and {"lanes", "is_paired", "seats"} <= manifest["layout"]["population"].keys()
+    except (KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"{path}: not a sweep's manifest (expected data, slots, precision and layout in it).")
     return manifest

@@ -10,6 +10,7 @@ Order of resuming, for every trial:
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,13 @@ def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int 
             told = "sharing batches" if engine.population.is_paired else "in slots"
             progress.say(f"{planned.height} trials, {waiting.height} to do, {engine.population.lanes} at a time {told}")
             _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
-            _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
+            programs = _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
             progress.stage("tables and figures")
             merge_parts(layout, setup.spec, planned, finished)
-            complete(layout, {**manifest, "seconds": round(time.perf_counter() - started, 3)})
+            seconds = round(time.perf_counter() - started, 3)
+            complete(layout, {**manifest, "programs": programs, "seconds": seconds})
             draw_figures(open_sweep(layout.root))
             is_whole = True
     finally:
@@ -184,7 +186,7 @@ def _describe(setup: Setup, population: Layout) -> dict[str, Any]:
         "spec_hash": setup.spec.spec_hash(),
         **describe_machine(),
         "precision": {"dtype": _dtype(), "matmul": setup.spec.training.matmul_precision},
-        "slots": population.lanes,
+        "slots": population.lanes * len(jax.local_devices()[: population.num_devices]),
         "layout": {"population": population._asdict(), "trials_per_similarity_call": 1},
         "data": {"name": setup.spec.dataset, "checksum": setup.data_checksum},
     }
@@ -208,35 +210,37 @@ def _train(
     writer: StackWriter,
     pool: WorkerPool,
     progress: SweepProgress,
-) -> None:
-    """Train the population; while the next epoch's numbers are made, workers search the modules of what finished."""
+) -> list[dict[str, Any]]:
+    """Train the population; while the next epoch's numbers are made, workers search the modules of what finished.
+
+    Returns the programs that ran: the layout's (with fewer lanes, if memory ran out), and those with the same bits.
+    """
     if not trials.height:
-        return
-    store = SnapshotStore(layout.training)
+        return []
     trial_ids = trials["trial_id"].to_list()
     hyperparams = hyperparams_of(trials)
     shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
-    resume = store.newest(shapes, {name: index for index, name in enumerate(trial_ids)}, progress.say)
-    run = PopulationRun(
-        engine.task,
-        hyperparams,
-        seeds_of(trials),
-        engine.train_examples,
-        engine.config,
-        engine.population,
-        resume=resume,
-    )
-    saved = time.perf_counter()
-    for report in run.rounds():
-        for message in report.messages:
-            progress.say(message)
-        for one in report.finished:
-            writer.add(trial_ids[one.trial], one)
-        is_due = time.perf_counter() - saved >= SNAPSHOT_SECONDS
-        writer.advance(is_due=is_due)
-        if is_due:
-            store.save(run.snapshot(), trial_ids)
-            saved = time.perf_counter()
-        progress.update(len(report.finished), report.num_seated, len(report.rows), pool.num_unfinished)
-    store.close()
+    with closing(SnapshotStore(layout.training)) as store:
+        run = PopulationRun(
+            engine.task,
+            hyperparams,
+            seeds_of(trials),
+            engine.train_examples,
+            engine.config,
+            engine.population,
+            resume=store.newest(shapes, {name: index for index, name in enumerate(trial_ids)}, progress.say),
+        )
+        saved = time.perf_counter()
+        for report in run.rounds():
+            for message in report.messages:
+                progress.say(message)
+            for one in report.finished:
+                writer.add(trial_ids[one.trial], one)
+            is_due = time.perf_counter() - saved >= SNAPSHOT_SECONDS
+            writer.advance(is_due=is_due)
+            if is_due:
+                store.save(run.snapshot(), trial_ids)
+                saved = time.perf_counter()
+            progress.update(len(report.finished), report.num_seated, len(report.rows), pool.num_unfinished)
     remove_folder(layout.training)
+    return [one._asdict() for one in run.programs]

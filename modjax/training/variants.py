@@ -13,7 +13,7 @@ import numpy as np
 from modjax.training.population import Variant
 from modjax.training.seating import Seating
 
-COMPILE_SHARE = 8.0  # a new program is compiled after so many times the time that compiling has taken
+COMPILE_SHARE = 4.0  # a new program is compiled after so many times the time that compiling has taken
 LEAST_GAIN = 1.1  # and if it promises so many times as many trials a second
 MIXED_COST = 1.25  # what a program without shared batches takes, as a guess before it is measured
 

@@ -95,7 +95,9 @@ def test_killed_while_writing_the_very_first_file(finished, folder, write_spec, 
     assert_same_tables(mj.run_sweep(write_spec(tiny_content), folder / "out", slots=6, is_quiet=True), finished)
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"schema_version": 1}', '{"schema_version": 99}', "nonsense"])
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"schema_version": 1}', '{"schema_version": 2}', '{"schema_version": 99}', "nonsense"]
+)
 def test_manifest_that_is_none_is_refused(copy, content):
     spec, out = copy
     (out / "manifest.json").write_text(content)
