@@ -55,6 +55,7 @@ class SnapshotStore:
         import orbax.checkpoint as ocp
 
         manager = self._open()
+        manager.wait_until_finished()  # orbax would leave this snapshot out while the one before is being written
         step = 1 + (manager.latest_step() if manager.latest_step() is not None else -1)
         rows = [{**one._asdict(), "trial": names[one.trial]} for one in snapshot.trials]
         states = ocp.args.StandardSave(_by_number(jax.tree.leaves(snapshot.states)))
