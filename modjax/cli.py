@@ -1,5 +1,6 @@
 """The command line: each command parses, calls one public function, and prints what it did."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -174,7 +175,20 @@ def _one_line(error: BaseException) -> str:
 
 def _stop(number: int, frame: Any) -> None:
     del frame
+    for again in INTERRUPTED:
+        signal.signal(again, lambda number, frame: _leave(INTERRUPTED[signal.Signals(number)]))
     raise Interrupted(number)
+
+
+def _leave(exit_status: int) -> None:
+    """End the process without the interpreter's tidying up.
+
+    XLA may be compiling in a thread of its own, which the tidying up would take the devices from under its feet: the
+    process then ended with a segmentation fault. What is on the disk is whole at every moment.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_status)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -185,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
         outcome = app(args=_or_help(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except Interrupted as stop:
         typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
-        sys.exit(stop.exit_status)
+        _leave(stop.exit_status)
     except ValueError as error:
         typer.echo(f"modjax: {_one_line(error)}", err=True)
         sys.exit(WRONG_INPUT)

@@ -176,11 +176,13 @@ def test_sigterm_exits_143_and_says_how_to_resume(folder, write_spec, tiny_conte
     endless = {"max_epochs": 10**6, "batch_size": 16, "early_stopping_patience": 10**6}
     spec = write_spec({**tiny_content, "training": endless})
     command = [sys.executable, "-m", "modjax.cli", "sweep", str(spec), "--out", str(folder / "out")]
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    # While it starts, while XLA compiles in a thread of its own, and while it trains.
+    moments = [(signal.SIGINT, 130, 0.5), (signal.SIGTERM, 143, 3), (signal.SIGINT, 130, 5), (signal.SIGTERM, 143, 8)]
+    for number, status, seconds in moments:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         while not (folder / "out" / "trials.parquet").exists():
             time.sleep(0.1)
-        time.sleep(8)
+        time.sleep(seconds)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == status
