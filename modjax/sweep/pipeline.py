@@ -130,7 +130,7 @@ def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int 
             waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
             told = "sharing batches" if engine.population.is_paired else "in slots"
-            progress.say(f"{planned.height} trials, {waiting.height} to do, {engine.population.lanes} at a time {told}")
+            progress.say(f"{planned.height} trials, {waiting.height} to do, {manifest['slots']} at a time {told}")
             _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
             programs = _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
             progress.stage("finishing module searches")
@@ -186,7 +186,7 @@ def _describe(setup: Setup, population: Layout) -> dict[str, Any]:
         "spec_hash": setup.spec.spec_hash(),
         **describe_machine(),
         "precision": {"dtype": _dtype(), "matmul": setup.spec.training.matmul_precision},
-        "slots": population.lanes * len(jax.local_devices()[: population.num_devices]),
+        "slots": population.lanes * population.num_threads * len(jax.local_devices()[: population.num_devices]),
         "layout": {"population": population._asdict(), "trials_per_similarity_call": 1},
         "data": {"name": setup.spec.dataset, "checksum": setup.data_checksum},
     }

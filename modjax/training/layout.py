@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +24,14 @@ from modjax.training.population import Variant, init_pool, seat_lanes, state_sha
 from modjax.training.trial import Clock
 from modjax.types import Examples
 
-DEFAULT_LANES = {"cpu": 8}
+DEFAULT_LANES = {"cpu": 4}
 DEFAULT_PAIRED_LANES = {"cpu": 4}  # nearly as fast as 8, and far fewer places idle once trials stop
 ACCELERATOR_LANES = 256
 CANDIDATES = {"cpu": (4, 8, 16)}
 ACCELERATOR_CANDIDATES = (16, 64, 256, 1024, 4096)
 SEATS_PER_LANE = 8  # paired trials wait in seats for their siblings, so that batches can be shared
 MEASURED_STEPS = 12
+SHARING_SECONDS = 60.0  # shorter sweeps end before the programs that pack what cannot share have paid for themselves
 LONG_SECONDS = 900.0  # sweeps that are expected to take longer are worth measuring for
 EXPECTED_EPOCHS = 20
 ROUGH_FLOPS = {"cpu": 2e10}  # FLOP/s, only to tell a long sweep from a short one
@@ -42,11 +44,12 @@ class Layout(NamedTuple):
     """Seats and the base program of a population.
 
     Attributes:
-        lanes: Trials side by side on each device.
+        lanes: Trials side by side in each program.
         is_paired: Whether they share their batches, which takes trials of one seed and epoch.
-        seats: Trials in training on each device.
+        seats: Trials in training on each device, or in each thread.
         num_devices: Devices; None takes all local ones.
         is_fixed: No other program is used, not even for the last trials.
+        num_threads: Programs side by side on a single CPU device, each with seats and trials of its own.
     """
 
     lanes: int
@@ -54,6 +57,7 @@ class Layout(NamedTuple):
     seats: int
     num_devices: int | None = None
     is_fixed: bool = False
+    num_threads: int = 1
 
 
 def choose_layout(
@@ -62,9 +66,9 @@ def choose_layout(
     """The layout for these trials.
 
     Asked for by ``config.num_slots``: so many trials side by side, refilled one by one, and nothing else. Else what was
-    found best for this task on this machine before; measured now if the trials are expected to take long. Else on a CPU
-    4 lanes that share batches, or 8 that do not where seeds have too few trials; 256 on an accelerator. Never more than
-    fit the device's memory, by the compiled program's own account.
+    found best for this task on this machine before; measured now if the trials are expected to take long. Else 4 lanes
+    for each core of a CPU, which share batches unless seeds have too few trials or the sweep is short; 256 on an
+    accelerator. Never more than fit the device's memory, by the compiled program's own account.
 
     Args:
         task: Pure functions of one trial.
@@ -74,33 +78,42 @@ def choose_layout(
         examples: Tree of arrays.
         memory: File of what was measured before; in the user's cache, where None.
     """
-    num_devices = len(jax.local_devices()[: config.num_devices])
+    num_devices, backend = len(jax.local_devices()[: config.num_devices]), jax.default_backend()
+    num_cores = available_cores() if backend == "cpu" and num_devices == 1 else 1
     if config.num_slots is not None:
-        lanes = -(-config.num_slots // num_devices)
-        return Layout(lanes, False, lanes, config.num_devices, True)
-    num_trials, backend = max(1, len(seeds)), jax.default_backend()
-    most = -(-num_trials // num_devices)
+        num_threads = max(count for count in range(1, num_cores + 1) if config.num_slots % count == 0)
+        lanes = -(-config.num_slots // (num_devices * num_threads))
+        return Layout(lanes, False, lanes, config.num_devices, True, num_threads)
+    num_trials = max(1, len(seeds))
+    num_threads = min(num_cores, num_trials)
+    most = -(-num_trials // (num_devices * num_threads))
     per_seed = num_trials / max(1, len(np.unique(seeds)))
-    probe = _Probe(task, config.recipe(), hyperparams, seeds, examples)
+    probe = _Probe(task, config.recipe(), hyperparams, seeds, examples, num_threads)
     memory = memory or Path(pooch.os_cache("modjax")) / "layouts.json"
     rates = recall(memory, probe.key())
-    if not rates and num_trials and probe.expected_seconds(num_trials) > LONG_SECONDS:
+    seconds = probe.expected_seconds(num_trials)
+    if not rates and seconds > LONG_SECONDS:
         candidates = CANDIDATES.get(backend, ACCELERATOR_CANDIDATES)
         rates = probe.measure([Variant(lanes, paired) for lanes in candidates for paired in (False, True)])
         remember(memory, probe.key(), rates)
-    best = _best(rates, per_seed) if rates else _default(backend, per_seed)
+    best = _best(rates, per_seed) if rates else _default(backend, per_seed, seconds)
     lanes = min(best.lanes, most)
     while lanes > 1 and not probe.fits(Variant(lanes, best.is_paired)):
         lanes = -(-lanes // 2)
     is_paired = best.is_paired and lanes > 1
     seats = min(lanes * SEATS_PER_LANE, most) if is_paired else lanes
     seats = max(lanes, min(seats, probe.seats_that_fit()))
-    return Layout(lanes, is_paired, seats, config.num_devices)
+    return Layout(lanes, is_paired, seats, config.num_devices, False, num_threads)
 
 
-def _default(backend: str, per_seed: float) -> Variant:
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _default(backend: str, per_seed: float, seconds: float) -> Variant:
     paired = DEFAULT_PAIRED_LANES.get(backend)
-    if paired is not None and per_seed >= paired:
+    if paired is not None and per_seed >= paired and seconds > SHARING_SECONDS:
         return Variant(paired, True)
     return Variant(DEFAULT_LANES.get(backend, ACCELERATOR_LANES), False)
 
@@ -118,9 +131,15 @@ class _Probe:
     """Short runs of programs, on a few batches of the examples."""
 
     def __init__(
-        self, task: Task, config: TrainConfig, hyperparams: Any, seeds: np.ndarray, examples: Examples
+        self,
+        task: Task,
+        config: TrainConfig,
+        hyperparams: Any,
+        seeds: np.ndarray,
+        examples: Examples,
+        num_threads: int,
     ) -> None:
-        self._task, self._config, self._examples = task, config, examples
+        self._task, self._config, self._examples, self._num_threads = task, config, examples, num_threads
         self._num_examples = int(np.shape(jax.tree.leaves(examples)[0])[0])
         self._seeds, self._hyperparams = np.asarray(seeds), jax.tree.map(np.asarray, hyperparams)
         one = self._one = state_shapes(task, config, self._hyperparams)
@@ -135,7 +154,7 @@ class _Probe:
     def key(self) -> str:
         """A hash of all that speed depends on: device, threads, versions, shapes, recipe."""
         device = jax.devices()[0]
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = (available_cores(), self._num_threads)
         data = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(self._examples)]
         recipe = (str(self._config.optimizer), self._config.batch_size, self._config.matmul_precision)
         about = [device.device_kind, jax.local_device_count(), threads, jax.__version__, self._shapes, data, recipe]
@@ -163,8 +182,9 @@ class _Probe:
         return lowered.compile(), arguments
 
     def measure(self, variants: list[Variant]) -> dict[Variant, float]:
-        """Trial-epochs a second of each program that fits, on a few batches."""
+        """Trial-epochs a second of each program that fits, in so many threads at once, on a few batches."""
         rates = {}
+        threads = ThreadPoolExecutor(self._num_threads)
         for variant in variants:
             if not self._may_fit(variant):
                 continue
@@ -172,27 +192,28 @@ class _Probe:
             seconds = np.inf
             for _ in range(3):
                 started = time.perf_counter()
-                jax.block_until_ready(program(*arguments))
+                calls = [threads.submit(program, *arguments) for _ in range(self._num_threads)]
+                jax.block_until_ready([call.result() for call in calls])
                 seconds = min(seconds, time.perf_counter() - started)
-            rates[variant] = variant.lanes / seconds
+            rates[variant] = self._num_threads * variant.lanes / seconds
         return rates
 
     def _may_fit(self, variant: Variant) -> bool:
-        return 2 * variant.lanes * self._state_bytes < available_bytes()
+        return 2 * self._num_threads * variant.lanes * self._state_bytes < available_bytes()
 
     def fits(self, variant: Variant) -> bool:
         """Whether the compiled program's memory fits; asked only where the states alone take a tenth of it."""
-        if 10 * variant.lanes * self._state_bytes < available_bytes():
+        if 10 * self._num_threads * variant.lanes * self._state_bytes < available_bytes():
             return True
         if not self._may_fit(variant):
             return False
         needs = self._program(variant)[0].memory_analysis()
         needed = needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes
-        return needed < MEMORY_SHARE * available_bytes()
+        return self._num_threads * needed < MEMORY_SHARE * available_bytes()
 
     def seats_that_fit(self) -> int:
         """Seats that a quarter of the memory holds."""
-        return int(available_bytes() // 4 // max(1, self._state_bytes))
+        return int(available_bytes() // 4 // self._num_threads // max(1, self._state_bytes))
 
 
 def available_bytes() -> int:

@@ -5,9 +5,6 @@ after it has run an epoch beside the base and every bit was the same: packing ch
 become.
 """
 
-from typing import Any
-
-import jax
 import numpy as np
 
 from modjax.training.population import Variant
@@ -105,9 +102,3 @@ class Variants:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device had too little memory."""
     return "RESOURCE_EXHAUSTED" in str(error)
-
-
-def same_bits(one: Any, other: Any, lanes: list[tuple[int, int]]) -> bool:
-    """Whether two trees of ``[lanes ...]`` arrays are the same, bit for bit, in pairs of lanes."""
-    leaves = zip(jax.tree.leaves(jax.device_get(one)), jax.tree.leaves(jax.device_get(other)), strict=True)
-    return all(np.asarray(a[i]).tobytes() == np.asarray(b[j]).tobytes() for a, b in leaves for i, j in lanes)

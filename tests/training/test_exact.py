@@ -13,11 +13,12 @@ import pytest
 
 import modjax as mj
 from modjax.training import variants
+from modjax.training.crew import Part, same_bits
 from modjax.training.layout import Layout
 from modjax.training.objective import Batch
 from modjax.training.population import Variant
 from modjax.training.run import PopulationRun
-from modjax.training.variants import Variants, same_bits
+from modjax.training.variants import Variants
 
 CONFIG = mj.TrainConfig(max_epochs=9, batch_size=20, early_stopping_patience=2)
 NUM_TRIALS = 22
@@ -56,6 +57,7 @@ LAYOUTS = {
     "slots": Layout(4, False, 4, is_fixed=True),
     "paired": Layout(4, True, 12, is_fixed=True),
     "paired, few seats": Layout(4, True, 5, is_fixed=True),
+    "paired, two threads": Layout(4, True, 8, is_fixed=True, num_threads=2),
 }
 
 
@@ -136,19 +138,23 @@ def test_a_program_with_the_same_bits_is_used_and_changes_nothing(problem, undis
 
 
 def test_a_program_with_other_bits_is_refused():
-    a = {"x": np.array([[1.0, 2.0], [3.0, np.nan]]), "n": np.array([1, 2])}
-    b = {"x": a["x"][::-1].copy(), "n": a["n"][::-1].copy()}
-    assert same_bits(a, b, [(0, 1), (1, 0)])
-    assert not same_bits(a, b, [(0, 0)])
-    b["x"][0, 0] = np.nextafter(3.0, 4.0)
-    assert not same_bits(a, b, [(1, 0)])
+    x = np.array([[1.0, 2.0], [3.0, np.nan]])
+    one = [Part([7, 9], np.arange(2), {"x": x}, {"n": [1, 2]})]
+    swapped = Part([9, 7, -1], np.arange(3), {"x": np.vstack([x[::-1], x[:1]])}, {"n": [2, 1, 1]})
+    apart = [Part([trial], np.arange(1), {"x": x[[lane]]}, {"n": [lane + 1]}) for lane, trial in enumerate((7, 9))]
+    assert same_bits(one, [swapped])
+    assert same_bits(one, apart)
+    assert not same_bits(one, apart[:1])
+    assert not same_bits(one, [swapped._replace(columns={"n": [2, 2, 1]})])
+    swapped.states["x"][0, 0] = np.nextafter(3.0, 4.0)
+    assert not same_bits(one, [swapped])
     programs = Variants(Variant(8, True), is_fixed=False)
     programs.judge(Variant(8, False), False, 1.0)
     assert programs.used == [Variant(8, True)]
 
 
 def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undisturbed):
-    from modjax.training import run as module
+    from modjax.training import crew as module
 
     whole = module.train_epoch
 
@@ -169,7 +175,7 @@ def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undistur
 
 
 def test_other_failures_are_not_swallowed(problem, monkeypatch):
-    from modjax.training import run as module
+    from modjax.training import crew as module
 
     def broken(*args):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
@@ -222,3 +228,11 @@ def test_two_and_four_devices_give_the_result_of_one_also_when_resumed_on_fewer(
     for other in others:
         assert other["epochs"] == one["epochs"]
         np.testing.assert_allclose(one["val"], other["val"], atol=1e-5)
+
+
+def test_threads_change_no_bit(problem):
+    one, _, _ = run(problem, LAYOUTS["paired"])
+    two, reports, _ = run(problem, LAYOUTS["paired, two threads"])
+    assert_same(one, two)
+    assert max(len(report.rows) for report in reports) == 8
+    assert {report.num_lanes for report in reports} == {8}

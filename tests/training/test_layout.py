@@ -19,6 +19,11 @@ def choose(memory, num_trials=40, num_seeds=2, **config):
     return choose_layout(TASK, mj.TrainConfig(batch_size=20, **config), hyperparams, seeds, EXAMPLES, memory)
 
 
+@pytest.fixture(autouse=True)
+def _one_core(monkeypatch):
+    monkeypatch.setattr(module, "available_cores", lambda: 1)
+
+
 @pytest.fixture
 def memory(tmp_path):
     return tmp_path / "cache" / "layouts.json"
@@ -28,11 +33,22 @@ def test_slots_that_are_asked_for_are_fixed(memory):
     assert choose(memory, num_slots=3) == Layout(3, False, 3, None, True)
 
 
-def test_defaults_share_batches_where_seeds_have_trials_enough(memory):
+def test_defaults_share_batches_where_that_pays(memory, monkeypatch):
+    assert choose(memory) == Layout(4, False, 4)  # over in a moment
+    monkeypatch.setattr(module, "SHARING_SECONDS", 0.0)
     assert choose(memory) == Layout(4, True, 32)
-    assert choose(memory, num_seeds=40) == Layout(8, False, 8)
+    assert choose(memory, num_seeds=40) == Layout(4, False, 4)
     assert choose(memory, num_trials=2, num_seeds=1).lanes == 2
     assert not memory.exists()  # short: not worth measuring
+
+
+def test_threads_take_a_share_each(memory, monkeypatch):
+    monkeypatch.setattr(module, "available_cores", lambda: 4)
+    monkeypatch.setattr(module, "SHARING_SECONDS", 0.0)
+    assert choose(memory, num_slots=6) == Layout(2, False, 2, None, True, 3)
+    assert choose(memory, num_slots=7) == Layout(7, False, 7, None, True, 1)
+    assert choose(memory) == Layout(4, True, 10, None, False, 4)
+    assert choose(memory, num_trials=3, num_seeds=3) == Layout(1, False, 1, None, False, 3)
 
 
 def test_long_sweeps_are_measured_once_and_remembered(memory, monkeypatch):
