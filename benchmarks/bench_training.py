@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import harness
@@ -21,7 +22,7 @@ import numpy as np
 from harness import Case
 
 import modjax as mj
-from modjax.training.layout import Layout
+from modjax.training.layout import Layout, available_cores, choose_layout
 from modjax.training.objective import Batch, classification, cross_entropy_sum
 from modjax.training.population import Variant, init_pool, seat_lanes, state_shapes, train_epoch
 from modjax.training.run import PopulationRun
@@ -61,9 +62,16 @@ def plain_classification(network: mj.Network) -> mj.Task:
 
 
 def modjax_case(
-    name: str, variant: Variant, pixels: tuple, num_train: int = NUM_TRAIN, plain: bool = False, **config: Any
+    name: str,
+    variant: Variant,
+    pixels: tuple,
+    num_train: int = NUM_TRAIN,
+    plain: bool = False,
+    num_threads: int | None = None,
+    **config: Any,
 ) -> Case:
-    """One epoch of ``variant.lanes`` trials."""
+    """One epoch of ``variant.lanes`` trials in each of so many threads, one a core where None."""
+    num_threads = num_threads or (available_cores() if jax.default_backend() == "cpu" else 1)
     num_train -= num_train % BATCH
     scale, learning_rate = config.pop("scale", 1.0), config.pop("learning_rate", 1e-3)
     examples = Batch(jnp.asarray(pixels[0][: num_train + HELD_OUT]), jnp.asarray(pixels[1][: num_train + HELD_OUT]))
@@ -84,15 +92,26 @@ def modjax_case(
         step = lanes if variant.is_paired else 1
         clocks = Clock(seeds[::step], jnp.zeros(lanes, jnp.int32)[::step])
         arguments = (clocks, pool, seats, hyperparams, examples)
-        return lambda: train_epoch(task, settings, variant.is_paired, None, *arguments)
+        return in_threads(lambda: train_epoch(task, settings, variant.is_paired, None, *arguments), num_threads)
 
-    trial_epochs = variant.lanes * num_train / NUM_TRAIN
-    notes = {"lanes": variant.lanes, "layout": "shared batches" if variant.is_paired else "slots"}
+    trial_epochs = num_threads * variant.lanes * num_train / NUM_TRAIN
+    layout = "shared batches" if variant.is_paired else "slots"
+    notes = {"lanes": variant.lanes, "layout": layout, "num_threads": num_threads}
     return Case(name, prepare, trial_epochs, trial_epochs * NUM_TRAIN * FLOPS, notes=notes)
 
 
+def in_threads(call: Callable[[], Any], num_threads: int) -> Callable[[], Any]:
+    """The same call in so many threads at once, as crews of a population make theirs; compiled by the first."""
+    if num_threads == 1:
+        return call
+    jax.block_until_ready(call())
+    threads = ThreadPoolExecutor(num_threads)
+    return lambda: list(threads.map(lambda _: jax.block_until_ready(call()), range(num_threads)))
+
+
 def product_case(lanes: int) -> Case:
-    """The products of an epoch of ``lanes`` trials that share their batches, and nothing else."""
+    """The products of an epoch of ``lanes`` trials that share their batches, and nothing else; in every thread."""
+    num_threads = available_cores() if jax.default_backend() == "cpu" else 1
     steps = NUM_TRAIN // BATCH
     key = jax.random.key(0)
     wide, width = lanes * 64, (lanes, BATCH, 64)
@@ -117,11 +136,13 @@ def product_case(lanes: int) -> Case:
         return jax.lax.fori_loop(0, steps, body, (carry, jnp.float32(0)))[1]
 
     program = jax.jit(products)
-    notes = {"lanes": lanes, "layout": "products alone"}
-    flops = float(lanes * NUM_TRAIN * FLOPS)
-    return Case(
-        f"products alone, {lanes} lanes", lambda: lambda: program((x, w, d, h, v, o, e)), lanes, flops, notes=notes
-    )
+    notes = {"lanes": lanes, "layout": "products alone", "num_threads": num_threads}
+    flops = float(num_threads * lanes * NUM_TRAIN * FLOPS)
+
+    def prepare() -> Callable[[], Any]:
+        return in_threads(lambda: program((x, w, d, h, v, o, e)), num_threads)
+
+    return Case(f"products alone, {lanes} lanes", prepare, num_threads * lanes, flops, notes=notes)
 
 
 def torch_cases(pixels: tuple) -> list[Case]:
@@ -153,13 +174,15 @@ def speed_rows(pixels: tuple, passes: int, quick: bool) -> list[dict[str, Any]]:
     part, plain_sgd = NUM_TRAIN // 6, {"optimizer": "sgd", "momentum": 0.0}
     frozen = {"learning_rate": 0.0}
     cases = [
-        modjax_case("modjax, 8 trials share batches", Variant(8, True), pixels),
+        modjax_case("modjax, 2 trials share batches (default)", Variant(2, True), pixels),
         modjax_case("modjax, 4 trials share batches", Variant(4, True), pixels),
+        modjax_case("modjax, 8 trials share batches", Variant(8, True), pixels),
         modjax_case("modjax, 16 trials share batches", Variant(16, True), pixels),
+        modjax_case("modjax, 4 slots", Variant(4, False), pixels),
         modjax_case("modjax, 8 slots", Variant(8, False), pixels),
-        modjax_case("modjax, 16 slots", Variant(16, False), pixels),
-        modjax_case("plain vmap of 128 trials", Variant(128, False), pixels, part),
-        modjax_case("one network at a time, jitted JAX", Variant(1, False), pixels),
+        modjax_case("8 share batches, one thread", Variant(8, True), pixels, num_threads=1),
+        modjax_case("plain vmap of 128 trials", Variant(128, False), pixels, part, num_threads=1),
+        modjax_case("one network at a time, jitted JAX", Variant(1, False), pixels, num_threads=1),
         product_case(8),
         modjax_case("8 share batches, all weights denormal (1e-40)", Variant(8, True), pixels, scale=1e-39, **frozen),
         modjax_case("8 share batches, learning rate 0", Variant(8, True), pixels, **frozen),
@@ -178,22 +201,20 @@ def speed_rows(pixels: tuple, passes: int, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def utilization_rows() -> list[dict[str, Any]]:
-    """Trained over available places of a 200-trial sweep with early stopping, on digits."""
-    data = mj.load_dataset("digits")
-    task = classification(mj.mlp(64, (64, 64), 10))
-    examples = Batch(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
+def utilization_rows(pixels: tuple) -> list[dict[str, Any]]:
+    """Trained over available places of 200-trial sweeps with early stopping, in the layout that modjax chooses.
+
+    On digits, which is over in a minute; and on 6,000 of MNIST's images, where trials share their batches.
+    """
+    digits = mj.load_dataset("digits")
+    small = Batch(jnp.asarray(digits.x_train), jnp.asarray(digits.y_train))
+    large = Batch(jnp.asarray(pixels[0][:6000]), jnp.asarray(pixels[1][:6000]))
     seeds = np.repeat(np.arange(10), 20).astype(np.uint32)
-    rates = np.tile(np.linspace(0, 0.7, 20), 10).astype(np.float32)
-    hyperparams = paper_hyperparams(rates)
-    layouts = {
-        "8 slots": Layout(8, False, 8, is_fixed=True),
-        "8 share batches": Layout(8, True, 64),
-        "4 share batches": Layout(4, True, 64),
-    }
+    hyperparams = paper_hyperparams(np.tile(np.linspace(0, 0.7, 20), 10).astype(np.float32))
     rows = []
-    for name, layout in layouts.items():
-        config = mj.TrainConfig(batch_size=50)
+    for name, examples, inputs, batch in (("digits", small, 64, 50), ("6,000 of MNIST", large, 784, 200)):
+        task, config = classification(mj.mlp(inputs, (64, 64), 10)), mj.TrainConfig(batch_size=batch)
+        layout = choose_layout(task, config, hyperparams, seeds, examples)
         started = time.perf_counter()
         run = PopulationRun(task, hyperparams, seeds, examples, config, layout)
         trained, places = 0, 0
@@ -208,7 +229,7 @@ def utilization_rows() -> list[dict[str, Any]]:
                 "trial_epochs": trained,
                 "seconds": round(seconds, 1),
                 "seconds_per_trial_epoch": seconds / trained,
-                "programs": programs,
+                "programs": f"{programs} in {layout.num_threads} threads",
             }
         )
     return rows
@@ -254,8 +275,17 @@ def main() -> None:
     speed = speed_rows(tuple(pixels), 1 if given.quick else given.passes, given.quick)
     overhead = overhead_rows(256, 1_000 if given.quick else 1_000_000)
     overhead += [] if given.quick else overhead_rows(8, 100_000)
-    used = [] if given.quick else utilization_rows()
-    columns = ["case", "seconds_per_trial_epoch", "times_ours", "gflops", "matmul_share", "compile_seconds", "peak_mb"]
+    used = [] if given.quick else utilization_rows(tuple(pixels))
+    columns = [
+        "case",
+        "seconds_per_trial_epoch",
+        "times_ours",
+        "gflops",
+        "matmul_share",
+        "paired_share",
+        "compile_seconds",
+        "peak_mb",
+    ]
     print()
     harness.print_table(speed, columns)
     print()

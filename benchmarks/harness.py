@@ -94,7 +94,8 @@ def run_cases(cases: list[Case], passes: int, say: Callable[[str], None] = print
     """Time all cases in turn, ``passes`` times over; a row each.
 
     ``seconds`` is the least over the passes, per trial-epoch; ``matmul_share`` compares the least time with the best
-    product speed of all passes. Each case is prepared once, before the first pass, and timed alone.
+    product speed of all passes, ``paired_share`` is the median over passes of the share of the product speed measured
+    just before. Each case is prepared once, before the first pass, and timed alone.
     """
     peak = matmul_flops_per_second()
     calls, rows = [], []
@@ -118,10 +119,10 @@ def run_cases(cases: list[Case], passes: int, say: Callable[[str], None] = print
         )
         say(f"prepared {case.name} in {compile_seconds:.1f} s")
     seconds: list[list[float]] = [[] for _ in cases]
-    speeds = []
+    speeds: list[list[float]] = [[] for _ in cases]
     for number in range(passes):
         for index, case in enumerate(cases):
-            speeds.append(peak())
+            speeds[index].append(peak())
             started = time.perf_counter()
             result = calls[index]()
             if case.is_timer:
@@ -130,14 +131,17 @@ def run_cases(cases: list[Case], passes: int, say: Callable[[str], None] = print
                 jax.block_until_ready(result)
                 seconds[index].append((time.perf_counter() - started) / case.trial_epochs)
         say(f"pass {number + 1} of {passes}")
-    for case, row, times in zip(cases, rows, seconds, strict=True):
+    best = max(speed for some in speeds for speed in some)
+    for case, row, times, before in zip(cases, rows, seconds, speeds, strict=True):
         row["seconds_per_trial_epoch"] = min(times)
         row["median_seconds"] = float(np.median(times))
         if case.flops:
             speed = case.flops / case.trial_epochs / min(times)
             row["gflops"] = round(speed / 1e9, 1)
-            row["matmul_gflops"] = round(max(speeds) / 1e9, 1)
-            row["matmul_share"] = round(speed / max(speeds), 3)
+            row["matmul_gflops"] = round(best / 1e9, 1)
+            row["matmul_share"] = round(speed / best, 3)
+            pairs = [case.flops / case.trial_epochs / time / flops for time, flops in zip(times, before, strict=True)]
+            row["paired_share"] = round(float(np.median(pairs)), 3)
     return rows
 
 

@@ -25,9 +25,9 @@ from modjax.training.trial import Clock
 from modjax.types import Examples
 
 DEFAULT_LANES = {"cpu": 4}
-DEFAULT_PAIRED_LANES = {"cpu": 4}  # nearly as fast as 8, and far fewer places idle once trials stop
+DEFAULT_PAIRED_LANES = {"cpu": 2}  # nearly as fast as 8, and far fewer places idle once trials stop
 ACCELERATOR_LANES = 256
-CANDIDATES = {"cpu": (4, 8, 16)}
+CANDIDATES = {"cpu": (2, 4, 8, 16)}
 ACCELERATOR_CANDIDATES = (16, 64, 256, 1024, 4096)
 SEATS_PER_LANE = 8  # paired trials wait in seats for their siblings, so that batches can be shared
 MEASURED_STEPS = 12
@@ -66,9 +66,9 @@ def choose_layout(
     """The layout for these trials.
 
     Asked for by ``config.num_slots``: so many trials side by side, refilled one by one, and nothing else. Else what was
-    found best for this task on this machine before; measured now if the trials are expected to take long. Else 4 lanes
-    for each core of a CPU, which share batches unless seeds have too few trials or the sweep is short; 256 on an
-    accelerator. Never more than fit the device's memory, by the compiled program's own account.
+    found best for this task on this machine before; measured now if the trials are expected to take long. Else 2 lanes
+    that share batches for each core of a CPU, or 4 that do not where seeds have too few trials or the sweep is short;
+    256 on an accelerator. Never more than fit the device's memory, by the compiled program's own account.
 
     Args:
         task: Pure functions of one trial.
@@ -101,7 +101,7 @@ def choose_layout(
     while lanes > 1 and not probe.fits(Variant(lanes, best.is_paired)):
         lanes = -(-lanes // 2)
     is_paired = best.is_paired and lanes > 1
-    seats = min(lanes * SEATS_PER_LANE, most) if is_paired else lanes
+    seats = min(max(lanes * SEATS_PER_LANE, 2 * round(per_seed)), most) if is_paired else lanes
     seats = max(lanes, min(seats, probe.seats_that_fit()))
     return Layout(lanes, is_paired, seats, config.num_devices, False, num_threads)
 
@@ -119,12 +119,30 @@ def _default(backend: str, per_seed: float, seconds: float) -> Variant:
 
 
 def _best(rates: dict[Variant, float], per_seed: float) -> Variant:
-    """The fewest lanes whose rate is near the best; paired ones only where seeds have trials enough to fill them."""
-    usable = {one: rate for one, rate in rates.items() if not one.is_paired or per_seed >= one.lanes}
-    if not usable:
+    """The fewest lanes whose rate, times the share of them that early stopping leaves in use, is near the best.
+
+    Paired ones only where seeds have trials enough to fill them.
+    """
+    useful = {
+        one: rate * (expected_use(one.lanes, per_seed) if one.is_paired else 1.0)
+        for one, rate in rates.items()
+        if not one.is_paired or per_seed >= one.lanes
+    }
+    if not useful:
         return min(rates)
-    top = max(usable.values())
-    return min(one for one, rate in usable.items() if rate >= NEAR_BEST * top)
+    top = max(useful.values())
+    return min(one for one, rate in useful.items() if rate >= NEAR_BEST * top)
+
+
+def expected_use(lanes: int, per_seed: float) -> float:
+    """The share of lanes in use while the trials of a seed stop one after the other: sum n / sum lanes ceil(n/lanes).
+
+    Example:
+        >>> [round(expected_use(lanes, 20.0), 3) for lanes in (1, 2, 4, 8)]
+        [1.0, 0.955, 0.875, 0.729]
+    """
+    left = np.arange(1, max(1, round(per_seed)) + 1)
+    return float(left.sum() / (lanes * -(-left // lanes)).sum())
 
 
 class _Probe:

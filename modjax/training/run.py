@@ -75,7 +75,7 @@ class PopulationRun:
             _, first = np.unique(seeds[queue], return_index=True)
             rank = {int(seeds[queue[place]]): place for place in first}
             queue = queue[np.argsort([rank[int(seed)] for seed in seeds[queue]], kind="stable")]
-        block = layout.lanes if layout.is_paired else 1
+        block = max(layout.lanes, layout.seats // 2) if layout.is_paired else 1
         self._seating = Seating(num_places, layout.seats, queue, seeds, block)
         shapes = state_shapes(task, config.recipe(), hyperparams)
         examples = put(mesh, jax.tree.map(jnp.asarray, examples), COPY)
@@ -101,9 +101,7 @@ class PopulationRun:
             where[one.trial] = row
             self._seating.seat(one.trial, place, one.epochs)
             self._running[one.trial] = _Progress(list(one.history), one.seconds)
-        for crew, trials, seats in self._chunks(chosen):
-            rows = np.array([where.get(trial, 0) for trial in trials])
-            crew.write(seats, jax.tree.map(lambda leaf, rows=rows: leaf[rows], resume.states))
+        self._write(chosen, resume.states, where)
 
     def _chunks(self, chosen: list[list[int]]) -> Iterator[tuple[Crew, list[int], np.ndarray]]:
         """Trials of each place, by crew, as many at a time as there are lanes."""
@@ -144,6 +142,28 @@ class PopulationRun:
             self._running[trial] = _Progress()
         for crew, trials, seats in self._chunks(chosen):
             crew.seat(trials, seats)
+        if self._layout.is_paired:
+            self._rebalance()
+
+    def _rebalance(self) -> None:
+        """Move trials to places that have none left to train."""
+        moved = self._seating.rebalance(self._variants.base.lanes)
+        for source in self._crews:
+            mine = [(trial, place) for trial, place in moved if place[0] in source.places]
+            if not mine:
+                continue
+            states = source.states([place for _, place in mine])
+            row = {trial: index for index, (trial, _) in enumerate(mine)}
+            chosen: list[list[int]] = [[] for _ in range(self._seating.num_devices)]
+            for trial in row:
+                chosen[self._seating.place(trial)[0]].append(trial)
+            self._write(chosen, states, row)
+
+    def _write(self, chosen: list[list[int]], states: Any, row: dict[int, int]) -> None:
+        """Write rows of ``states`` on the host into the seats of trials."""
+        for crew, trials, seats in self._chunks(chosen):
+            rows = np.array([row.get(trial, 0) for trial in trials])
+            crew.write(seats, jax.tree.map(lambda leaf, rows=rows: leaf[rows], states))
 
     def _round(self) -> tuple[list[Part], float]:
         variant = self._variants.choose(self._seating)

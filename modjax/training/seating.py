@@ -1,6 +1,6 @@
 """Which trial sits in which seat, and which trials train next: host side, plain numbers, no JAX."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +14,8 @@ class Seating:
         seats: Seats on each device.
         queue: Trials without a seat, in the order in which they are to get one.
         seeds: Seed of every trial; trials of one seed and epoch may share their batches.
-        block: So many trials in a row of the queue go to the same device.
+        block: At most so many trials of one seed in a row of the queue go to the same device, side by side or one after
+            the other.
 
     Example:
         >>> seating = Seating(num_devices=1, seats=2, queue=[7, 8, 9], seeds=np.zeros(10, int))
@@ -37,11 +38,12 @@ class Seating:
         self._place: dict[int, tuple[int, int]] = {}
         self.epochs: dict[int, int] = {}
         self._on_device: list[dict[int, None]] = [{} for _ in range(num_devices)]
+        self._assigned: list[deque[int]] = [deque() for _ in range(num_devices)]
 
     @property
     def num_waiting(self) -> int:
         """Trials that have not had a seat yet."""
-        return len(self._queue) - self._next
+        return len(self._queue) - self._next + sum(map(len, self._assigned))
 
     @property
     def num_devices(self) -> int:
@@ -62,15 +64,51 @@ class Seating:
         return list(self._on_device[device])
 
     def fill(self) -> list[tuple[int, int, int]]:
-        """Seat waiting trials, block by block on the emptiest device; returns the new (trial, device, seat)."""
+        """Seat waiting trials, the emptiest device first; returns the new (trial, device, seat).
+
+        A device takes a block of the queue and seats all of it before the next, so that trials of one seed stay together.
+        """
         filled = []
-        while self.num_waiting and any(self._free):
-            device = max(range(len(self._free)), key=lambda index: (len(self._free[index]), -index))
-            for _ in range(min(self._block, self.num_waiting, len(self._free[device]))):
-                trial = int(self._queue[self._next])
-                self._next += 1
+        while True:
+            able = [
+                device
+                for device, free in enumerate(self._free)
+                if free and (self._assigned[device] or self._next < len(self._queue))
+            ]
+            if not able:
+                return filled
+            device = max(able, key=lambda index: (len(self._free[index]), -index))
+            assigned = self._assigned[device]
+            if not assigned:
+                assigned.extend(self._next_block())
+            for _ in range(min(len(assigned), len(self._free[device]))):
+                trial = assigned.popleft()
                 filled.append((trial, device, self.seat(trial, device)))
-        return filled
+
+    def _next_block(self) -> list[int]:
+        block = self._queue[self._next : self._next + self._block].tolist()
+        same = next((count for count, trial in enumerate(block) if self._seeds[trial] != self._seeds[block[0]]), None)
+        block = block[:same]
+        self._next += len(block)
+        return block
+
+    def rebalance(self, lanes: int) -> list[tuple[int, tuple[int, int]]]:
+        """Once nobody waits, share trials with a device that has none left; returns (trial, the place it had).
+
+        The fullest device gives half of its rounds of ``lanes`` trials, if it has more than one.
+        """
+        moved = []
+        empty = [device for device, trials in enumerate(self._on_device) if not trials]
+        for device in empty if not self.num_waiting else []:
+            trials = max(self._on_device, key=len)
+            ordered = sorted(trials, key=lambda trial: int(self._seeds[trial]))
+            num_given = len(ordered) // lanes // 2 * lanes or (len(ordered) // 2 if len(ordered) > lanes else 0)
+            for trial in ordered[len(ordered) - num_given :] if num_given else []:
+                epochs, place = self.epochs[trial], self._place[trial]
+                self.release(trial)
+                self.seat(trial, device, epochs)
+                moved.append((trial, place))
+        return moved
 
     def seat(self, trial: int, device: int, epochs: int = 0) -> int:
         """Give a trial, so many epochs old, a seat on a device."""

@@ -36,7 +36,7 @@ def test_slots_that_are_asked_for_are_fixed(memory):
 def test_defaults_share_batches_where_that_pays(memory, monkeypatch):
     assert choose(memory) == Layout(4, False, 4)  # over in a moment
     monkeypatch.setattr(module, "SHARING_SECONDS", 0.0)
-    assert choose(memory) == Layout(4, True, 32)
+    assert choose(memory) == Layout(2, True, 40)
     assert choose(memory, num_seeds=40) == Layout(4, False, 4)
     assert choose(memory, num_trials=2, num_seeds=1).lanes == 2
     assert not memory.exists()  # short: not worth measuring
@@ -47,7 +47,7 @@ def test_threads_take_a_share_each(memory, monkeypatch):
     monkeypatch.setattr(module, "SHARING_SECONDS", 0.0)
     assert choose(memory, num_slots=6) == Layout(2, False, 2, None, True, 3)
     assert choose(memory, num_slots=7) == Layout(7, False, 7, None, True, 1)
-    assert choose(memory) == Layout(4, True, 10, None, False, 4)
+    assert choose(memory) == Layout(2, True, 10, None, False, 4)
     assert choose(memory, num_trials=3, num_seeds=3) == Layout(1, False, 1, None, False, 3)
 
 
@@ -61,14 +61,21 @@ def test_long_sweeps_are_measured_once_and_remembered(memory, monkeypatch):
     assert chosen.lanes in (2, 4)
     remember(memory, key, {Variant(2, False): 1.0, Variant(4, True): 9.0})
     monkeypatch.setattr(module._Probe, "measure", lambda *given: pytest.fail("measured again"))
-    assert choose(memory) == Layout(4, True, 32)
+    assert choose(memory) == Layout(4, True, 40)
     # The same on fewer trials a seed than lanes: sharing would leave lanes empty.
     assert choose(memory, num_seeds=20) == Layout(2, False, 2)
 
 
 def test_a_little_slower_with_fewer_lanes_is_preferred(memory):
     rates = {Variant(4, True): 9.6, Variant(8, True): 10.0, Variant(16, True): 10.05, Variant(8, False): 5.0}
-    assert module._best(rates, per_seed=30.0) == Variant(4, True)
+    assert module._best(rates, per_seed=3000.0) == Variant(4, True)
+
+
+def test_lanes_that_early_stopping_would_leave_idle_count_less(memory):
+    rates = {Variant(2, True): 8.0, Variant(8, True): 10.0, Variant(4, False): 7.0}
+    assert module._best(rates, per_seed=20.0) == Variant(2, True)
+    assert module._best(rates, per_seed=3000.0) == Variant(8, True)
+    assert module._best(rates, per_seed=1.0) == Variant(4, False)
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", '{"key": 3}', '{"key": [["a", "b"]]}'])

@@ -47,3 +47,34 @@ def test_blocks_stay_on_one_device():
     seating.fill()
     assert seating.living(0) == [0, 1, 2, 3, 8, 9, 10, 11]
     assert seating.next_paired(4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_trials_of_a_seed_stay_on_one_device():
+    seeds = np.repeat([0, 1, 2], 5)
+    seating = Seating(2, 7, range(15), seeds, block=5)
+    where = {trial: device for trial, device, _ in seating.fill()}
+    assert [where.get(trial) for trial in range(15)] == [0] * 5 + [1] * 5 + [0, 0] + [None] * 3
+    seating.release(5)
+    assert seating.fill() == []  # the device that has a free seat has no block of its own, and the queue is empty
+    seating.release(0)
+    assert [(trial, device) for trial, device, _ in seating.fill()] == [(12, 0)]
+    assert seating.num_waiting == 2
+
+
+def test_a_device_without_trials_gets_half_of_the_rounds_of_another():
+    seeds = np.repeat([0, 1, 2], 4)
+    seating = Seating(2, 12, range(12), seeds, block=12)
+    seating.fill()
+    for trial in seating.living(1):
+        seating.release(trial)
+    before = {trial: seating.place(trial) for trial in seating.living(0)}
+    seating.epochs[max(before)] = 7
+    moved = seating.rebalance(lanes=2)
+    assert dict(moved).items() <= before.items()
+    assert len(moved) == len(before) // 2
+    assert seating.living(1) == [trial for trial, _ in moved]
+    assert seating.epochs[max(before)] == 7
+    assert seating.rebalance(lanes=2) == []
+    one = Seating(2, 3, range(2), seeds, block=2)
+    one.fill()
+    assert one.rebalance(lanes=2) == []  # a single round
