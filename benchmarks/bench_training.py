@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import harness
@@ -22,7 +21,8 @@ import numpy as np
 from harness import Case
 
 import modjax as mj
-from modjax.training.layout import Layout, available_cores, choose_layout
+from modjax.threads import Threads, available_cores
+from modjax.training.layout import Layout, choose_layout
 from modjax.training.objective import Batch, classification, cross_entropy_sum
 from modjax.training.population import Variant, init_pool, seat_lanes, state_shapes, train_epoch
 from modjax.training.run import PopulationRun
@@ -102,11 +102,9 @@ def modjax_case(
 
 def in_threads(call: Callable[[], Any], num_threads: int) -> Callable[[], Any]:
     """The same call in so many threads at once, as crews of a population make theirs; compiled by the first."""
-    if num_threads == 1:
-        return call
     jax.block_until_ready(call())
-    threads = ThreadPoolExecutor(num_threads)
-    return lambda: list(threads.map(lambda _: jax.block_until_ready(call()), range(num_threads)))
+    threads = Threads(num_threads)
+    return lambda: threads.map(lambda _: jax.block_until_ready(call()), range(num_threads))
 
 
 def product_case(lanes: int) -> Case:

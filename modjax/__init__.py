@@ -28,7 +28,8 @@ _HOME_OF = {
     "from_nnx": "modjax.networks.adapters",
     "mlp": "modjax.networks.mlp",
     "mlp_params": "modjax.networks.mlp",
-    "similarity": "modjax.measures.compute",
+    "similarity": "modjax.measures.similarity",
+    "similarity_by_class": "modjax.measures.similarity",
     "adjacency": "modjax.measures.normalize",
     "Partition": "modjax.clustering.partition",
     "find_modules": "modjax.clustering.search",
@@ -59,8 +60,9 @@ if TYPE_CHECKING:
     from modjax.clustering.search import find_modules as find_modules
     from modjax.data.datasets import Dataset as Dataset
     from modjax.data.datasets import load_dataset as load_dataset
-    from modjax.measures.compute import similarity as similarity
     from modjax.measures.normalize import adjacency as adjacency
+    from modjax.measures.similarity import similarity as similarity
+    from modjax.measures.similarity import similarity_by_class as similarity_by_class
     from modjax.names import DOWNSTREAM as DOWNSTREAM
     from modjax.names import MEASURES as MEASURES
     from modjax.names import UPSTREAM as UPSTREAM

@@ -4,11 +4,13 @@ The registries that hold the code behind these names live in their packages; a t
 """
 
 MEASURES = ("covariance", "input_jacobian", "output_jacobian", "loss_hessian")
+WEIGHTS = "weights"  # a fifth measure, of the parameters alone: in combined matrices
 UPSTREAM = ("covariance", "input_jacobian")
 DOWNSTREAM = ("output_jacobian", "loss_hessian")
 DATASETS = ("digits", "mnist", "fashion_mnist")
 NETWORK_KINDS = ("mlp", "cnn")
-ACTIVATIONS = ("relu", "tanh", "gelu")
+ACTIVATIONS = ("relu", "leaky_relu", "linear", "tanh", "gelu")
+PIECEWISE_LINEAR = ("relu", "leaky_relu", "linear")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 MATMUL_PRECISIONS = ("float32", "tf32", "bf16")
 SEARCH_METHODS = ("leiden",)

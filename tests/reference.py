@@ -16,6 +16,12 @@ def _normal_density(x):
 # f, f' and f'' of each activation.
 ACTIVATIONS = {
     "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0).astype(np.float64), np.zeros_like),
+    "leaky_relu": (
+        lambda x: np.where(x > 0, x, 0.01 * x),
+        lambda x: np.where(x > 0, 1.0, 0.01),
+        np.zeros_like,
+    ),
+    "linear": (lambda x: x, np.ones_like, np.zeros_like),
     "tanh": (np.tanh, lambda x: 1 - np.tanh(x) ** 2, lambda x: -2 * np.tanh(x) * (1 - np.tanh(x) ** 2)),
     "gelu": (
         lambda x: x * _normal_cdf(x),

@@ -19,50 +19,128 @@ from jaxtyping import Array, Float
 from modjax.networks.base import Network
 
 Groups = tuple[tuple[int, ...], ...]
-Shapes = tuple[tuple[int, int], ...]
 
 
 class Batch(NamedTuple):
-    """Examples to analyse: ``x [batch ...]`` in the dtype of the parameters, ``y [batch]`` integer labels or None."""
+    """Examples to analyse.
+
+    Attributes:
+        x: ``[batch ...]`` in the dtype of the parameters.
+        y: ``[batch]`` integer labels, or None.
+        is_valid: ``[batch]``, 1 for an example and 0 for padding, in the dtype of the parameters.
+    """
 
     x: Array
     y: Array | None
+    is_valid: Array
+
+
+class Setting(NamedTuple):
+    """What is measured: static, so that a program is compiled for it once.
+
+    Attributes:
+        network: The architecture.
+        shapes: ``(locations..., units)`` of each hidden layer.
+        groups: Layers of each matrix.
+        locations: Of each group the locations that are looked at, counted from 0 in row-major order.
+        block: Examples at a time in a closed form, whose intermediates then fit a cache.
+        columns: Columns of a closed form's Jacobians at a time, for the same reason.
+        in_shape: Shape of one example.
+    """
+
+    network: Network
+    shapes: tuple[tuple[int, ...], ...]
+    groups: Groups
+    locations: tuple[tuple[int, ...], ...]
+    block: int = 1
+    columns: int = 1
+    in_shape: tuple[int, ...] = ()
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether there is one matrix over all hidden layers."""
+        return len(self.groups) == 1 and len(self.groups[0]) == len(self.shapes)
+
+    def width(self, group: int) -> int:
+        """Units of a group."""
+        return sum(self.shapes[layer][-1] for layer in self.groups[group])
 
 
 class Similarity(NamedTuple):
     """One measure.
 
     Attributes:
-        init: ``init(shapes, dtype) -> state``; ``shapes`` are ``(locations, units)`` of each group.
-        update: ``update(network, groups, params, state, batch) -> state``, adds a batch.
-        finalize: ``finalize(state) -> tuple`` of ``[units units]``, exactly symmetric, one a group.
+        init: ``init(setting, dtype) -> state``.
+        update: ``update(setting, params, prepared, state, batch) -> state``, adds a batch.
+        finalize: ``finalize(setting, params, state) -> tuple`` of ``[units units]``, exactly symmetric, one a group.
+        prepare: ``prepare(setting, params) -> tree`` of what all batches need and parameters alone decide.
     """
 
     init: Callable[..., Any]
     update: Callable[..., Any]
     finalize: Callable[..., tuple[Array, ...]]
+    prepare: Callable[..., Any] = lambda setting, params: ()
 
 
-class GramSums(NamedTuple):
-    """Sum over examples of each group's matrix, and the number of examples."""
+class Sums(NamedTuple):
+    """Sums over examples, compensated: what rounding lost of each sum so far is added to the next term.
+
+    Attributes:
+        num_examples: Valid ones.
+        terms: Tree of sums.
+        lost: Tree of what they lack.
+
+    References:
+        Kahan, "Further remarks on reducing truncation errors", Communications of the ACM 8, 1965.
+    """
 
     num_examples: Float[Array, ""]
-    sums: tuple[Array, ...]
+    terms: Any
+    lost: Any
 
 
-def init_sums(shapes: Shapes, dtype: DTypeLike) -> GramSums:
-    """Nothing summed yet."""
-    return GramSums(jnp.zeros((), dtype), tuple(jnp.zeros((units, units), dtype) for _, units in shapes))
+def sums_of(shapes: Any, dtype: DTypeLike) -> Sums:
+    """Nothing summed yet; ``shapes`` is a tree of shapes that hold arrays."""
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes)
+    return Sums(jnp.zeros((), dtype), zeros, zeros)
 
 
-def add_sums(state: GramSums, num_examples: int, terms: list[Array]) -> GramSums:
-    """Add a batch's sums over examples, each already a mean over locations."""
-    return GramSums(state.num_examples + num_examples, tuple(a + b for a, b in zip(state.sums, terms, strict=True)))
+def add_sums(state: Sums, batch: Batch, terms: Any) -> Sums:
+    """Add a batch's sums over its valid examples: the error of the total does not grow with the number of batches."""
+    new = jax.tree.map(lambda term, lost: term - lost, terms, state.lost)
+    total = jax.tree.map(jnp.add, state.terms, new)
+    lost = jax.tree.map(lambda after, before, term: (after - before) - term, total, state.terms, new)
+    return Sums(state.num_examples + batch.is_valid.sum(), total, lost)
 
 
-def mean_of_sums(state: GramSums) -> tuple[Array, ...]:
-    """``sum / count``, exactly symmetric."""
-    return tuple(symmetric(total) / state.num_examples for total in state.sums)
+def means_of(state: Sums) -> Any:
+    """``sum / count``."""
+    return jax.tree.map(lambda total: total / state.num_examples, state.terms)
+
+
+def from_group_terms(
+    terms: Callable[[Setting, Any, Any, Batch], list[Array]], prepare: Callable[..., Any] | None = None
+) -> Similarity:
+    """A measure that is the mean over examples of one ``[units units]`` a group.
+
+    Args:
+        terms: ``terms(setting, params, prepared, batch)``: for each group the sum over valid examples, a mean over
+            locations.
+        prepare: As in :class:`Similarity`.
+    """
+
+    def init(setting: Setting, dtype: DTypeLike) -> Sums:
+        widths = [setting.width(group) for group in range(len(setting.groups))]
+        return sums_of([jax.ShapeDtypeStruct((width, width), dtype) for width in widths], dtype)
+
+    def update(setting: Setting, params: Any, prepared: Any, state: Sums, batch: Batch) -> Sums:
+        return add_sums(state, batch, terms(setting, params, prepared, batch))
+
+    def finalize(setting: Setting, params: Any, state: Sums) -> tuple[Array, ...]:
+        del setting, params
+        return tuple(symmetric(mean) for mean in means_of(state))
+
+    return Similarity(init, update, finalize) if prepare is None else Similarity(init, update, finalize, prepare)
 
 
 def symmetric(matrix: Float[Array, "units units"]) -> Float[Array, "units units"]:
@@ -80,10 +158,15 @@ def by_location(layer: Array, axes_before: int = 1) -> Float[Array, "*rows locat
 
 
 def units_of(
-    hidden: tuple[Array, ...], group: tuple[int, ...], axes_before: int = 1
+    setting: Setting, hidden: tuple[Array, ...], group: int, axes_before: int = 1
 ) -> Float[Array, "*rows locations units"]:
-    """The units of a group's layers side by side."""
-    return jnp.concatenate([by_location(hidden[layer], axes_before) for layer in group], -1)
+    """The units of a group's layers side by side, at the locations that are looked at."""
+    layers = [by_location(hidden[layer], axes_before) for layer in setting.groups[group]]
+    whole = jnp.concatenate(layers, -1)
+    locations = setting.locations[group]
+    if len(locations) == whole.shape[-2]:
+        return whole
+    return jnp.take(whole, jnp.asarray(locations), axis=-2)
 
 
 def gram(jacobian: Float[Array, "rows batch locations units"]) -> Float[Array, "units units"]:
@@ -92,34 +175,39 @@ def gram(jacobian: Float[Array, "rows batch locations units"]) -> Float[Array, "
     return flat.T @ flat / jacobian.shape[-2]
 
 
+def transposed_gram(rows: Float[Array, "rows units"]) -> Float[Array, "units units"]:
+    """``sum over rows of r_i r_j``. The transpose is made first: a CPU's product of a transpose is half as fast."""
+    columns = jax.lax.optimization_barrier(rows.T)
+    return columns @ columns.T
+
+
 def zero_perturb(network: Network, params: Any, x: Array) -> tuple[Array, ...]:
     """Zeros shaped like the hidden activations of a batch: what downstream derivatives are taken in."""
     hidden = jax.eval_shape(lambda x: network.apply(params, x).hidden, x)
     return tuple(jnp.zeros(layer.shape, layer.dtype) for layer in hidden)
 
 
-def sum_of_steps(step: Callable[[Any], Array], num_steps: int) -> Array:
-    """``step(0) + ... + step(num_steps - 1)``, one after the other, so that only one step's intermediates exist."""
-    if num_steps == 1:
-        return step(0)
-    shape = jax.eval_shape(step, 0)
-    total, _ = jax.lax.scan(
-        lambda total, index: (total + step(index), None), jnp.zeros(shape.shape, shape.dtype), jnp.arange(num_steps)
-    )
+def sum_over(step: Callable[[Any], Any], items: Any) -> Any:
+    """``step`` summed over the leading axis of ``items``, one after the other: only one step's intermediates exist."""
+    first = jax.tree.map(lambda leaf: leaf[0], items)
+    if len(jax.tree.leaves(items)[0]) == 1:
+        return step(first)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(step, first))
+    total, _ = jax.lax.scan(lambda total, item: (jax.tree.map(jnp.add, total, step(item)), None), zeros, items)
     return total
 
 
-def one_hot_tangents(perturb: tuple[Array, ...], group: tuple[int, ...], location: Any) -> tuple[Array, ...]:
-    """For each unit of a group, a tangent of ``perturb``: 1 for that unit at a location in every example, 0 elsewhere.
+def one_hot_tangents(perturb: tuple[Array, ...], layers: tuple[int, ...], location: Any) -> tuple[Array, ...]:
+    """For each unit of some layers, a tangent of ``perturb``: 1 for it at a location in every example, 0 elsewhere.
 
     Returns:
         ``[units batch locations... units_of_layer]`` for each layer. One pass serves all examples of a batch, since no
         example's output depends on another's.
     """
-    total = sum(perturb[layer].shape[-1] for layer in group)
+    total = sum(perturb[layer].shape[-1] for layer in layers)
     tangents = [jnp.zeros((total, *layer.shape), layer.dtype) for layer in perturb]
     start = 0
-    for layer in group:
+    for layer in layers:
         num_examples, num_locations, width = by_location(perturb[layer]).shape
         identity = jnp.eye(total, width, -start, dtype=perturb[layer].dtype)[:, None, None, :]
         is_here = (jnp.arange(num_locations) == location)[None, None, :, None]

@@ -1,5 +1,7 @@
-"""Gram matrices of Jacobians: of units in the inputs (upstream), of logits in the units (downstream)."""
+"""Gram matrices of Jacobians: of units in the inputs (upstream), of logits in the units (downstream). By autodiff."""
 
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,83 +10,103 @@ from jaxtyping import Array, Float
 
 from modjax.measures.base import (
     Batch,
-    GramSums,
-    Groups,
-    Similarity,
-    add_sums,
+    Setting,
+    from_group_terms,
     gram,
-    init_sums,
-    mean_of_sums,
     one_hot_tangents,
-    sum_of_steps,
+    sum_over,
     units_of,
     zero_perturb,
 )
-from modjax.networks.base import Network
+from modjax.measures.stem import split_stem, stem_factor
 
 
-def update_input(network: Network, groups: Groups, params: Any, state: GramSums, batch: Batch) -> GramSums:
-    """Add ``sum_b <dh_i/dx, dh_j/dx>``, the mean over locations.
+def prepare_input(setting: Setting, params: Any) -> list[Array | None]:
+    """For each group the factor of the stem's matrix, None where there is no stem."""
+    dtype = jax.tree.leaves(params)[0].dtype
+    x = jnp.zeros((1, *setting.in_shape), dtype)
+    return [stem_factor(partial(_units, setting, group, params), x) for group in range(len(setting.groups))]
+
+
+def input_terms(setting: Setting, params: Any, prepared: list[Array | None], batch: Batch) -> list[Array]:
+    """``sum_b <dh_i/dx, dh_j/dx>``, the mean over locations.
 
     By reverse mode, a pass a unit and location, or by forward mode, a pass an input: whichever needs fewer passes is
-    taken, no more passes at once than there are units.
+    taken, no more passes at once than there are units. Where the inputs enter through one matrix product, derivatives
+    are taken in its outputs and multiplied by a factor of its matrix (:mod:`modjax.measures.stem`): nothing is then as
+    wide as the inputs.
 
-    FLOPs a batch of B examples, layer of U units at L locations, D inputs: U L (or D) backward (forward) passes over
-    the batch, and the Gram, 2 B L D U^2.
+    FLOPs an example, U units at L locations, D inputs, S outputs of the stem (D without one), R = min(S, D): U L
+    backward passes down to the stem (or R forward passes), 2 U L S R for the factor, and the Gram, 2 L R U^2.
     """
-    terms = [_input_gram(network, group, params, batch.x) for group in groups]
-    return add_sums(state, batch.x.shape[0], terms)
+    return [_input_gram(setting, group, params, factor, batch) for group, factor in enumerate(prepared)]
 
 
-def _input_gram(network: Network, group: tuple[int, ...], params: Any, x: Array) -> Float[Array, "units units"]:
+def _input_gram(
+    setting: Setting, group: int, params: Any, factor: Array | None, batch: Batch
+) -> Float[Array, "units units"]:
     def units(x: Array) -> Array:
-        return units_of(network.apply(params, x).hidden, group)
+        return _units(setting, group, params, x) * batch.is_valid[:, None, None]
 
-    shape = jax.eval_shape(units, x)
-    _, num_locations, num_units = shape.shape
-    num_inputs = x[0].size
-
-    def gram_of_inputs(step: Any) -> Array:
-        # Numbers beyond the last input make tangents of zeros, which add nothing.
-        inputs = step * num_at_once + jnp.arange(num_at_once)
-        tangents = (inputs[:, None] == jnp.arange(num_inputs)[None]).astype(x.dtype)
-        tangents = jnp.broadcast_to(tangents.reshape(num_at_once, 1, *x.shape[1:]), (num_at_once, *x.shape))
-        return gram(jax.vmap(lambda tangent: jax.jvp(units, (x,), (tangent,))[1])(tangents))
-
-    if num_inputs < num_locations * num_units:
-        num_at_once = min(num_inputs, num_units)
-        return sum_of_steps(gram_of_inputs, -(-num_inputs // num_at_once))
-    _, pull_back = jax.vjp(units, x)
+    stem = None if factor is None else split_stem(units, batch.x)
+    function, x = (units, batch.x) if stem is None else (stem.rest, stem.first(batch.x))
+    num_inputs = math.prod(x.shape[1:])
+    directions = jnp.eye(num_inputs, dtype=x.dtype) if factor is None else factor.T
+    num_locations, num_units = len(setting.locations[group]), setting.width(group)
+    if len(directions) < num_locations * num_units:
+        return _by_forward_mode(function, x, directions, num_units)
+    _, pull_back = jax.vjp(function, x)
 
     def gram_at(location: Any) -> Array:
-        (cotangents,) = one_hot_tangents((jnp.zeros(shape.shape, shape.dtype),), (0,), location)
-        jacobian = jax.vmap(lambda cotangent: pull_back(cotangent)[0])(cotangents).reshape(num_units, -1)
-        return jacobian @ jacobian.T / num_locations
+        like = jnp.zeros((x.shape[0], num_locations, num_units), x.dtype)
+        (cotangents,) = one_hot_tangents((like,), (0,), location)
+        jacobian = jax.vmap(lambda cotangent: pull_back(cotangent)[0])(cotangents).reshape(num_units, -1, num_inputs)
+        jacobian = jacobian if factor is None else jacobian @ factor
+        flat = jacobian.reshape(num_units, -1)
+        return flat @ flat.T
 
-    return sum_of_steps(gram_at, num_locations)
+    return sum_over(gram_at, jnp.arange(num_locations)) / num_locations
 
 
-def update_output(network: Network, groups: Groups, params: Any, state: GramSums, batch: Batch) -> GramSums:
-    """Add ``sum_b sum_o dy_o/dh_i dy_o/dh_j``, the mean over locations: by reverse mode, a pass a logit.
+def _units(setting: Setting, group: int, params: Any, x: Array) -> Array:
+    return units_of(setting, setting.network.apply(params, x).hidden, group)
 
-    Derivatives are taken in ``perturb``. FLOPs a batch of B: O backward passes from the logits to the first hidden
-    layer over B examples, and the Gram, 2 B O L U^2.
+
+def _by_forward_mode(function: Any, x: Array, directions: Float[Array, "rank inputs"], num_units: int) -> Array:
+    """The Gram of derivatives in every direction, no more at once than there are units."""
+    at_once = min(len(directions), num_units)
+    num_steps = -(-len(directions) // at_once)
+    # Rows of zeros beyond the last direction add nothing.
+    padded = jnp.pad(directions, ((0, num_steps * at_once - len(directions)), (0, 0)))
+
+    def gram_of(some: Float[Array, "directions inputs"]) -> Array:
+        tangents = jnp.broadcast_to(some.reshape(at_once, 1, *x.shape[1:]), (at_once, *x.shape))
+        return gram(jax.vmap(lambda tangent: jax.jvp(function, (x,), (tangent,))[1])(tangents))
+
+    return sum_over(gram_of, padded.reshape(num_steps, at_once, -1))
+
+
+def output_terms(setting: Setting, params: Any, prepared: Any, batch: Batch) -> list[Array]:
+    """``sum_b sum_o dy_o/dh_i dy_o/dh_j``, the mean over locations: by reverse mode, a pass a logit.
+
+    Derivatives are taken in ``perturb``. FLOPs an example: O backward passes from the logits to the first hidden
+    layer, and the Gram, 2 O L U^2.
     """
-    _, jacobians = output_jacobians(network, params, batch.x)
-    terms = [gram(units_of(jacobians, group, axes_before=2)) for group in groups]
-    return add_sums(state, batch.x.shape[0], terms)
+    del prepared
+    _, jacobians = output_jacobians(setting, params, batch)
+    return [gram(units_of(setting, jacobians, group, axes_before=2)) for group in range(len(setting.groups))]
 
 
 def output_jacobians(
-    network: Network, params: Any, x: Array
+    setting: Setting, params: Any, batch: Batch
 ) -> tuple[Float[Array, "batch outputs"], tuple[Array, ...]]:
-    """The logits, and dy/dh of every hidden layer, ``[outputs batch locations... units]``."""
-    perturb = zero_perturb(network, params, x)
-    logits, pull_back = jax.vjp(lambda perturb: network.apply(params, x, perturb).logits, perturb)
+    """The logits, and dy/dh of every hidden layer, ``[outputs batch locations... units]``; 0 for padding."""
+    perturb = zero_perturb(setting.network, params, batch.x)
+    logits, pull_back = jax.vjp(lambda perturb: setting.network.apply(params, batch.x, perturb).logits, perturb)
     num_outputs = logits.shape[-1]
-    cotangents = jnp.broadcast_to(jnp.eye(num_outputs, dtype=logits.dtype)[:, None, :], (num_outputs, *logits.shape))
-    return logits, jax.vmap(lambda cotangent: pull_back(cotangent)[0])(cotangents)
+    one_hot = jnp.eye(num_outputs, dtype=logits.dtype)[:, None, :] * batch.is_valid[None, :, None]
+    return logits, jax.vmap(lambda cotangent: pull_back(cotangent)[0])(one_hot)
 
 
-input_jacobian = Similarity(init_sums, update_input, mean_of_sums)
-output_jacobian = Similarity(init_sums, update_output, mean_of_sums)
+input_jacobian = from_group_terms(input_terms, prepare_input)
+output_jacobian = from_group_terms(output_terms)

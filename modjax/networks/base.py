@@ -43,6 +43,8 @@ class Network:
         chain: Static description of a dense chain, for closed forms; None for any other architecture.
         is_piecewise_linear: Promise that the logits are a piecewise linear function of every hidden activation, so that
             the loss Hessian needs first derivatives alone.
+        weight_graph: ``weight_graph(params) -> tuple`` of ``[units units_above]``, the sums of |W| that join each
+            hidden layer to the next; None where the network does not say.
     """
 
     init: Callable[..., Any]
@@ -50,13 +52,21 @@ class Network:
     in_features: int | None = None
     chain: "DenseChain | None" = None
     is_piecewise_linear: bool = False
+    weight_graph: Callable[..., Any] | None = None
 
 
 class DenseChain(NamedTuple):
-    """Dense layers one after the other, the same activation between them."""
+    """Dense layers one after the other, the same activation between them.
+
+    Attributes:
+        widths: Units of each hidden layer.
+        activation: A name of ``modjax.names.ACTIVATIONS``.
+        layers: ``layers(params) -> [(W, b), ...]`` from the first layer to the logits, W ``[inputs outputs]``.
+    """
 
     widths: tuple[int, ...]
     activation: str
+    layers: Callable[..., Any]
 
 
 def as_key(key: PRNGKey | int) -> PRNGKey:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from modjax.names import ACTIVATIONS, one_of
+from modjax.names import ACTIVATIONS, PIECEWISE_LINEAR, one_of
 from modjax.networks.base import Network, Output, as_key, dropout_mask
 from modjax.networks.mlp import ACTIVATION_FUNCTIONS, symmetric_uniform
 from modjax.pixels import to_unit_range
@@ -111,7 +111,17 @@ def _cnn(
         assert isinstance(output, Output)
         return output
 
-    return Network(init, apply, math.prod(image_shape), is_piecewise_linear=activation == "relu")
+    def weight_graph(params: Params) -> tuple[Array, ...]:
+        kernels = [params[f"conv_{layer}"]["kernel"] for layer in range(1, len(widths))]
+        return tuple(jnp.sum(jnp.abs(kernel), (0, 1)) for kernel in kernels)
+
+    return Network(
+        init,
+        apply,
+        math.prod(image_shape),
+        is_piecewise_linear=activation in PIECEWISE_LINEAR,
+        weight_graph=weight_graph,
+    )
 
 
 def cnn(

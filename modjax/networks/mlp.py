@@ -11,13 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from modjax.checks import check_finite
-from modjax.names import ACTIVATIONS, one_of
+from modjax.names import ACTIVATIONS, PIECEWISE_LINEAR, one_of
 from modjax.networks.base import DenseChain, Network, Output, as_key, dropout_mask
 from modjax.pixels import to_unit_range
 from modjax.types import Params, PRNGKey
 
 ACTIVATION_FUNCTIONS: dict[str, Callable] = {
     "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,  # slope 0.01 below 0, as PyTorch's
+    "linear": lambda x: x,
     "tanh": nn.tanh,
     "gelu": partial(nn.gelu, approximate=False),  # PyTorch's default; flax's own default approximates it by a tanh
 }
@@ -74,7 +76,19 @@ def _mlp(in_features: int, widths: tuple[int, ...], num_classes: int, activation
         assert isinstance(output, Output)
         return output
 
-    return Network(init, apply, in_features, DenseChain(widths, activation))
+    chain = DenseChain(widths, activation, dense_layers)
+    is_piecewise_linear = activation in PIECEWISE_LINEAR
+    return Network(init, apply, in_features, chain, is_piecewise_linear, _weight_graph)
+
+
+def dense_layers(params: Params) -> list[tuple[Any, Any]]:
+    """``[(W, b), ...]`` from the first layer to the logits: what :func:`mlp_params` takes."""
+    layers = (params[f"dense_{index}"] for index in range(len(params)))
+    return [(layer["kernel"], layer["bias"]) for layer in layers]
+
+
+def _weight_graph(params: Params) -> tuple[Array, ...]:
+    return tuple(jnp.abs(kernel) for kernel, _ in dense_layers(params)[1:-1])
 
 
 def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: str = "relu") -> Network:
@@ -88,7 +102,8 @@ def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: s
         in_features: Values per example; ``x`` may have any shape with that many values after its batch axis.
         widths: Units of each hidden layer, at least one layer.
         num_classes: Number of logits.
-        activation: ``relu``, ``tanh``, or ``gelu``, exactly x (1 + erf(x / sqrt(2))) / 2, not its tanh approximation.
+        activation: ``relu``, ``leaky_relu`` (slope 0.01 below 0), ``linear``, ``tanh``, or ``gelu``, exactly
+            x (1 + erf(x / sqrt(2))) / 2, not its tanh approximation.
 
     Raises:
         ValueError: A size below 1 or an unknown activation.

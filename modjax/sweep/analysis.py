@@ -7,8 +7,8 @@ import numpy as np
 
 from modjax.clustering.layer import LayerModules, SearchSettings
 from modjax.clustering.null_models import NullSummary
-from modjax.measures.compute import compute_similarity
 from modjax.measures.normalize import adjacency
+from modjax.measures.similarity import compute_similarity
 from modjax.names import COMBINED_LAYER
 from modjax.networks.base import Network
 from modjax.sweep.spec import SweepSpec

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 import pooch
 
 from modjax.storage.files import write_text
+from modjax.threads import Threads, available_cores
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Task
 from modjax.training.population import Variant, init_pool, seat_lanes, state_shapes, train_epoch
@@ -104,11 +104,6 @@ def choose_layout(
     seats = min(max(lanes * SEATS_PER_LANE, 2 * round(per_seed)), most) if is_paired else lanes
     seats = max(lanes, min(seats, probe.seats_that_fit()))
     return Layout(lanes, is_paired, seats, config.num_devices, False, num_threads)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default(backend: str, per_seed: float, seconds: float) -> Variant:
@@ -202,7 +197,7 @@ class _Probe:
     def measure(self, variants: list[Variant]) -> dict[Variant, float]:
         """Trial-epochs a second of each program that fits, in so many threads at once, on a few batches."""
         rates = {}
-        threads = ThreadPoolExecutor(self._num_threads)
+        threads = Threads(self._num_threads)
         for variant in variants:
             if not self._may_fit(variant):
                 continue
@@ -210,8 +205,8 @@ class _Probe:
             seconds = np.inf
             for _ in range(3):
                 started = time.perf_counter()
-                calls = [threads.submit(program, *arguments) for _ in range(self._num_threads)]
-                jax.block_until_ready([call.result() for call in calls])
+                results = threads.map(lambda given, run=program: run(*given), [arguments] * self._num_threads)
+                jax.block_until_ready(results)
                 seconds = min(seconds, time.perf_counter() - started)
             rates[variant] = self._num_threads * variant.lanes / seconds
         return rates

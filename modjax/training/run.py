@@ -7,7 +7,6 @@ row a trial.
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from modjax.threads import Threads
 from modjax.training.config import TrainConfig
 from modjax.training.crew import Crew, Part, same_bits
 from modjax.training.events import EpochReport, FinishedTrial
@@ -83,7 +83,7 @@ class PopulationRun:
             Crew(task, config.recipe(), mesh, places, layout.seats, shapes, examples, self._values)
             for places in ([list(range(num_places))] if mesh else [[place] for place in range(num_places)])
         ]
-        self._threads = ThreadPoolExecutor(len(self._crews), "modjax-crew") if len(self._crews) > 1 else None
+        self._threads = Threads(len(self._crews))
         self._compiled: set[Variant] = set()
         if resume and seated:
             self._restore(resume._replace(trials=seated))
@@ -201,11 +201,9 @@ class PopulationRun:
             crew, trials, seats = job
             return crew.train(variant, trials, seats, self._seating.epochs)
 
-        if self._threads is None or len(jobs) == 1 or variant not in self._compiled:
-            parts = [train(job) for job in jobs]  # a new program is compiled once, by the first
-            self._compiled.add(variant)
-        else:
-            parts = list(self._threads.map(train, jobs))
+        alone = 0 if variant in self._compiled else 1  # a new program is compiled once, by the first
+        parts = [*map(train, jobs[:alone]), *self._threads.map(train, jobs[alone:])]
+        self._compiled.add(variant)
         return parts, time.perf_counter() - started
 
     def _take_in(self, parts: list[Part], seconds: float) -> EpochReport:

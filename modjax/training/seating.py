@@ -66,7 +66,7 @@ class Seating:
     def fill(self) -> list[tuple[int, int, int]]:
         """Seat waiting trials, the emptiest device first; returns the new (trial, device, seat).
 
-        A device takes a block of the queue and seats all of it before the next, so that trials of one seed stay together.
+        A device takes a block of the queue and seats all of it before the next: trials of one seed stay together.
         """
         filled = []
         while True:

@@ -8,12 +8,15 @@ import pytest
 
 import modjax as mj
 from modjax.measures import compute
+from modjax.measures import plan as planning
+from modjax.measures.base import Batch
 from modjax.measures.compute import REGISTRY
 from modjax.names import ACTIVATIONS, MEASURES
 from modjax.networks.base import Network, Output
 from tests import reference
 
 SIZES = (7, 6, 5, 4, 3)
+BATCH_LEAVES = (((784,), jnp.float32), ((), jnp.int32), ((), jnp.float32))
 
 
 def random_chain(sizes, seed=0):
@@ -171,8 +174,7 @@ def test_shared_table_symmetric_permuted_split_dead(x64, chain, examples, measur
     np.testing.assert_allclose(P[1], S[1], rtol=1e-9, atol=1e-12)
 
     for size in (1, 7, 23):
-        monkeypatch.setattr(compute, "choose_batch", lambda shapes, x, dtype, size=size: size)
-        jax.clear_caches()
+        monkeypatch.setattr(planning, "MAX_EXAMPLES", size)
         B = mj.similarity(network, mj.mlp_params(layers), x, y, measures=[measure])[measure]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), B, S)
     monkeypatch.undo()
@@ -242,10 +244,34 @@ def test_bad_input_is_one_line(chain, examples, case):
     assert "\n" not in str(error.value)
 
 
-def test_batches_fit_the_budget():
-    budget = compute.MEMORY_BUDGET["cpu"]
-    x = jax.ShapeDtypeStruct((10_000, 784), jnp.float32)
-    assert 1 <= compute.choose_batch(((1024,), (1024,)), x, jnp.float32) <= max(1, budget // (3 * 2048**2 * 4))
-    size = compute.choose_batch(((14, 14, 16), (7, 7, 32)), x, jnp.float32)
-    assert 1 < size <= budget // (3 * 48 * (196 * 16 + 49 * 32) * 4)
-    assert compute.choose_batch(((4,),), jax.ShapeDtypeStruct((10, 5), jnp.float32), jnp.float32) == 10
+@pytest.mark.parametrize("path", ["closed_form", "autodiff"])
+@pytest.mark.parametrize("combined", [False, True])
+def test_memory_bounds_what_is_made_at_a_time(path, combined):
+    """By the compiled program's own account, beside parameters, examples, states and results."""
+    network = mj.mlp(784, (256, 256), 10)
+    shapes = planning.params_shapes(network)
+    for memory in (2**26, 2**28):
+        plan = planning.make_plan(network, shapes, (784,), MEASURES, combined, 10_000, path, memory=memory)
+        assert plan.num_examples * 784 * 4 * plan.num_threads <= memory
+        one = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), shapes)
+        program = (plan.setting, plan.closed, plan.general)
+        prepared, states = compute._start(*program, one)
+        batch = Batch(*(jnp.zeros((plan.num_examples, *rest), dtype) for rest, dtype in BATCH_LEAVES))
+        needs = compute._add.lower(*program, one, prepared, states, batch).compile().memory_analysis()
+        assert needs.temp_size_in_bytes * plan.num_threads < memory
+
+
+def test_plans_do_not_depend_on_the_number_of_trials_and_waste_little():
+    network = mj.mlp(784, (64, 64), 10)
+    plan = planning.make_plan(network, planning.params_shapes(network), (784,), MEASURES, False, 10_000)
+    assert plan.closed == MEASURES
+    assert plan.num_examples % plan.setting.block == 0
+    assert -(-10_000 // plan.num_examples) * plan.num_examples < 1.02 * 10_000
+    tanh = planning.make_plan(
+        mj.mlp(784, (64, 64), 10, "tanh"), planning.params_shapes(network), (784,), MEASURES, False
+    )
+    assert tanh.general == ("loss_hessian",)
+    with pytest.raises(ValueError, match=r"loss_hessian.*no closed form.*path='auto'"):
+        planning.make_plan(
+            mj.mlp(5, (4,), 2, "tanh"), planning.params_shapes(network), (5,), MEASURES, False, path="closed_form"
+        )

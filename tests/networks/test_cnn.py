@@ -95,7 +95,7 @@ def test_dropout_follows_each_hidden_activation_and_its_rate_may_be_traced(key):
         (((28, 28), ()), "widths"),
         (((28, 28), (4, 0)), "widths"),
         (((28, 28), (4,), 0), "num_classes"),
-        (((28, 28), (4,), 10, "swish"), "Available: relu, tanh, gelu"),
+        (((28, 28), (4,), 10, "swish"), "Available: relu, leaky_relu, linear, tanh, gelu"),
         (((28, 28), (4,), 10, "relu", 0), "kernel_size"),
         (((28, 28), (4,), 10, "relu", 3, 0), "strides"),
     ],

@@ -1,0 +1,224 @@
+"""What is measured and in which portions: closed form or autodiff, examples at a time, trials at a time.
+
+Sizes follow from a budget of memory and from the shapes alone, never from how many trials there are: a trial's matrices
+do not depend on its neighbours.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from modjax.measures.base import Groups, Setting
+from modjax.measures.chain import has_closed_form
+from modjax.measures.stem import split_stem
+from modjax.names import one_of
+from modjax.networks.base import Network
+from modjax.threads import available_cores
+from modjax.types import Params
+
+PATHS = ("auto", "closed_form", "autodiff")
+MEMORY = {"cpu": 2**30}  # bytes, unless the caller says otherwise
+ACCELERATOR_MEMORY = 2**32
+CACHE = {"cpu": 2**19}  # bytes: what is worked on at a time stays in a core's own cache
+BATCH_MEMORY = {"cpu": 2**25}  # the same for autodiff, whose intermediates are larger
+MAX_EXAMPLES = 2000
+ACCELERATOR_TRIALS = 32
+VECTOR, MAX_BLOCK = 16, 256  # a block is whole vectors: products with 77 columns were a third slower than with 80
+STATES_SHARE = 4  # states of the trials that are under way take at most this part of the memory
+
+
+class Plan(NamedTuple):
+    """How to measure a population.
+
+    Attributes:
+        setting: What is measured.
+        closed: Measures by closed forms.
+        general: Measures by autodiff.
+        num_examples: Examples a batch, a multiple of ``setting.block``.
+        num_trials: Trials in one call of a program; 1 on a CPU, which has threads for several.
+        num_threads: Calls at once.
+        memory: Bytes.
+        is_combined: One matrix over all layers was asked for.
+    """
+
+    setting: Setting
+    closed: tuple[str, ...]
+    general: tuple[str, ...]
+    num_examples: int
+    num_trials: int
+    num_threads: int
+    memory: int
+    is_combined: bool
+
+
+def make_plan(
+    network: Network,
+    params: Params,
+    in_shape: tuple[int, ...],
+    measures: Sequence[str],
+    combined: bool,
+    num_examples: int | None = None,
+    path: str = "auto",
+    max_locations: int | None = None,
+    seed: int = 0,
+    memory: int | None = None,
+) -> Plan:
+    """A plan for one network's parameters (shapes are enough) and examples of a shape.
+
+    Raises:
+        ValueError: An unknown path, a closed form that does not exist, no locations, no memory.
+    """
+    one_of(path, PATHS, "path")
+    backend = jax.default_backend()
+    memory = MEMORY.get(backend, ACCELERATOR_MEMORY) if memory is None else memory
+    if not isinstance(memory, int) or memory < 1:
+        raise ValueError(f"memory must be a whole number of bytes, at least 1; got {memory}.")
+    shapes, _ = layer_shapes(network, in_shape)
+    check_combined(shapes, combined)
+    closed = tuple(name for name in measures if path != "autodiff" and has_closed_form(network, name))
+    general = tuple(name for name in measures if name not in closed)
+    if path == "closed_form" and general:
+        raise ValueError(
+            f"{', '.join(general)} of this network has no closed form; use path='auto', which takes autodiff there."
+        )
+    groups: Groups = (tuple(range(len(shapes))),) if combined else tuple((layer,) for layer in range(len(shapes)))
+    locations = tuple(_locations(shapes[group[0]], max_locations, seed, group[0]) for group in groups)
+    dtype = jax.tree.leaves(params)[0].dtype
+    num_threads = available_cores() if backend == "cpu" else 1
+    share = memory // num_threads
+    most = min(MAX_EXAMPLES, num_examples or MAX_EXAMPLES)
+    if general:
+        most = min(most, autodiff_examples(network, params, shapes, in_shape, dtype, share))
+    block, columns = 1, 1
+    if closed:
+        most = min(most, _chain_examples(network, params, in_shape, dtype, share))
+        block = _block(min(most, MAX_BLOCK), num_examples or most)
+        columns = _columns(network, params, combined, dtype, share, block)
+    # Batches of the same number of blocks each: less padding.
+    total = -(-(num_examples or most) // block)
+    num_batches = -(-total // max(1, most // block))
+    num_blocks = -(-total // num_batches)
+    setting = Setting(network, shapes, groups, locations, block, columns, in_shape)
+    num_trials = (
+        1 if backend == "cpu" else max(1, min(ACCELERATOR_TRIALS, share // (8 * _example_bytes(shapes, dtype))))
+    )
+    return Plan(setting, closed, general, block * num_blocks, num_trials, num_threads, memory, combined)
+
+
+@lru_cache(maxsize=256)
+def params_shapes(network: Network) -> Any:
+    """Tree of shapes of a network's parameters, as it makes them itself."""
+    return jax.eval_shape(network.init, jax.random.key(0))
+
+
+@lru_cache(maxsize=256)
+def layer_shapes(network: Network, in_shape: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """``(locations..., units)`` of each hidden layer for examples of a shape, and the number of logits."""
+    one = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
+    output = jax.eval_shape(network.apply, params_shapes(network), one)
+    return tuple(layer.shape[1:] for layer in output.hidden), output.logits.shape[-1]
+
+
+def check_combined(shapes: Sequence[tuple[int, ...]], combined: bool) -> None:
+    """Raise if one matrix is asked for over layers ``(locations..., units)`` whose locations differ."""
+    locations = [list(shape[:-1]) for shape in shapes]
+    if combined and any(other != locations[0] for other in locations):
+        raise ValueError(
+            f"combined needs layers with the same locations, to pair units place by place; got {locations}. "
+            "Use combined = false: a matrix a layer."
+        )
+
+
+def _locations(shape: tuple[int, ...], most: int | None, seed: int, layer: int) -> tuple[int, ...]:
+    """All locations of a layer, or a sample without replacement: each is as likely as any other."""
+    total = math.prod(shape[:-1])
+    if most is not None and (int(most) != most or most < 1):
+        raise ValueError(f"max_locations must be a whole number, at least 1; got {most}.")
+    if most is None or most >= total:
+        return tuple(range(total))
+    drawn = np.random.default_rng([seed, layer]).choice(total, int(most), replace=False)
+    return tuple(sorted(int(place) for place in drawn))
+
+
+def autodiff_examples(
+    network: Network,
+    params: Params,
+    shapes: Sequence[tuple[int, ...]],
+    in_shape: tuple[int, ...],
+    dtype: DTypeLike,
+    memory: int,
+) -> int:
+    """Examples a batch, so that the largest intermediate, a Jacobian or tangents of every layer, fits.
+
+    A batch of B takes about ``3 B U max(D, A) * itemsize`` bytes with U units and A activations, U at every location,
+    in all, and D inputs, or outputs of the stem: no more than U passes are made at once.
+    """
+    num_units, num_activations = sum(shape[-1] for shape in shapes), sum(math.prod(shape) for shape in shapes)
+    widest = max(_stem_width(network, in_shape), num_activations)
+    budget = min(memory, BATCH_MEMORY.get(jax.default_backend(), memory))
+    return max(1, min(MAX_EXAMPLES, budget // (3 * num_units * widest * jnp.dtype(dtype).itemsize)))
+
+
+@lru_cache(maxsize=256)
+def _stem_width(network: Network, in_shape: tuple[int, ...]) -> int:
+    """Outputs of the stem, where it has fewer than there are inputs."""
+    widths = [math.prod(in_shape)]
+
+    def look(params: Params, x: Any) -> Any:
+        stem = split_stem(lambda x: network.apply(params, x).hidden[-1], x)
+        if stem is not None:
+            widths.append(math.prod(jax.eval_shape(stem.first, x).shape[1:]))
+        return x
+
+    one = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
+    jax.eval_shape(look, params_shapes(network), one)
+    return min(widths)
+
+
+def _chain_widths(network: Network, params: Params) -> tuple[int, list[int], int]:
+    """Rank of the first layer, units of every layer, outputs."""
+    assert network.chain is not None
+    kernels = [kernel for kernel, _ in network.chain.layers(params)]
+    return min(kernels[0].shape), [kernel.shape[1] for kernel in kernels[:-1]], kernels[-1].shape[1]
+
+
+def _block(most: int, num_examples: int) -> int:
+    """Examples in a block: whole vectors, about the most, and few that are padding at the end."""
+    if most < 2 * VECTOR:
+        return most
+    sizes = range(most - most % VECTOR, max(VECTOR, most // 2), -VECTOR)
+    return min(sizes, key=lambda size: round(50 * (-(-num_examples // size) * size / num_examples)))
+
+
+def _columns(network: Network, params: Params, combined: bool, dtype: DTypeLike, memory: int, block: int) -> int:
+    """Columns whose X (or Z) of a layer stay in a cache, and whose intermediates fit the memory."""
+    _, widths, _ = _chain_widths(network, params)
+    itemsize = jnp.dtype(dtype).itemsize
+    one = max(widths) * block * itemsize
+    whole = one * (len(widths) + 4 if combined else 4) + 4 * max(widths) ** 2 * itemsize
+    return max(1, min(CACHE.get(jax.default_backend(), memory) // one, memory // 2 // whole))
+
+
+def _chain_examples(network: Network, params: Params, in_shape: tuple[int, ...], dtype: DTypeLike, memory: int) -> int:
+    """Examples whose inputs, activations and slopes take at most half the memory."""
+    _, widths, num_outputs = _chain_widths(network, params)
+    values = 2 * math.prod(in_shape) + 4 * sum(widths) + 4 * num_outputs
+    return max(1, min(MAX_EXAMPLES, memory // 2 // (values * jnp.dtype(dtype).itemsize)))
+
+
+def _example_bytes(shapes: Sequence[tuple[int, ...]], dtype: DTypeLike) -> int:
+    return sum(math.prod(shape) for shape in shapes) ** 2 * jnp.dtype(dtype).itemsize
+
+
+def trials_at_once(plan: Plan, num_trials: int, dtype: DTypeLike) -> int:
+    """Trials whose states fit their part of the memory; a multiple of those in one call."""
+    units = [plan.setting.width(group) for group in range(len(plan.setting.groups))]
+    state = 3 * sum(width**2 for width in units) * jnp.dtype(dtype).itemsize * (len(plan.closed) + len(plan.general))
+    fitting = max(1, plan.memory // STATES_SHARE // max(1, state))
+    return min(num_trials, max(plan.num_threads, fitting) * plan.num_trials)

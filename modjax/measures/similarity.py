@@ -1,0 +1,269 @@
+"""Similarity of the units of networks: the public functions, and the checks at their edge."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from modjax.checks import check_finite, check_labels
+from modjax.measures.compute import measure
+from modjax.measures.plan import Plan, layer_shapes, make_plan, params_shapes
+from modjax.measures.weights import weight_matrix
+from modjax.names import MEASURES, WEIGHTS, one_of
+from modjax.networks.base import Network
+from modjax.types import Params
+
+
+def similarity(
+    network: Network,
+    params: Params,
+    x: Any,
+    y: Any = None,
+    measures: Sequence[str] = MEASURES,
+    combined: bool = False,
+    *,
+    path: str = "auto",
+    max_locations: int | None = None,
+    seed: int = 0,
+    memory: int | None = None,
+) -> dict[str, Any]:
+    """Similarity matrices between the hidden units of a network, or of every network of a population.
+
+    covariance:      S_ij = E[h_i h_j] - E[h_i] E[h_j]
+    input_jacobian:  S_ij = E[<dh_i/dx, dh_j/dx>]
+    output_jacobian: S_ij = E[sum_o dy_o/dh_i dy_o/dh_j]
+    loss_hessian:    S_ij = E[d2 CE / dh_i dh_j]
+
+    h are activations after the nonlinearity, dropout off; y logits; CE the cross-entropy of one example in nats; E the
+    mean over the examples given. Everything is computed in the dtype of ``params``, in one pass over the examples, in
+    batches whose size follows from ``memory``; only these matrices leave the device. Dense chains have closed forms
+    (:mod:`modjax.measures.chain_terms`), any other network goes by autodiff (:mod:`modjax.measures.jacobian`,
+    :mod:`modjax.measures.hessian`): the numbers are the same.
+
+    Units of a convolution are its channels: S_ij is computed at each location, from the activations of i and j there,
+    and averaged over locations.
+
+    Args:
+        network: The architecture.
+        params: Its parameters; with a leading trials axis on every leaf, a population.
+        x: Examples ``[examples ...]``, on the host or the device; uint8 pixels are divided by 255. Or an iterator of
+            batches ``(x, y)`` (or ``x``, if no labels are needed), for data that do not fit the device; it is passed
+            over once.
+        y: Labels ``[examples]``; needed by ``loss_hessian`` alone.
+        measures: Which measures. ``weights``, the graph of weights, can be asked for in a combined matrix.
+        combined: One matrix over the units of all hidden layers, cross blocks included, instead of one a layer. Layers
+            must then have the same locations.
+        path: ``auto``; ``closed_form`` or ``autodiff`` insist on one.
+        max_locations: Look at so many locations of each layer, drawn by ``seed``: an unbiased estimate.
+        seed: Of the locations.
+        memory: Bytes that may be used beside parameters, examples and results; 1 GiB on a CPU.
+
+    Returns:
+        ``{measure: (S_layer0, S_layer1, ...)}``, or ``{measure: S}`` if ``combined``; NumPy arrays ``[units units]`` or
+        ``[trials units units]``, signed, exactly symmetric.
+
+    Raises:
+        ValueError: Unknown measure, parameters or examples that do not fit the network, values that are not finite, no
+            examples, labels missing or out of range, ``combined`` where layers have different locations.
+
+    Example:
+        >>> import modjax as mj
+        >>> network = mj.mlp(2, (3,), 2)
+        >>> S = similarity(network, network.init(0), np.eye(2), np.array([0, 1]))
+        >>> sorted(S), S["covariance"][0].shape
+        (['covariance', 'input_jacobian', 'loss_hessian', 'output_jacobian'], (3, 3))
+
+    References:
+        Lange, Rolnick & Kording, TMLR 2022, section 2.1.
+    """
+    names = _check_measures(measures, combined)
+    population, is_population = as_population(network, params)
+    if isinstance(x, Iterator):
+        chunks, in_shape = _check_stream(network, population, x, y, names)
+        num_examples = None
+    else:
+        x, y = _check_examples(network, population, x, y, names)
+        chunks, in_shape, num_examples = (lambda: [(x, y)]), x.shape[1:], len(x)
+    settings = {"path": path, "max_locations": max_locations, "seed": seed, "memory": memory}
+    plan = make_plan(network, _first(population), in_shape, _of_examples(names), combined, num_examples, **settings)
+    return _results(network, plan, population, is_population, chunks, names)
+
+
+def similarity_by_class(
+    network: Network,
+    params: Params,
+    x: Any,
+    y: Any,
+    measures: Sequence[str] = MEASURES,
+    combined: bool = False,
+    **settings: Any,
+) -> dict[int, dict[str, Any]]:
+    """:func:`similarity` over the examples of each class by itself: ``{label: {measure: ...}}``.
+
+    One program serves all classes. The mean over classes, weighted by their shares, is the similarity over all examples
+    (not so for ``covariance``, which loses what lies between the classes' means).
+
+    Args:
+        network: As for :func:`similarity`.
+        params: As for :func:`similarity`.
+        x: Examples ``[examples ...]``.
+        y: Labels ``[examples]``.
+        measures: As for :func:`similarity`.
+        combined: As for :func:`similarity`.
+        settings: ``path``, ``max_locations``, ``seed`` and ``memory`` of :func:`similarity`.
+    """
+    names = _check_measures(measures, combined)
+    if y is None:
+        raise ValueError("similarity_by_class needs labels: pass y.")
+    population, is_population = as_population(network, params)
+    x, y = _check_examples(network, population, x, y, names)
+    labels = np.asarray(y)
+    num_examples = -(-len(labels) // len(np.unique(labels)))
+    plan = make_plan(network, _first(population), x.shape[1:], _of_examples(names), combined, num_examples, **settings)
+    found = {}
+    for label in np.unique(labels).tolist():
+        chosen = np.flatnonzero(labels == label)
+        chunks = [(np.asarray(x)[chosen], labels[chosen])]
+        found[label] = _results(network, plan, population, is_population, lambda chunks=chunks: chunks, names)
+    return found
+
+
+def _results(
+    network: Network, plan: Plan, population: Params, is_population: bool, chunks: Any, names: tuple[str, ...]
+) -> dict[str, Any]:
+    found = measure(plan, population, chunks) if plan.closed or plan.general else {}
+    results: dict[str, Any] = dict(found)
+    if plan.is_combined:
+        results = {name: matrices[0] for name, matrices in found.items()}
+    if WEIGHTS in names:
+        results[WEIGHTS] = weight_matrix(network, population)
+    return results if is_population else jax.tree.map(lambda matrix: matrix[0], results)
+
+
+def compute_similarity(
+    network: Network,
+    population: Params,
+    x: Any,
+    y: Any,
+    measures: tuple[str, ...],
+    layouts: tuple[bool, ...] = (False,),
+) -> tuple[dict[str, Any], ...]:
+    """What :func:`similarity` does for a population, unchecked, in several layouts at once.
+
+    Args:
+        network: The architecture.
+        population: With a leading trials axis.
+        x: Examples, pixels or floats.
+        y: Integer labels or None.
+        measures: Names; ``weights`` is in the combined layout alone.
+        layouts: One result is returned for each: False a matrix a layer, True one combined matrix. Layers are the
+            diagonal blocks of the combined matrix, so both together cost as much as the combined one.
+    """
+    names, combined = tuple(measures), any(layouts)
+    plan = make_plan(network, _first(population), x.shape[1:], _of_examples(names), combined, len(x))
+    found = measure(plan, population, lambda: [(x, y)]) if plan.closed or plan.general else {}
+    widths = [shape[-1] for shape in plan.setting.shapes]
+    blocks = [slice(start, stop) for start, stop in itertools.pairwise(np.cumsum([0, *widths]))]
+    results = []
+    for layout in layouts:
+        if layout:
+            weights = {WEIGHTS: weight_matrix(network, population)} if WEIGHTS in names else {}
+            results.append({name: matrices[0] for name, matrices in found.items()} | weights)
+        elif combined:
+            results.append({name: tuple(S[0][:, block, block] for block in blocks) for name, S in found.items()})
+        else:
+            results.append(found)
+    return tuple(results)
+
+
+def as_population(network: Network, params: Params) -> tuple[Params, bool]:
+    """Parameters with a leading trials axis, and whether they had one.
+
+    Raises:
+        ValueError: They do not fit the network.
+    """
+    params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), params)
+    is_population = _check_params(network, params)
+    params = jax.tree.map(lambda leaf: leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype)), params)
+    return (params if is_population else jax.tree.map(lambda leaf: leaf[None], params)), is_population
+
+
+def _first(population: Params) -> Params:
+    """Shapes and dtypes of one trial."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), population)
+
+
+def _of_examples(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != WEIGHTS)
+
+
+def _check_measures(measures: Sequence[str], combined: bool) -> tuple[str, ...]:
+    measures = (measures,) if isinstance(measures, str) else measures
+    names = tuple(dict.fromkeys(one_of(name, (*MEASURES, WEIGHTS), "similarity") for name in measures))
+    if WEIGHTS in names and not combined:
+        raise ValueError("weights joins units of different layers: ask for it with combined=True.")
+    return names
+
+
+def _check_params(network: Network, params: Params) -> bool:
+    """Whether params are a population; raise unless they fit the network."""
+    expected = params_shapes(network)
+    if jax.tree.structure(expected) != jax.tree.structure(params):
+        raise ValueError(
+            f"params do not fit the network: expected a tree {jax.tree.structure(expected)}; "
+            f"got {jax.tree.structure(params)}."
+        )
+    pairs = list(zip(jax.tree.leaves(expected), jax.tree.leaves(params), strict=True))
+    extra = {leaf.ndim - wanted.ndim for wanted, leaf in pairs}
+    is_population = extra == {1}
+    fits = all(leaf.shape[-wanted.ndim :] == wanted.shape for wanted, leaf in pairs if wanted.ndim)
+    trials = {leaf.shape[0] for _, leaf in pairs} if is_population else {1}
+    if extra not in ({0}, {1}) or not fits or len(trials) != 1 or 0 in trials:
+        raise ValueError(
+            f"params do not fit the network: expected shapes {[wanted.shape for wanted, _ in pairs]}, with or without "
+            f"one leading trials axis on all; got {[leaf.shape for _, leaf in pairs]}."
+        )
+    for leaf in jax.tree.leaves(params):
+        check_finite("params", leaf)
+    return is_population
+
+
+def _check_examples(network: Network, population: Params, x: Any, y: Any, names: tuple[str, ...]) -> tuple[Any, Any]:
+    """Examples and labels as they are measured: pixels stay uint8, all else has the dtype of the parameters."""
+    shape = np.shape(x)
+    if len(shape) < 2 or shape[0] == 0:
+        raise ValueError(f"x must be examples of shape [examples features...], at least one; got shape {shape}.")
+    if network.in_features is not None and math.prod(shape[1:]) != network.in_features:
+        raise ValueError(f"x must have {network.in_features} values per example; got {math.prod(shape[1:])}.")
+    check_finite("x", x)
+    if y is None:
+        if "loss_hessian" in names:
+            raise ValueError("loss_hessian needs labels: pass y, or leave loss_hessian out of measures.")
+    else:
+        check_labels("y", y, shape[0], layer_shapes(network, shape[1:])[1])
+        y = np.asarray(y, np.int32)
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    return (x if x.dtype == np.uint8 else x.astype(jax.tree.leaves(population)[0].dtype)), y
+
+
+def _check_stream(
+    network: Network, population: Params, batches: Iterator[Any], y: Any, names: tuple[str, ...]
+) -> tuple[Iterator[tuple[Any, Any]], tuple[int, ...]]:
+    """Batches, each checked as it comes; the first is looked at for its shape."""
+    if y is not None:
+        raise ValueError("an iterator gives batches (x, y): leave y out.")
+
+    def checked() -> Iterator[tuple[Any, Any]]:
+        for batch in batches:
+            given = batch if isinstance(batch, tuple) else (batch, None)
+            yield _check_examples(network, population, *given, names)
+
+    chunks = checked()
+    first = next(chunks, None)
+    if first is None:
+        raise ValueError("x must give at least one batch of examples; the iterator gave none.")
+    return itertools.chain([first], chunks), first[0].shape[1:]

@@ -1,0 +1,100 @@
+"""The linear first step of a network, if it has one: Jacobians in its outputs are narrower than those in the inputs.
+
+Where inputs enter through one matrix product and nothing else, ``u(x) = rest(first(x))`` with a linear first step of
+matrix T ``[stem inputs]``, the same for every example. Then du/dx = du/ds T, and a Gram over 784 inputs is one over the
+64 outputs of the stem: with T T^T = F F^T, F ``[stem rank]``, it is (du/ds F) (du/ds F)^T.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Var, jaxpr_as_fun
+from jaxtyping import Array, Float
+
+KEEPS_VALUES = {"reshape", "squeeze", "expand_dims", "copy"}
+
+
+class Stem(NamedTuple):
+    """A function of a batch in two steps.
+
+    Attributes:
+        first: ``first(x) -> s``, linear in each example.
+        rest: ``rest(s)``, what is left of the function.
+    """
+
+    first: Callable[[Array], Array]
+    rest: Callable[[Array], Array]
+
+
+def split_stem(function: Callable[[Array], Array], x: Array) -> Stem | None:
+    """The function as ``rest(first(x))``, where ``x`` enters through one matrix product alone; else None."""
+    closed = jax.make_jaxpr(function)(x)
+    jaxpr, constants = closed.jaxpr, closed.consts
+    (current,) = jaxpr.invars
+    taken: list[int] = []
+    while not taken or jaxpr.eqns[taken[-1]].primitive.name != "dot_general":
+        uses = [index for index, equation in enumerate(jaxpr.eqns) if any(var is current for var in equation.invars)]
+        is_last = any(var is current for var in jaxpr.outvars)
+        if len(uses) != 1 or is_last or not _is_linear(jaxpr.eqns[uses[0]], current, x.shape[0]):
+            return None
+        taken += uses
+        (current,) = jaxpr.eqns[taken[-1]].outvars
+    others = [equation for index, equation in enumerate(jaxpr.eqns) if index not in taken]
+    given = {var for index in taken for var in jaxpr.eqns[index].outvars} | {*jaxpr.invars}
+    free = _without(others, given)
+    steps = [
+        equation for index, equation in enumerate(jaxpr.eqns) if index in taken or any(equation is f for f in free)
+    ]
+
+    def run(equations: list[Any], given: Var, made: list[Any], value: Array) -> Array:
+        part = jaxpr.replace(constvars=[], invars=[given, *jaxpr.constvars], outvars=made, eqns=equations)
+        return jaxpr_as_fun(ClosedJaxpr(part, []))(value, *constants)[0]
+
+    return Stem(
+        lambda x: run(steps, jaxpr.invars[0], [current], x),
+        lambda s: run(others, current, jaxpr.outvars, s),
+    )
+
+
+def _is_linear(equation: Any, current: Var, num_examples: int) -> bool:
+    """Whether an equation is linear in ``current`` alone, example by example along the first axis."""
+    if len(equation.outvars) != 1 or equation.outvars[0].aval.shape[:1] != (num_examples,):
+        return False
+    name = equation.primitive.name
+    if name == "convert_element_type":
+        return equation.outvars[0].aval.dtype == current.aval.dtype
+    if name != "dot_general":
+        return name in KEEPS_VALUES
+    (contracting, _), (batch, _) = equation.params["dimension_numbers"]
+    return equation.invars[0] is current and equation.invars[1] is not current and 0 not in contracting and not batch
+
+
+def _without(equations: list[Any], given: set[Var]) -> list[Any]:
+    """The equations that depend on none of the variables given: the operands of the stem's product."""
+    depends, free = set(given), []
+    for equation in equations:
+        if any(isinstance(var, Var) and var in depends for var in equation.invars):
+            depends |= set(equation.outvars)
+        else:
+            free.append(equation)
+    return free
+
+
+def stem_factor(function: Callable[[Array], Array], x: Array) -> Float[Array, "stem rank"] | None:
+    """F with F F^T = T T^T for the matrix T ``[stem inputs]`` of the stem of one example; rank = min(stem, inputs).
+
+    By a QR decomposition of T^T, which also holds where units are duplicated or dead. None without a stem, or where it
+    has more outputs than inputs.
+    """
+    num_inputs = math.prod(x.shape[1:])
+    one = split_stem(function, jnp.zeros((1, *x.shape[1:]), x.dtype))
+    if one is None:
+        return None
+    identity = jnp.eye(num_inputs, dtype=x.dtype).reshape(num_inputs, 1, *x.shape[1:])
+    columns = jax.vmap(one.first)(identity).reshape(num_inputs, -1)
+    if columns.shape[1] > num_inputs:
+        return None
+    return jnp.linalg.qr(columns, mode="r").T
