@@ -28,6 +28,7 @@ _HOME_OF = {
     "from_nnx": "modjax.networks.adapters",
     "mlp": "modjax.networks.mlp",
     "mlp_params": "modjax.networks.mlp",
+    "cross_similarity": "modjax.measures.cross",
     "similarity": "modjax.measures.similarity",
     "similarity_by_class": "modjax.measures.similarity",
     "adjacency": "modjax.measures.normalize",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from modjax.clustering.search import find_modules as find_modules
     from modjax.data.datasets import Dataset as Dataset
     from modjax.data.datasets import load_dataset as load_dataset
+    from modjax.measures.cross import cross_similarity as cross_similarity
     from modjax.measures.normalize import adjacency as adjacency
     from modjax.measures.similarity import similarity as similarity
     from modjax.measures.similarity import similarity_by_class as similarity_by_class

@@ -36,8 +36,8 @@ class Threads:
         items = list(items)
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
-        is_double = jax.config.jax_enable_x64
-        device = jax.config.jax_default_device
+        is_double = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+        device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
         def call(item: Any) -> Any:
             with jax.enable_x64(is_double), jax.default_device(device):

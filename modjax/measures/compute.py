@@ -1,6 +1,6 @@
 """The kernels of all measures over batches of examples and over trials; the only file here that compiles."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -128,7 +128,9 @@ def _joined(arrays: list[Any], size: int) -> Any:
     return np.concatenate([whole, np.repeat(whole[:1], size - len(whole), 0)])
 
 
-def measure(plan: Plan, population: Params, chunks: Any) -> dict[str, tuple[np.ndarray, ...]]:
+def measure(
+    plan: Plan, population: Params, chunks: Callable[[], Iterable[Chunk]], is_once: bool = False
+) -> dict[str, tuple[np.ndarray, ...]]:
     """All measures of a population, on the host: ``[trials units units]`` for each measure and group.
 
     Batches come first, trials within: a batch is put on the device once for all trials whose states fit the memory.
@@ -136,21 +138,18 @@ def measure(plan: Plan, population: Params, chunks: Any) -> dict[str, tuple[np.n
     Args:
         plan: Sizes and forms.
         population: Parameters with a leading trials axis.
-        chunks: ``chunks()`` is an iterable of ``(x, y)``; called again where not all trials' states fit the memory. An
-            iterator by itself is passed over once, with the states of all trials.
+        chunks: ``chunks()`` gives examples ``(x, y)``; called again where not all trials' states fit the memory.
+        is_once: It can be called once only: all trials' states are kept.
     """
     leaves = jax.tree.leaves(population)
     num_trials, dtype = leaves[0].shape[0], leaves[0].dtype
-    once = not callable(chunks)
-    at_once = num_trials if once else trials_at_once(plan, num_trials, dtype)
+    at_once = num_trials if is_once else trials_at_once(plan, num_trials, dtype)
     threads = Threads(plan.num_threads)
     parts = []
     try:
         for start in range(0, num_trials, at_once):
             lots = list(_lots(plan, population, start, min(start + at_once, num_trials)))
-            parts += _measure_lots(
-                plan, lots, make_batches(chunks if once else chunks(), plan.num_examples, dtype), threads
-            )
+            parts += _measure_lots(plan, lots, make_batches(chunks(), plan.num_examples, dtype), threads)
     finally:
         threads.close()
     whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from modjax.measures.base import Groups, Setting
+from modjax.measures.base import Setting
 from modjax.measures.chain import has_closed_form
 from modjax.measures.stem import split_stem
 from modjax.names import one_of
@@ -68,11 +68,13 @@ def make_plan(
     max_locations: int | None = None,
     seed: int = 0,
     memory: int | None = None,
+    groups: Sequence[tuple[int, ...]] | None = None,
 ) -> Plan:
     """A plan for one network's parameters (shapes are enough) and examples of a shape.
 
     Raises:
-        ValueError: An unknown path, a closed form that does not exist, no locations, no memory.
+        ValueError: An unknown path, a closed form that does not exist, no locations, no memory, layers of different
+            locations in one matrix.
     """
     one_of(path, PATHS, "path")
     backend = jax.default_backend()
@@ -80,14 +82,17 @@ def make_plan(
     if not isinstance(memory, int) or memory < 1:
         raise ValueError(f"memory must be a whole number of bytes, at least 1; got {memory}.")
     shapes, _ = layer_shapes(network, in_shape)
-    check_combined(shapes, combined)
+    if groups is None:
+        every = tuple(range(len(shapes)))
+        groups = (every,) if combined else tuple((layer,) for layer in every)
+    for group in groups:
+        check_locations([shapes[layer] for layer in group])
     closed = tuple(name for name in measures if path != "autodiff" and has_closed_form(network, name))
     general = tuple(name for name in measures if name not in closed)
     if path == "closed_form" and general:
         raise ValueError(
             f"{', '.join(general)} of this network has no closed form; use path='auto', which takes autodiff there."
         )
-    groups: Groups = (tuple(range(len(shapes))),) if combined else tuple((layer,) for layer in range(len(shapes)))
     locations = tuple(_locations(shapes[group[0]], max_locations, seed, group[0]) for group in groups)
     dtype = jax.tree.leaves(params)[0].dtype
     num_threads = available_cores() if backend == "cpu" else 1
@@ -104,7 +109,7 @@ def make_plan(
     total = -(-(num_examples or most) // block)
     num_batches = -(-total // max(1, most // block))
     num_blocks = -(-total // num_batches)
-    setting = Setting(network, shapes, groups, locations, block, columns, in_shape)
+    setting = Setting(network, shapes, tuple(groups), locations, block, columns, in_shape)
     num_trials = (
         1 if backend == "cpu" else max(1, min(ACCELERATOR_TRIALS, share // (8 * _example_bytes(shapes, dtype))))
     )
@@ -125,13 +130,13 @@ def layer_shapes(network: Network, in_shape: tuple[int, ...]) -> tuple[tuple[tup
     return tuple(layer.shape[1:] for layer in output.hidden), output.logits.shape[-1]
 
 
-def check_combined(shapes: Sequence[tuple[int, ...]], combined: bool) -> None:
-    """Raise if one matrix is asked for over layers ``(locations..., units)`` whose locations differ."""
+def check_locations(shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise unless layers ``(locations..., units)`` have the same locations."""
     locations = [list(shape[:-1]) for shape in shapes]
-    if combined and any(other != locations[0] for other in locations):
+    if any(other != locations[0] for other in locations):
         raise ValueError(
-            f"combined needs layers with the same locations, to pair units place by place; got {locations}. "
-            "Use combined = false: a matrix a layer."
+            f"one matrix needs layers with the same locations, to pair units place by place; got {locations}. "
+            "Without combined there is a matrix a layer."
         )
 
 

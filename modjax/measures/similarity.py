@@ -80,17 +80,19 @@ def similarity(
     References:
         Lange, Rolnick & Kording, TMLR 2022, section 2.1.
     """
-    names = _check_measures(measures, combined)
+    names = check_measures(measures, combined)
     population, is_population = as_population(network, params)
     if isinstance(x, Iterator):
-        chunks, in_shape = _check_stream(network, population, x, y, names)
-        num_examples = None
+        stream, in_shape = _check_stream(network, population, x, y, names)
+        chunks, num_examples = (lambda: stream), None
     else:
-        x, y = _check_examples(network, population, x, y, names)
+        x, y = check_examples(network, population, x, y, names)
         chunks, in_shape, num_examples = (lambda: [(x, y)]), x.shape[1:], len(x)
     settings = {"path": path, "max_locations": max_locations, "seed": seed, "memory": memory}
-    plan = make_plan(network, _first(population), in_shape, _of_examples(names), combined, num_examples, **settings)
-    return _results(network, plan, population, is_population, chunks, names)
+    plan = make_plan(
+        network, first_trial(population), in_shape, _of_examples(names), combined, num_examples, **settings
+    )
+    return _results(network, plan, population, is_population, chunks, names, is_once=num_examples is None)
 
 
 def similarity_by_class(
@@ -116,14 +118,16 @@ def similarity_by_class(
         combined: As for :func:`similarity`.
         settings: ``path``, ``max_locations``, ``seed`` and ``memory`` of :func:`similarity`.
     """
-    names = _check_measures(measures, combined)
+    names = check_measures(measures, combined)
     if y is None:
         raise ValueError("similarity_by_class needs labels: pass y.")
     population, is_population = as_population(network, params)
-    x, y = _check_examples(network, population, x, y, names)
+    x, y = check_examples(network, population, x, y, names)
     labels = np.asarray(y)
     num_examples = -(-len(labels) // len(np.unique(labels)))
-    plan = make_plan(network, _first(population), x.shape[1:], _of_examples(names), combined, num_examples, **settings)
+    plan = make_plan(
+        network, first_trial(population), x.shape[1:], _of_examples(names), combined, num_examples, **settings
+    )
     found = {}
     for label in np.unique(labels).tolist():
         chosen = np.flatnonzero(labels == label)
@@ -133,9 +137,15 @@ def similarity_by_class(
 
 
 def _results(
-    network: Network, plan: Plan, population: Params, is_population: bool, chunks: Any, names: tuple[str, ...]
+    network: Network,
+    plan: Plan,
+    population: Params,
+    is_population: bool,
+    chunks: Any,
+    names: tuple[str, ...],
+    is_once: bool = False,
 ) -> dict[str, Any]:
-    found = measure(plan, population, chunks) if plan.closed or plan.general else {}
+    found = measure(plan, population, chunks, is_once) if plan.closed or plan.general else {}
     results: dict[str, Any] = dict(found)
     if plan.is_combined:
         results = {name: matrices[0] for name, matrices in found.items()}
@@ -164,7 +174,7 @@ def compute_similarity(
             diagonal blocks of the combined matrix, so both together cost as much as the combined one.
     """
     names, combined = tuple(measures), any(layouts)
-    plan = make_plan(network, _first(population), x.shape[1:], _of_examples(names), combined, len(x))
+    plan = make_plan(network, first_trial(population), x.shape[1:], _of_examples(names), combined, len(x))
     found = measure(plan, population, lambda: [(x, y)]) if plan.closed or plan.general else {}
     widths = [shape[-1] for shape in plan.setting.shapes]
     blocks = [slice(start, stop) for start, stop in itertools.pairwise(np.cumsum([0, *widths]))]
@@ -192,7 +202,7 @@ def as_population(network: Network, params: Params) -> tuple[Params, bool]:
     return (params if is_population else jax.tree.map(lambda leaf: leaf[None], params)), is_population
 
 
-def _first(population: Params) -> Params:
+def first_trial(population: Params) -> Params:
     """Shapes and dtypes of one trial."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), population)
 
@@ -201,7 +211,8 @@ def _of_examples(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name != WEIGHTS)
 
 
-def _check_measures(measures: Sequence[str], combined: bool) -> tuple[str, ...]:
+def check_measures(measures: Sequence[str], combined: bool) -> tuple[str, ...]:
+    """Their names, each once; raise unless all are known."""
     measures = (measures,) if isinstance(measures, str) else measures
     names = tuple(dict.fromkeys(one_of(name, (*MEASURES, WEIGHTS), "similarity") for name in measures))
     if WEIGHTS in names and not combined:
@@ -232,7 +243,7 @@ def _check_params(network: Network, params: Params) -> bool:
     return is_population
 
 
-def _check_examples(network: Network, population: Params, x: Any, y: Any, names: tuple[str, ...]) -> tuple[Any, Any]:
+def check_examples(network: Network, population: Params, x: Any, y: Any, names: tuple[str, ...]) -> tuple[Any, Any]:
     """Examples and labels as they are measured: pixels stay uint8, all else has the dtype of the parameters."""
     shape = np.shape(x)
     if len(shape) < 2 or shape[0] == 0:
@@ -259,8 +270,8 @@ def _check_stream(
 
     def checked() -> Iterator[tuple[Any, Any]]:
         for batch in batches:
-            given = batch if isinstance(batch, tuple) else (batch, None)
-            yield _check_examples(network, population, *given, names)
+            batch_x, batch_y = batch if isinstance(batch, tuple) else (batch, None)
+            yield check_examples(network, population, batch_x, batch_y, names)
 
     chunks = checked()
     first = next(chunks, None)

@@ -1,6 +1,6 @@
 """The linear first step of a network, if it has one: Jacobians in its outputs are narrower than those in the inputs.
 
-Where inputs enter through one matrix product and nothing else, ``u(x) = rest(first(x))`` with a linear first step of
+Where inputs enter through matrix products and nothing else, ``u(x) = rest(first(x))`` with a linear first step of
 matrix T ``[stem inputs]``, the same for every example. Then du/dx = du/ds T, and a Gram over 784 inputs is one over the
 64 outputs of the stem: with T T^T = F F^T, F ``[stem rank]``, it is (du/ds F) (du/ds F)^T.
 """
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Var, jaxpr_as_fun
 from jaxtyping import Array, Float
 
@@ -21,7 +22,7 @@ class Stem(NamedTuple):
     """A function of a batch in two steps.
 
     Attributes:
-        first: ``first(x) -> s``, linear in each example.
+        first: ``first(x) -> s``, linear in each example: ``[batch stem]``, all products side by side.
         rest: ``rest(s)``, what is left of the function.
     """
 
@@ -30,36 +31,48 @@ class Stem(NamedTuple):
 
 
 def split_stem(function: Callable[[Array], Array], x: Array) -> Stem | None:
-    """The function as ``rest(first(x))``, where ``x`` enters through one matrix product alone; else None."""
+    """The function as ``rest(first(x))``, where ``x`` enters through matrix products alone; else None."""
     closed = jax.make_jaxpr(function)(x)
     jaxpr, constants = closed.jaxpr, closed.consts
-    (current,) = jaxpr.invars
     taken: list[int] = []
-    while not taken or jaxpr.eqns[taken[-1]].primitive.name != "dot_general":
+    ends: list[Var] = []
+    follow = list(jaxpr.invars)
+    while follow:
+        current = follow.pop()
         uses = [index for index, equation in enumerate(jaxpr.eqns) if any(var is current for var in equation.invars)]
-        is_last = any(var is current for var in jaxpr.outvars)
-        if len(uses) != 1 or is_last or not _is_linear(jaxpr.eqns[uses[0]], current, x.shape[0]):
+        if not uses or any(var is current for var in jaxpr.outvars):
             return None
-        taken += uses
-        (current,) = jaxpr.eqns[taken[-1]].outvars
+        for index in uses:
+            equation = jaxpr.eqns[index]
+            if not _is_linear(equation, current, x.shape[0]):
+                return None
+            taken.append(index)
+            (ends if equation.primitive.name == "dot_general" else follow).append(equation.outvars[0])
     others = [equation for index, equation in enumerate(jaxpr.eqns) if index not in taken]
     given = {var for index in taken for var in jaxpr.eqns[index].outvars} | {*jaxpr.invars}
     free = _without(others, given)
     steps = [
         equation for index, equation in enumerate(jaxpr.eqns) if index in taken or any(equation is f for f in free)
     ]
+    shapes = [tuple(getattr(end.aval, "shape", ())) for end in ends]
+    edges = np.cumsum([math.prod(shape[1:]) for shape in shapes])[:-1]
 
-    def run(equations: list[Any], given: Var, made: list[Any], value: Array) -> Array:
-        part = jaxpr.replace(constvars=[], invars=[given, *jaxpr.constvars], outvars=made, eqns=equations)
-        return jaxpr_as_fun(ClosedJaxpr(part, []))(value, *constants)[0]
+    def run(equations: list[Any], given: list[Var], made: list[Any], values: list[Array]) -> list[Array]:
+        part = jaxpr.replace(constvars=[], invars=[*given, *jaxpr.constvars], outvars=made, eqns=equations)
+        return jaxpr_as_fun(ClosedJaxpr(part, []))(*values, *constants)
 
-    return Stem(
-        lambda x: run(steps, jaxpr.invars[0], [current], x),
-        lambda s: run(others, current, jaxpr.outvars, s),
-    )
+    def first(x: Array) -> Array:
+        found = run(steps, jaxpr.invars, ends, [x])
+        return jnp.concatenate([value.reshape(value.shape[0], -1) for value in found], -1)
+
+    def rest(s: Array) -> Array:
+        values = [value.reshape(shape) for value, shape in zip(jnp.split(s, edges, -1), shapes, strict=True)]
+        return run(others, ends, jaxpr.outvars, values)[0]
+
+    return Stem(first, rest)
 
 
-def _is_linear(equation: Any, current: Var, num_examples: int) -> bool:
+def _is_linear(equation: Any, current: Any, num_examples: int) -> bool:
     """Whether an equation is linear in ``current`` alone, example by example along the first axis."""
     if len(equation.outvars) != 1 or equation.outvars[0].aval.shape[:1] != (num_examples,):
         return False

@@ -24,20 +24,27 @@ class Graph(NamedTuple):
     normalized: bool
 
 
-def trial_matrices(network: Network, params: Params, examples: Examples, spec: SweepSpec) -> Matrices:
-    """The signed matrices of one trial: ``{layer: {measure: [units units]}}`` on the host; layer -1 is combined."""
+def stack_matrices(network: Network, params: Params, examples: Examples, spec: SweepSpec) -> list[Matrices]:
+    """The signed matrices of a stack of trials: ``{layer: {measure: [units units]}}`` for each; layer -1 is combined.
+
+    Args:
+        network: The architecture.
+        params: With a leading trials axis.
+        examples: To analyse.
+        spec: What is asked for.
+    """
+    num_trials = jax.tree.leaves(params)[0].shape[0]
+    matrices: list[Matrices] = [{} for _ in range(num_trials)]
     measures = tuple(sorted(spec.similarity.measures))
     if not measures:
-        return {}
+        return matrices
     layouts = (False, True) if spec.similarity.combined else (False,)
-    population = jax.tree.map(lambda leaf: leaf[None], params)
-    results = jax.device_get(compute_similarity(network, population, examples.x, examples.y, measures, layouts))
-    matrices: Matrices = {}
-    for measure, layers in results[0].items():
-        for layer, matrix in enumerate(layers):
-            matrices.setdefault(layer, {})[measure] = matrix[0]
-    if spec.similarity.combined:
-        matrices[COMBINED_LAYER] = {measure: matrix[0] for measure, matrix in results[1].items()}
+    results = compute_similarity(network, params, examples.x, examples.y, measures, layouts)
+    combined = results[1].items() if spec.similarity.combined else []
+    of_layers = [(measure, layer, S) for measure, layers in results[0].items() for layer, S in enumerate(layers)]
+    for measure, layer, S in [*of_layers, *((measure, COMBINED_LAYER, S) for measure, S in combined)]:  # noqa: N806
+        for trial in range(num_trials):
+            matrices[trial].setdefault(layer, {})[measure] = S[trial]
     return matrices
 
 

@@ -27,7 +27,7 @@ from modjax.sweep.analysis import (
     module_rows,
     search_settings,
     similarity_rows,
-    trial_matrices,
+    stack_matrices,
 )
 from modjax.sweep.spec import SweepSpec
 from modjax.training.config import Hyperparams, TrainConfig
@@ -169,11 +169,9 @@ class StackWriter:
         one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._layout, index, one_trial)
         stack = PendingStack(index, {}, {})
-        for place, trial_id in enumerate(trial_ids):
-            params = jax.tree.map(lambda leaf, place=place: jnp.asarray(leaf[place]), stacked)
-            for layer, measures in trial_matrices(
-                engine.network, params, engine.analysed_examples, engine.spec
-            ).items():
+        matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
+        for trial_id, layers in zip(trial_ids, matrices, strict=True):
+            for layer, measures in layers.items():
                 stack.similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, measures))
                 graphs, adjacencies = graphs_of(measures)
                 job = (trial_id, layer)

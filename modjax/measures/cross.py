@@ -1,0 +1,135 @@
+"""Similarity of the units of one network to those of another: so that units of different seeds can be matched."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+
+from modjax.measures.compute import measure
+from modjax.measures.plan import layer_shapes, make_plan
+from modjax.measures.similarity import as_population, check_examples, check_measures, first_trial
+from modjax.names import MEASURES, WEIGHTS
+from modjax.networks.base import Network, Output
+from modjax.types import Params
+
+DOWNSTREAM_SCALE = 4  # derivatives of the mean of two logits are halves, and each entry multiplies two of them
+
+
+def cross_similarity(
+    network_a: Network,
+    params_a: Params,
+    network_b: Network,
+    params_b: Params,
+    x: Any,
+    y: Any = None,
+    measures: Sequence[str] = MEASURES,
+    combined: bool = False,
+    *,
+    memory: int | None = None,
+) -> dict[str, Any]:
+    """Similarity between the units of network a (rows) and those of network b (columns), by the same formulas.
+
+    With activations h and logits y of a, activations g and logits z of b, on the same examples:
+
+    covariance:      S_ij = E[h_i g_j] - E[h_i] E[g_j]
+    input_jacobian:  S_ij = E[<dh_i/dx, dg_j/dx>]
+    output_jacobian: S_ij = E[sum_o dy_o/dh_i dz_o/dg_j]
+    loss_hessian:    S_ij = 4 E[d2 CE((y + z) / 2) / dh_i dg_j] = E[(dy/dh_i)^T (diag p - p p^T) dz/dg_j]
+
+    with p = softmax((y + z) / 2), the prediction of both together. A network against itself gives its own similarity
+    (the loss Hessian where the logits are piecewise linear in the units; else the part of it that first derivatives
+    make). With :func:`modjax.adjacency`'s scaling by each network's own diagonal, entries are correlations.
+
+    Derivatives are taken by autodiff, for any two networks of the same inputs and number of logits.
+
+    Args:
+        network_a: The first architecture.
+        params_a: Its parameters; with a leading trials axis, a population, whose networks are paired with those of b.
+        network_b: The second architecture.
+        params_b: Its parameters; a single network is paired with every one of the other population.
+        x: Examples ``[examples ...]``; uint8 pixels are divided by 255.
+        y: Not needed: every measure here depends on the examples alone. Checked, if given.
+        measures: Which measures.
+        combined: One matrix of the units of all hidden layers of a against all of b, instead of one for each k between
+            layer k of a and layer k of b.
+        memory: As for :func:`modjax.similarity`.
+
+    Returns:
+        ``{measure: (S_layer0, ...)}``, or ``{measure: S}`` if ``combined``: ``[units_a units_b]``, or
+        ``[trials units_a units_b]``.
+
+    Raises:
+        ValueError: As :func:`modjax.similarity`; networks of different numbers of logits, of layers (unless
+            ``combined``), or of trials; layers of different locations.
+
+    Example:
+        >>> import modjax as mj
+        >>> network = mj.mlp(2, (3,), 2)
+        >>> S = cross_similarity(network, network.init(0), network, network.init(1), np.eye(2))
+        >>> S["input_jacobian"][0].shape
+        (3, 3)
+    """
+    names = check_measures(measures, combined)
+    if WEIGHTS in names:
+        raise ValueError("weights joins units of one network: it has no cross similarity.")
+    populations = [as_population(network_a, params_a), as_population(network_b, params_b)]
+    x, _ = check_examples(network_a, populations[0][0], x, y, tuple(name for name in names if name != "loss_hessian"))
+    check_examples(network_b, populations[1][0], x[:1], None, ())
+    shapes, outputs = zip(*(layer_shapes(network, x.shape[1:]) for network in (network_a, network_b)), strict=True)
+    if outputs[0] != outputs[1]:
+        raise ValueError(f"the networks must have the same number of logits; got {outputs[0]} and {outputs[1]}.")
+    if not combined and len(shapes[0]) != len(shapes[1]):
+        raise ValueError(
+            f"the networks have {len(shapes[0])} and {len(shapes[1])} hidden layers: layers can be paired with "
+            "combined=True alone."
+        )
+    paired = _pair(populations)
+    pairs: list[tuple[int, ...]] = [(k, len(shapes[0]) + k) for k in range(len(shapes[0]))]
+    groups = [tuple(range(len(shapes[0]) + len(shapes[1])))] if combined else pairs
+    network = _side_by_side(network_a, network_b)
+    plan = make_plan(network, first_trial(paired), x.shape[1:], names, combined, len(x), memory=memory, groups=groups)
+    found = measure(plan, paired, lambda: [(x, None)])
+    widths = [sum(shapes[0][layer][-1] for layer in group if layer < len(shapes[0])) for group in groups]
+    results: dict[str, Any] = {}
+    for name, matrices in found.items():
+        scale = DOWNSTREAM_SCALE if name in ("output_jacobian", "loss_hessian") else 1
+        blocks = tuple(scale * S[:, :width, width:] for S, width in zip(matrices, widths, strict=True))
+        results[name] = blocks[0] if combined else blocks
+    is_population = any(has_trials for _, has_trials in populations)
+    return results if is_population else jax.tree.map(lambda matrix: matrix[0], results)
+
+
+def _pair(populations: list[tuple[Params, bool]]) -> tuple[Params, Params]:
+    """Both with as many trials: a single network is repeated."""
+    counts = [jax.tree.leaves(params)[0].shape[0] for params, _ in populations]
+    if all(has_trials for _, has_trials in populations) and counts[0] != counts[1]:
+        raise ValueError(f"populations are paired trial by trial; got {counts[0]} and {counts[1]} trials.")
+    most = max(counts)
+    a, b = (
+        jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (most, *leaf.shape[1:])), params)
+        for params, _ in populations
+    )
+    return a, b
+
+
+@lru_cache(maxsize=64)
+def _side_by_side(network_a: Network, network_b: Network) -> Network:
+    """Both on the same inputs, their logits averaged: the cross blocks of its measures are those of the two.
+
+    Cross blocks of the Hessian need first derivatives alone, whatever the activations: no unit of a acts on b.
+    """
+
+    def init(key: Any) -> Any:
+        return network_a.init(key), network_b.init(key)
+
+    def apply(params: Any, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
+        assert dropout is None
+        one = jax.eval_shape(network_a.apply, params[0], x)
+        num_a = len(one.hidden)
+        a = network_a.apply(params[0], x, None if perturb is None else perturb[:num_a])
+        b = network_b.apply(params[1], x, None if perturb is None else perturb[num_a:])
+        return Output((*a.hidden, *b.hidden), (a.logits + b.logits) / 2)
+
+    return Network(init, apply, network_a.in_features, is_piecewise_linear=True)
