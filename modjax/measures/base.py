@@ -45,6 +45,7 @@ class Setting(NamedTuple):
         locations: Of each group the locations that are looked at, counted from 0 in row-major order.
         block: Examples at a time in a closed form, whose intermediates then fit a cache.
         columns: Columns of a closed form's Jacobians at a time, for the same reason.
+        batch: Examples at a time by autodiff, for the same reason.
         in_shape: Shape of one example.
     """
 
@@ -54,6 +55,7 @@ class Setting(NamedTuple):
     locations: tuple[tuple[int, ...], ...]
     block: int = 1
     columns: int = 1
+    batch: int = 1
     in_shape: tuple[int, ...] = ()
 
     @property
@@ -171,8 +173,7 @@ def units_of(
 
 def gram(jacobian: Float[Array, "rows batch locations units"]) -> Float[Array, "units units"]:
     """``sum over rows and examples, mean over locations, of J_i J_j``, as one matrix product."""
-    flat = jacobian.reshape(-1, jacobian.shape[-1])
-    return flat.T @ flat / jacobian.shape[-2]
+    return transposed_gram(jacobian.reshape(-1, jacobian.shape[-1])) / jacobian.shape[-2]
 
 
 def transposed_gram(rows: Float[Array, "rows units"]) -> Float[Array, "units units"]:

@@ -61,12 +61,28 @@ def _add(
 
     def one(params: Params, prepared: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
         after = chain.update(setting, closed, params, prepared[CHAIN], states, batch) if closed else {}
-        for name in general:
-            after[name] = REGISTRY[name].update(setting, params, prepared[name], states[name], batch)
+        if general:
+            after |= _by_autodiff(setting, general, params, prepared, {name: states[name] for name in general}, batch)
         return after
 
     with jax.default_matmul_precision("highest"):
         return _over_trials(one, params, prepared, states)
+
+
+def _by_autodiff(
+    setting: Setting, measures: tuple[str, ...], params: Params, prepared: Any, states: dict[str, Any], batch: Batch
+) -> dict[str, Any]:
+    """The states with the examples of a batch more, a few at a time."""
+
+    def add(states: dict[str, Any], some: Batch) -> tuple[dict[str, Any], None]:
+        update = {name: REGISTRY[name].update for name in measures}
+        return {name: update[name](setting, params, prepared[name], states[name], some) for name in measures}, None
+
+    num_steps = batch.x.shape[0] // setting.batch
+    if num_steps == 1:
+        return add(states, batch)[0]
+    split = jax.tree.map(lambda leaf: leaf.reshape(num_steps, setting.batch, *leaf.shape[1:]), batch)
+    return jax.lax.scan(add, states, split)[0]
 
 
 @partial(jax.jit, static_argnames=("setting", "closed", "general"))

@@ -34,11 +34,14 @@ def _from_first_derivatives(setting: Setting, params: Any, batch: Batch) -> list
     As a Gram of sqrt(p_o) (J_o - sum_q p_q J_q). FLOPs an example: O backward passes, and the Gram, 2 O L U^2.
     """
     logits, jacobians = output_jacobians(setting, params, batch)
-    p = jax.nn.softmax(logits).T[:, :, None, None]
+    p = jax.nn.softmax(logits).T[:, :, None]
     terms = []
     for group in range(len(setting.groups)):
         J = units_of(setting, jacobians, group, axes_before=2)  # noqa: N806 - the formula's letter
-        terms.append(gram(jnp.sqrt(p) * (J - jnp.sum(p * J, 0, keepdims=True))))
+        rows = J.reshape(*J.shape[:2], -1)
+        # Made once: fused into its consumer, XLA would add up all logits for every one of them.
+        mean = jax.lax.optimization_barrier(jnp.sum(p * rows, 0))
+        terms.append(gram((jnp.sqrt(p) * (rows - mean[None])).reshape(J.shape)))
     return terms
 
 
@@ -50,20 +53,26 @@ def _forward_over_reverse(setting: Setting, params: Any, batch: Batch) -> list[A
     """
     labels = batch.y
     assert labels is not None, "the public edge asks for labels"
-    perturb = zero_perturb(setting.network, params, batch.x)
-
-    def total_cross_entropy(perturb: tuple[Array, ...]) -> Array:
-        log_probabilities = jax.nn.log_softmax(setting.network.apply(params, batch.x, perturb).logits)
-        chosen = jnp.take_along_axis(log_probabilities, labels[:, None], -1)
-        return -jnp.sum(chosen * batch.is_valid[:, None])
+    zeros = zero_perturb(setting.network, params, batch.x)
 
     def hessian_at(group: int, location: Any) -> Array:
-        def rows(tangent: tuple[Array, ...]) -> Array:
-            _, products = jax.jvp(jax.grad(total_cross_entropy), (perturb,), (tangent,))
-            layers = [by_location(products[layer])[:, location] for layer in setting.groups[group]]
-            return jnp.concatenate(layers, -1).sum(0)
+        layers = setting.groups[group]
 
-        return jax.vmap(rows)(one_hot_tangents(perturb, setting.groups[group], location))
+        def total_cross_entropy(perturb: tuple[Array, ...]) -> Array:
+            whole = list(zeros)
+            for layer, values in zip(layers, perturb, strict=True):
+                whole[layer] = values
+            log_probabilities = jax.nn.log_softmax(setting.network.apply(params, batch.x, tuple(whole)).logits)
+            chosen = jnp.take_along_axis(log_probabilities, labels[:, None], -1)
+            return -jnp.sum(chosen * batch.is_valid[:, None])
+
+        own = tuple(zeros[layer] for layer in layers)  # no derivative passes through what lies below
+
+        def rows(tangent: tuple[Array, ...]) -> Array:
+            _, found = jax.jvp(jax.grad(total_cross_entropy), (own,), (tangent,))
+            return jnp.concatenate([by_location(one)[:, location] for one in found], -1).sum(0)
+
+        return jax.vmap(rows)(one_hot_tangents(own, tuple(range(len(own))), location))
 
     terms = []
     for group, locations in enumerate(setting.locations):

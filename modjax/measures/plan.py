@@ -26,7 +26,7 @@ PATHS = ("auto", "closed_form", "autodiff")
 MEMORY = {"cpu": 2**30}  # bytes, unless the caller says otherwise
 ACCELERATOR_MEMORY = 2**32
 CACHE = {"cpu": 2**19}  # bytes: what is worked on at a time stays in a core's own cache
-BATCH_MEMORY = {"cpu": 2**25}  # the same for autodiff, whose intermediates are larger
+BATCH_MEMORY = {"cpu": 2**22}  # the same for autodiff, which has more of it
 MAX_EXAMPLES = 2000
 ACCELERATOR_TRIALS = 32
 VECTOR, MAX_BLOCK = 16, 256  # a block is whole vectors: products with 77 columns were a third slower than with 80
@@ -97,23 +97,20 @@ def make_plan(
     dtype = jax.tree.leaves(params)[0].dtype
     num_threads = available_cores() if backend == "cpu" else 1
     share = memory // num_threads
-    most = min(MAX_EXAMPLES, num_examples or MAX_EXAMPLES)
-    if general:
-        most = min(most, autodiff_examples(network, params, shapes, in_shape, dtype, share))
-    block, columns = 1, 1
+    most = min(MAX_EXAMPLES, num_examples or MAX_EXAMPLES, _examples_that_fit(shapes, in_shape, dtype, share))
+    batch = block = min(most, autodiff_examples(network, shapes, in_shape, dtype, share)) if general else 1
     if closed:
-        most = min(most, _chain_examples(network, params, in_shape, dtype, share))
         block = _block(min(most, MAX_BLOCK), num_examples or most)
-        columns = _columns(network, params, combined, dtype, share, block)
-    # Batches of the same number of blocks each: less padding.
+    columns = _columns(network, params, combined, dtype, share, block) if closed else 1
+    # Chunks of the same number of blocks each: less padding.
     total = -(-(num_examples or most) // block)
-    num_batches = -(-total // max(1, most // block))
-    num_blocks = -(-total // num_batches)
-    setting = Setting(network, shapes, tuple(groups), locations, block, columns, in_shape)
+    size = block * -(-total // -(-total // max(1, most // block)))
+    batch = max(count for count in range(1, batch + 1) if size % count == 0)
+    setting = Setting(network, shapes, tuple(groups), locations, block, columns, batch, in_shape)
     num_trials = (
         1 if backend == "cpu" else max(1, min(ACCELERATOR_TRIALS, share // (8 * _example_bytes(shapes, dtype))))
     )
-    return Plan(setting, closed, general, block * num_blocks, num_trials, num_threads, memory, combined)
+    return Plan(setting, closed, general, size, num_trials, num_threads, memory, combined)
 
 
 @lru_cache(maxsize=256)
@@ -153,7 +150,6 @@ def _locations(shape: tuple[int, ...], most: int | None, seed: int, layer: int) 
 
 def autodiff_examples(
     network: Network,
-    params: Params,
     shapes: Sequence[tuple[int, ...]],
     in_shape: tuple[int, ...],
     dtype: DTypeLike,
@@ -210,11 +206,12 @@ def _columns(network: Network, params: Params, combined: bool, dtype: DTypeLike,
     return max(1, min(CACHE.get(jax.default_backend(), memory) // one, memory // 2 // whole))
 
 
-def _chain_examples(network: Network, params: Params, in_shape: tuple[int, ...], dtype: DTypeLike, memory: int) -> int:
+def _examples_that_fit(
+    shapes: Sequence[tuple[int, ...]], in_shape: tuple[int, ...], dtype: DTypeLike, memory: int
+) -> int:
     """Examples whose inputs, activations and slopes take at most half the memory."""
-    _, widths, num_outputs = _chain_widths(network, params)
-    values = 2 * math.prod(in_shape) + 4 * sum(widths) + 4 * num_outputs
-    return max(1, min(MAX_EXAMPLES, memory // 2 // (values * jnp.dtype(dtype).itemsize)))
+    values = 2 * math.prod(in_shape) + 4 * sum(math.prod(shape) for shape in shapes)
+    return max(1, memory // 2 // (values * jnp.dtype(dtype).itemsize))
 
 
 def _example_bytes(shapes: Sequence[tuple[int, ...]], dtype: DTypeLike) -> int:
