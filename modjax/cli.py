@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,8 @@ data_app = typer.Typer(
     help="Datasets: which there are, and how to fetch them.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(help="Benchmarks of this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
 
 Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
 Directory = Annotated[Path, typer.Argument(help="A sweep's directory.", metavar="DIR")]
@@ -141,6 +143,29 @@ def data_fetch(name: Annotated[str, typer.Argument(help="mnist or fashion_mnist 
     typer.echo(f"{name}: {len(dataset.x_train)} training and {len(dataset.x_test)} test examples, whole")
 
 
+@bench_app.callback()
+def bench() -> None:
+    """A callback makes a group of a single command: ``bench similarity``, not ``bench``."""
+
+
+@bench_app.command("similarity")
+def bench_similarity(
+    out: Annotated[Path, typer.Option(help="Folder for the rows and the figure.")] = Path("bench_results"),
+    full: Annotated[bool, typer.Option("--full", help="All widths by all depths, every method; takes long.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Time similarity: closed forms, autodiff, PyTorch. Minutes."""
+    from modjax.bench.similarity import run_benchmark
+
+    grid = "tiny" if tiny else "full" if full else "default"
+    figure = out / "bench_similarity.png"
+    report = run_benchmark(out, figure, grid, data_dir, passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(report.table)
+    typer.echo(f"Rows:   {report.paths[0]}\nFigure: {report.paths[1]}")
+
+
 def print_frame(frame: Any, max_rows: int = 100) -> None:
     """Print a polars frame as a plain table."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -165,7 +190,7 @@ def _cell(value: Any) -> str:
 
 def _or_help(arguments: list[str]) -> list[str]:
     """A command group by itself asks for its help."""
-    return [*arguments, "--help"] if arguments in ([], ["data"]) else arguments
+    return [*arguments, "--help"] if arguments in ([], ["data"], ["bench"]) else arguments
 
 
 def _one_line(error: BaseException) -> str:
@@ -180,7 +205,7 @@ def _stop(number: int, frame: Any) -> None:
     raise Interrupted(number)
 
 
-def _leave(exit_status: int) -> None:
+def _leave(exit_status: int) -> NoReturn:
     """End the process without the interpreter's tidying up.
 
     XLA may be compiling in a thread of its own, which the tidying up would take the devices from under its feet: the

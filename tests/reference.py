@@ -1,6 +1,7 @@
 """The slow, literal float64 version of every formula, in NumPy: loops over examples, units and pairs."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -146,6 +147,125 @@ def similarity(layers, x, y, activation="relu"):
         "input_jacobian": inputs / num,
         "output_jacobian": outputs / num,
         "loss_hessian": hessians / num,
+    }
+
+
+class Layer(NamedTuple):
+    """One layer of any network here: ``h = f(x W + b)``, plus the values of an earlier place if there is a ``skip``.
+
+    Places are counted from the inputs, 0; W is ``[values_below values]``. The values are ``num_units`` units at each
+    location, in the order locations, units.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    num_units: int
+    activation: str = "linear"
+    skip: int | None = None
+
+
+def conv_layer(kernel, bias, shape, strides, activation):
+    """A convolution of an image of ``shape`` as a matrix, zeros around the image, and the shape of what it makes."""
+    size, channels = len(kernel), kernel.shape[-1]
+    rows, columns = -(-shape[0] // strides), -(-shape[1] // strides)
+    top, left = (
+        max((num - 1) * strides + size - full, 0) // 2 for num, full in zip((rows, columns), shape, strict=False)
+    )
+    matrix = np.zeros((*shape, rows, columns, channels))
+    for row, column, i, j in np.ndindex(rows, columns, size, size):
+        r, c = row * strides + i - top, column * strides + j - left
+        if 0 <= r < shape[0] and 0 <= c < shape[1]:
+            matrix[r, c, :, row, column] = kernel[i, j]
+    matrix = matrix.reshape(math.prod(shape), -1)
+    return Layer(matrix, np.tile(bias, rows * columns), channels, activation), (rows, columns, channels)
+
+
+def run_layers(layers, x, perturb=None):
+    """All hidden values of one example side by side, and its logits; ``perturb`` is added to the hidden values."""
+    places, start = [x], 0
+    for layer in layers:
+        values = ACTIVATIONS[layer.activation][0](places[-1] @ layer.kernel + layer.bias)
+        if layer.skip is not None:
+            values = values + places[layer.skip]
+        if perturb is not None and layer is not layers[-1]:
+            values = values + perturb[start : start + len(values)]
+            start += len(values)
+        places.append(values)
+    return np.concatenate(places[1:-1]), places[-1]
+
+
+def layer_derivatives(layers, x, label):
+    """Hidden values ``[values]``, dh/dx, dy/dh and d2 CE / dh dh of one example, by the chain rule.
+
+    Every value is followed forward with its first and second derivatives in s, the inputs and what is added to each
+    hidden value: (x W)'' = sum_j W_j x_j'', f(a)' = f'(a) a', f(a)'' = f''(a) a' a'^T + f'(a) a''.
+    """
+    num_inputs = len(x)
+    num_seeds = num_inputs + sum(len(layer.bias) for layer in layers[:-1])
+    places = [(x, np.eye(num_inputs, num_seeds), np.zeros((num_inputs, num_seeds, num_seeds)))]
+    start = num_inputs
+    for layer in layers:
+        function, slope, curvature = ACTIVATIONS[layer.activation]
+        value, first, second = (np.tensordot(layer.kernel, part, (0, 0)) for part in places[-1])
+        value = value + layer.bias
+        bend = curvature(value)[:, None, None] * first[:, :, None] * first[:, None, :]
+        found = (
+            function(value),
+            slope(value)[:, None] * first,
+            bend + slope(value)[:, None, None] * second,
+        )
+        if layer.skip is not None:
+            found = tuple(own + other for own, other in zip(found, places[layer.skip], strict=True))
+        if layer is not layers[-1]:
+            found = (found[0], found[1] + np.eye(len(value), num_seeds, start), found[2])
+            start += len(value)
+        places.append(found)
+    hidden = np.concatenate([value for value, _, _ in places[1:-1]])
+    to_inputs = np.concatenate([first[:, :num_inputs] for _, first, _ in places[1:-1]])
+    logits, first, second = places[-1]
+    J, bend = first[:, num_inputs:], second[:, num_inputs:, num_inputs:]
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    hessian = J.T @ (np.diag(p) - np.outer(p, p)) @ J + np.tensordot(p - np.eye(len(p))[label], bend, 1)
+    return hidden, to_inputs, J, hessian
+
+
+def numeric_derivatives(layers, x, label):
+    """What :func:`layer_derivatives` returns, by finite differences of :func:`run_layers`."""
+    hidden, _ = run_layers(layers, x)
+    zero = np.zeros(len(hidden))
+
+    def gradient(perturb):
+        return numeric_jacobian(
+            lambda other: np.array([cross_entropy(run_layers(layers, x, other)[1], label)]), perturb, 1e-4
+        )[0]
+
+    return (
+        hidden,
+        numeric_jacobian(lambda other: run_layers(layers, other)[0], x),
+        numeric_jacobian(lambda perturb: run_layers(layers, x, perturb)[1], zero),
+        numeric_jacobian(gradient, zero, 1e-4),
+    )
+
+
+def similarity_of_layers(layers, x, y, combined=False, derivatives=layer_derivatives):
+    """All four measures of any network here: ``{measure: [S of each layer]}``, or one over all layers."""
+    found = [derivatives(layers, example, label) for example, label in zip(x, y, strict=True)]
+    deviations = [hidden - np.mean([other for other, _, _, _ in found], 0) for hidden, _, _, _ in found]
+    whole = {
+        "covariance": np.mean([np.outer(row, row) for row in deviations], 0),
+        "input_jacobian": np.mean([J @ J.T for _, J, _, _ in found], 0),
+        "output_jacobian": np.mean([J.T @ J for _, _, J, _ in found], 0),
+        "loss_hessian": np.mean([hessian for _, _, _, hessian in found], 0),
+    }
+    places, start = [], 0
+    for layer in layers[:-1]:
+        places.append(np.arange(start, start + len(layer.bias)).reshape(-1, layer.num_units))
+        start += len(layer.bias)
+    groups = [np.concatenate(places, 1)] if combined else places
+    return {
+        measure: [np.mean([matrix[np.ix_(here, here)] for here in group], 0) for group in groups]
+        for measure, matrix in whole.items()
     }
 
 

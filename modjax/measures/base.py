@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -74,7 +75,8 @@ class Similarity(NamedTuple):
     Attributes:
         init: ``init(setting, dtype) -> state``.
         update: ``update(setting, params, prepared, state, batch) -> state``, adds a batch.
-        finalize: ``finalize(setting, params, state) -> tuple`` of ``[units units]``, exactly symmetric, one a group.
+        finalize: ``finalize(setting, params, state) -> tuple`` of ``[units units]``, one a group; the upper
+            triangles count.
         prepare: ``prepare(setting, params) -> tree`` of what all batches need and parameters alone decide.
     """
 
@@ -140,18 +142,20 @@ def from_group_terms(
 
     def finalize(setting: Setting, params: Any, state: Sums) -> tuple[Array, ...]:
         del setting, params
-        return tuple(symmetric(mean) for mean in means_of(state))
+        return tuple(means_of(state))
 
     return Similarity(init, update, finalize) if prepare is None else Similarity(init, update, finalize, prepare)
 
 
-def symmetric(matrix: Float[Array, "units units"]) -> Float[Array, "units units"]:
-    """The upper triangle, mirrored: exactly symmetric, where ``(M + M^T) / 2`` is not.
+def symmetric(matrices: np.ndarray) -> np.ndarray:
+    """The upper triangles of ``[... units units]``, mirrored: exactly symmetric. On the host.
 
-    A compiler may contract the products in that sum, one way for an entry and another way for its mirror image; a
-    choice between entries leaves it nothing to contract.
+    On the device ``(M + M^T) / 2`` is not: a compiler may contract the products in that sum one way for an entry and
+    another way for its mirror image. (And a choice between M and M^T takes XLA's CPU compiler minutes from a thousand
+    units on.)
     """
-    return jnp.where(jnp.tri(len(matrix), dtype=bool), matrix.T, matrix)
+    upper = np.triu(matrices)
+    return upper + np.swapaxes(np.triu(matrices, 1), -1, -2)
 
 
 def by_location(layer: Array, axes_before: int = 1) -> Float[Array, "*rows locations units"]:

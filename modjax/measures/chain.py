@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from modjax.measures import covariance as moments
-from modjax.measures.base import Batch, Setting, Sums, add_sums, means_of, sums_of, symmetric
+from modjax.measures.base import Batch, Setting, Sums, add_sums, means_of, sums_of
 from modjax.measures.chain_terms import (
     first_factor,
     hessian_matrices,
@@ -79,16 +79,16 @@ def update(
 
 
 def finalize(setting: Setting, measure: str, params: Any, state: Any) -> tuple[Array, ...]:
-    """A matrix a group, exactly symmetric."""
+    """A matrix a group; the upper triangles count."""
     if measure == "covariance":
         return moments.finalize(setting, params, state)
     assert isinstance(state, Sums)
     found = MATRICES[measure](setting, _layers(setting, params), means_of(state))
     if not setting.is_combined:
-        return tuple(symmetric(matrix) for matrix in found.values())
+        return tuple(found.values())
     layers = range(len(setting.shapes))
     rows = [[found[k, m] if k <= m else found[m, k].T for m in layers] for k in layers]
-    return (symmetric(jnp.concatenate([jnp.concatenate(row, 1) for row in rows], 0)),)
+    return (jnp.concatenate([jnp.concatenate(row, 1) for row in rows], 0),)
 
 
 def _layers(setting: Setting, params: Any) -> list:

@@ -167,7 +167,9 @@ def hessian_sums(setting: Setting, layers: list, trace: Trace, factor: Array | N
     del factor
     last = len(setting.shapes) - 1
     p = trace.probabilities * trace.is_valid[:, None]
-    return _downstream(setting, layers, trace, {(last, last): jnp.diag(p.sum(0)) - p.T @ p}, is_loss=True)
+    # Rows of diag p - p p^T add to 0: the diagonal from the other entries, where p near 1 would cancel.
+    others = transposed_gram(p) * (1 - jnp.eye(p.shape[1], dtype=p.dtype))
+    return _downstream(setting, layers, trace, {(last, last): jnp.diag(others.sum(0)) - others}, is_loss=True)
 
 
 def _downstream(

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from modjax.measures import chain
-from modjax.measures.base import Batch, Setting, Similarity
+from modjax.measures.base import Batch, Setting, Similarity, symmetric
 from modjax.measures.covariance import covariance
 from modjax.measures.hessian import loss_hessian
 from modjax.measures.jacobian import input_jacobian, output_jacobian
@@ -129,7 +129,10 @@ def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterat
 
 
 def _batch(parts: list[Chunk], size: int, dtype: DTypeLike) -> Batch:
-    x = _joined([x for x, _ in parts], size)
+    several = [x for x, _ in parts]
+    if len({x.dtype for x in several}) > 1:  # pixels and floats
+        several = [to_unit_range(jnp.asarray(x), dtype) for x in several]
+    x = _joined(several, size)
     y = None if parts[0][1] is None else _joined([y for _, y in parts], size)
     count = sum(len(part) for part, _ in parts)
     return _ready(x, y, np.arange(size) < count, dtype)
@@ -169,7 +172,7 @@ def measure(
     finally:
         threads.close()
     whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    return jax.tree.map(lambda array: array[:num_trials], whole)
+    return jax.tree.map(lambda array: symmetric(array[:num_trials]), whole)
 
 
 def _lots(plan: Plan, population: Params, start: int, stop: int) -> Iterator[Params]:

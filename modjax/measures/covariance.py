@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from modjax.measures.base import Batch, Setting, Similarity, symmetric, transposed_gram, units_of
+from modjax.measures.base import Batch, Setting, Similarity, transposed_gram, units_of
 
 
 class Moments(NamedTuple):
@@ -72,7 +72,7 @@ def finalize(setting: Setting, params: Any, state: Moments) -> tuple[Array, ...]
     """``S_ij = E[h_i h_j] - E[h_i] E[h_j]``, divided by n, the mean over locations."""
     del setting, params
     pairs = zip(state.centred, state.means, strict=True)
-    return tuple(symmetric(moment) / (state.num_examples * means.shape[0]) for moment, means in pairs)
+    return tuple(moment / (state.num_examples * means.shape[0]) for moment, means in pairs)
 
 
 covariance = Similarity(init, update, finalize)

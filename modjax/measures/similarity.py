@@ -269,9 +269,21 @@ def _check_stream(
         raise ValueError("an iterator gives batches (x, y): leave y out.")
 
     def checked() -> Iterator[tuple[Any, Any]]:
+        expected: tuple[Any, ...] | None = None
         for batch in batches:
-            batch_x, batch_y = batch if isinstance(batch, tuple) else (batch, None)
-            yield check_examples(network, population, batch_x, batch_y, names)
+            if isinstance(batch, list) or (isinstance(batch, tuple) and len(batch) != 2):
+                raise ValueError(f"batches must be x or (x, y); got a {type(batch).__name__} of {len(batch)}.")
+            given_x, given_y = batch if isinstance(batch, tuple) else (batch, None)
+            found = check_examples(network, population, given_x, given_y, names)
+            kind = (np.shape(given_x)[1:], given_y is not None)
+            expected = expected or kind
+            if kind != expected:
+                told = [
+                    f"examples of shape {list(shape)} {'with' if has else 'without'} labels"
+                    for shape, has in (expected, kind)
+                ]
+                raise ValueError(f"all batches must be alike; the first had {told[0]}, a later one {told[1]}.")
+            yield found
 
     chunks = checked()
     first = next(chunks, None)

@@ -113,7 +113,7 @@ def _cnn(
 
     def weight_graph(params: Params) -> tuple[Array, ...]:
         kernels = [params[f"conv_{layer}"]["kernel"] for layer in range(1, len(widths))]
-        return tuple(jnp.sum(jnp.abs(kernel), (0, 1)) for kernel in kernels)
+        return tuple(jnp.sum(jnp.abs(kernel), (-4, -3)) for kernel in kernels)
 
     return Network(
         init,

@@ -1,0 +1,1 @@
+"""Benchmarks that come with the package: how fast, how large, how exact."""
