@@ -16,7 +16,7 @@ Combined matrices need the products of different layers too: X_k X_l^T, and W_{k
 
 X and Z are laid out ``[columns units block]``: examples come last, and a Gram is the sum over columns of products
 ``[units block] [block units]``, so few columns at a time that they stay in a core's cache. On a CPU that took two
-thirds of the time of one long product over columns and examples.
+thirds of the time of one long product over columns and examples. Wide layers go column by column.
 """
 
 from itertools import combinations_with_replacement
@@ -97,11 +97,15 @@ def scaled(X: Float[Array, "columns units block"], slopes: Float[Array, "units b
 
 def through(weights: Float[Array, "above below"], X: Float[Array, "columns below block"]) -> Array:  # noqa: N803
     """``weights X`` of every column."""
+    if len(X) == 1:
+        return (weights @ X[0])[None]
     return jnp.broadcast_to(weights[None], (len(X), *weights.shape)) @ X
 
 
 def products(X: Float[Array, "columns rows block"], Y: Float[Array, "columns units block"]) -> Array:  # noqa: N803
     """``sum over columns and examples of X_i Y_j``."""
+    if len(X) == 1:
+        return X[0] @ Y[0].T
     return jnp.sum(X @ Y.swapaxes(-1, -2), 0)
 
 
@@ -119,11 +123,14 @@ def input_sums(setting: Setting, layers: list, trace: Trace, factor: Array | Non
     assert factor is not None
     kernels = [kernel for kernel, _ in layers[1:-1]]
 
-    def of_block(slopes: list[Float[Array, "_ block"]]) -> list[Array]:
-        def of_columns(columns: Float[Array, "some units"]) -> list[Array]:
-            # The slopes times a table of all products W_1 F: X_1 without X_0.
-            table = kernels[0].T[None] * columns[:, None, :]
-            product = (table.reshape(-1, len(kernels[0])) @ slopes[0]).reshape(len(columns), -1, slopes[0].shape[-1])
+    blocks = blocks_of(setting, trace.slopes)
+
+    def of_columns(columns: Float[Array, "some units"]) -> list[Array]:
+        # The slopes times a table of all products W_1 F: X_1 without X_0.
+        table = (kernels[0].T[None] * columns[:, None, :]).reshape(-1, len(kernels[0]))
+
+        def of_block(slopes: list[Float[Array, "_ block"]]) -> list[Array]:
+            product = (table @ slopes[0]).reshape(len(columns), -1, slopes[0].shape[-1])
             X = [None, scaled(product, slopes[1])]  # noqa: N806 - the formula's letter
             if setting.is_combined:
                 X[0] = columns[:, :, None] * slopes[0][None]
@@ -131,9 +138,9 @@ def input_sums(setting: Setting, layers: list, trace: Trace, factor: Array | Non
                 X.append(scaled(through(kernels[layer - 1].T, X[-1]), slopes[layer]))
             return [products(X[below], X[above]) for below, above in deeper]
 
-        return sum_over(of_columns, columns_of(setting, factor))
+        return sum_over(of_block, blocks)
 
-    return [first, *sum_over(of_block, blocks_of(setting, trace.slopes))]
+    return [first, *sum_over(of_columns, columns_of(setting, factor))]
 
 
 def input_matrices(setting: Setting, layers: list, means: list[Array]) -> dict[tuple[int, int], Array]:

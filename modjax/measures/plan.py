@@ -29,6 +29,7 @@ CACHE = {"cpu": 2**19}  # bytes: what is worked on at a time stays in a core's o
 BATCH_MEMORY = {"cpu": 2**22}  # the same for autodiff, which has more of it
 MAX_EXAMPLES = 2000
 ACCELERATOR_TRIALS = 32
+WIDE = 128  # units from which on a column's own products are large enough
 VECTOR, MAX_BLOCK = 16, 256  # a block is whole vectors: products with 77 columns were a third slower than with 80
 STATES_SHARE = 4  # states of the trials that are under way take at most this part of the memory
 
@@ -201,6 +202,8 @@ def _columns(network: Network, params: Params, combined: bool, dtype: DTypeLike,
     """Columns whose X (or Z) of a layer stay in a cache, and whose intermediates fit the memory."""
     _, widths, _ = _chain_widths(network, params)
     itemsize = jnp.dtype(dtype).itemsize
+    if max(widths) >= WIDE:
+        return 1
     one = max(widths) * block * itemsize
     whole = one * (len(widths) + 4 if combined else 4) + 4 * max(widths) ** 2 * itemsize
     return max(1, min(CACHE.get(jax.default_backend(), memory) // one, memory // 2 // whole))
