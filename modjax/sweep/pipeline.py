@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import polars as pl
 
 from modjax.clustering.pool import WorkerPool
+from modjax.measures.plan import make_plan, params_shapes
 from modjax.names import one_of
 from modjax.networks.base import Network
 from modjax.networks.cnn import cnn
@@ -115,7 +116,7 @@ def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int 
     set_aside_damaged(layout, setup.spec, earlier, progress.say)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     engine = _make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained))
-    manifest = _describe(setup, engine.population)
+    manifest = _describe(setup, engine)
     # The manifest comes first: it is what makes the directory a sweep.
     write_manifest(layout, {**manifest, "complete": False})
     finished = whole_trials(layout, setup.spec)
@@ -180,14 +181,18 @@ def _make_network(setup: Setup) -> Network:
     return mlp(data.in_features, settings.widths, data.num_classes, settings.activation)
 
 
-def _describe(setup: Setup, population: Layout) -> dict[str, Any]:
+def _describe(setup: Setup, engine: Engine) -> dict[str, Any]:
+    population, similarity = engine.population, setup.spec.similarity
+    in_shape, num_examples = engine.analysed_examples.x.shape[1:], len(engine.analysed_examples.x)
+    shapes = params_shapes(engine.network)
+    plan = make_plan(engine.network, shapes, in_shape, similarity.measures, similarity.combined, num_examples)
     return {
         "name": setup.spec.name,
         "spec_hash": setup.spec.spec_hash(),
         **describe_machine(),
         "precision": {"dtype": _dtype(), "matmul": setup.spec.training.matmul_precision},
         "slots": population.lanes * population.num_threads * len(jax.local_devices()[: population.num_devices]),
-        "layout": {"population": population._asdict(), "trials_per_similarity_call": 1},
+        "layout": {"population": population._asdict(), "trials_per_similarity_call": plan.num_trials},
         "data": {"name": setup.spec.dataset, "checksum": setup.data_checksum},
     }
 
