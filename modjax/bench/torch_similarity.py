@@ -3,6 +3,9 @@
 PyTorch is imported where it is used: it need not be installed. It runs on its GPU where it sees one.
 """
 
+# torch is an extra, imported where it is used.
+# pyright: reportMissingImports=false
+
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
