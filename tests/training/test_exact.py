@@ -236,3 +236,14 @@ def test_threads_change_no_bit(problem):
     assert_same(one, two)
     assert max(len(report.rows) for report in reports) == 8
     assert {report.num_lanes for report in reports} == {8}
+
+
+def test_a_snapshot_does_not_change_while_training_goes_on(problem):
+    """It is written in the background: rows of later epochs must not get into it."""
+    task, hyperparams, seeds, examples = problem
+    training = PopulationRun(task, hyperparams, seeds, examples, CONFIG, LAYOUTS["slots"])
+    rounds = training.rounds()
+    next(rounds)
+    snapshot = training.snapshot()
+    next(rounds)
+    assert all(len(one.history) == one.epochs == 1 for one in snapshot.trials)
