@@ -250,7 +250,10 @@ class PopulationRun:
             states.append(crew.states([self._seating.place(trial) for trial in mine]))
             seated += [
                 SeatedTrial(
-                    trial, self._seating.epochs[trial], self._running[trial].seconds, self._running[trial].history
+                    trial,
+                    self._seating.epochs[trial],
+                    self._running[trial].seconds,
+                    list(self._running[trial].history),  # a copy: it is written while training goes on
                 )
                 for trial in mine
             ]
