@@ -335,3 +335,62 @@ class EarlyStopping:
             self.num_bad_epochs += 1
             if self.num_bad_epochs >= self.patience:
                 self.status = "done"
+
+
+def entropy_of(weights):
+    shares = weights / weights.sum()
+    return -sum(share * np.log(share) for share in shares if share > 0)
+
+
+def temperature_for(scores, entropy):
+    """The temperature at which exp(score / T) has an entropy, between 1e-6 and 1e6, by halving its logarithm."""
+
+    def entropy_at(temperature):
+        return entropy_of(np.exp((scores - scores.max()) / temperature))
+
+    low, high = 1e-6, 1e6
+    if entropy_at(low) > entropy:
+        return low
+    for _ in range(100):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if entropy_at(middle) < entropy else (low, middle)
+    return low
+
+
+def monte_carlo(adjacency, labels, num_moves, entropy, rng):
+    """The paper's Monte Carlo search, each option's Q computed anew; returns the best labels and Q, and a trace of
+    (temperature, entropy, Q of the chosen state)."""
+    shares = adjacency / adjacency.sum()
+    strengths = shares.sum(1)
+
+    def quality(labels):
+        members = (labels[:, None] == np.unique(labels)).astype(float)
+        return np.trace(members.T @ shares @ members) - np.sum((members.T @ strengths) ** 2)
+
+    labels = labels.copy()
+    best, best_labels, trace = quality(labels), labels.copy(), []
+    for _ in range(num_moves):
+        unit = rng.integers(len(labels))
+        others = set(np.delete(labels, unit).tolist())
+        options = [*sorted(others), min(set(range(len(labels) + 1)) - others)]
+        scores = []
+        for option in options:
+            labels[unit] = option
+            scores.append(quality(labels))
+            if scores[-1] > best:
+                best, best_labels = scores[-1], labels.copy()
+        scores = np.array(scores)
+        temperature = temperature_for(scores, entropy)
+        weights = np.exp((scores - scores.max()) / temperature)
+        chosen = rng.choice(len(options), p=weights / weights.sum())
+        labels[unit] = options[chosen]
+        trace.append((temperature, entropy_of(weights), scores[chosen]))
+    return best_labels, best, np.array(trace)
+
+
+def set_partitions(num):
+    """Labels of every partition of so many units."""
+    rows = [[0]]
+    for _ in range(num - 1):
+        rows = [[*row, label] for row in rows for label in range(max(row) + 2)]
+    return [np.array(row) for row in rows]

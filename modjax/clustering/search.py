@@ -1,36 +1,58 @@
 """One entry to every module search."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from modjax.checks import check_adjacency
 from modjax.clustering.leiden import leiden
+from modjax.clustering.leidenalg import leidenalg_search
 from modjax.clustering.modularity import check_resolution
+from modjax.clustering.monte_carlo import monte_carlo
 from modjax.clustering.partition import DEAD, Partition, make_partition
-from modjax.names import SEARCH_METHODS, one_of
+from modjax.clustering.spectral import spectral
+from modjax.names import QUALITY_FUNCTIONS, SEARCH_METHODS, one_of
 
-METHODS: dict[str, Callable[[np.ndarray, float, int | None, int], np.ndarray]] = {"leiden": leiden}
+Search = Callable[[np.ndarray, float, int | None, int], np.ndarray]
+METHODS: dict[str, Search] = {
+    "leiden": leiden,
+    "leidenalg": leidenalg_search,
+    "spectral": spectral,
+    "monte_carlo": monte_carlo,
+}
 
 
 def find_modules(
-    adjacency: Any, method: str = "leiden", resolution: float = 1.0, restarts: int | None = None, seed: int = 0
+    adjacency: Any,
+    method: str = "leiden",
+    resolution: float = 1.0,
+    restarts: int | None = None,
+    seed: int = 0,
+    quality: str = "modularity",
 ) -> Partition:
     """Find the partition of the units with the highest modularity Q.
 
     Units whose row is all zero are dead: label -1, in no module, counted in ``num_dead``. A graph without any weight is
     an answer too: no modules, Q = NaN.
 
+    leiden: igraph's Leiden and iterated moves, the default and the best. leidenalg: the package of that name, with
+    other quality functions. spectral: leading-eigenvector splits. monte_carlo: the paper's search.
+
     Args:
         adjacency: ``[units units]``, symmetric, non-negative: what :func:`modjax.adjacency` returns.
-        method: ``leiden``.
+        method: ``leiden``, ``leidenalg``, ``spectral`` or ``monte_carlo``.
         resolution: g of :func:`modjax.modularity`.
         restarts: Searches from different starts, the best is kept; None is the method's own recipe.
         seed: Same seed, same labels.
+        quality: What ``leidenalg`` maximizes: ``modularity``, ``cpm``, ``rber`` or ``surprise``
+            (:func:`modjax.clustering.leidenalg.leidenalg_search`). The result's ``q`` is modularity all the same, with
+            g = 1 where the resolution is another quality's.
 
     Raises:
-        ValueError: Not square, symmetric, finite or non-negative; unknown method; resolution or restarts not positive.
+        ValueError: Not square, symmetric, finite or non-negative; unknown method or quality; a resolution, restarts or
+            seed that is not allowed.
 
     Example:
         >>> two_cliques = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))
@@ -38,18 +60,41 @@ def find_modules(
         >>> partition.labels.tolist(), round(partition.q, 12), partition.num_modules
         ([0, 0, 0, 1, 1, 1], 0.5, 2)
     """
-    search = METHODS[one_of(method, SEARCH_METHODS, "method")]
+    search = search_of(method, quality)
     matrix = check_adjacency(adjacency)
-    check_resolution(resolution)
-    if restarts is not None and (int(restarts) != restarts or restarts < 1):
+    resolution, restarts, seed = check_search(resolution, restarts, seed)
+    return search_living(search, matrix, resolution, restarts, seed, 1.0 if quality != "modularity" else resolution)
+
+
+def search_of(method: str, quality: str = "modularity") -> Search:
+    """The search of a method; raise ValueError unless it is known and maximizes the quality."""
+    search = METHODS[one_of(method, SEARCH_METHODS, "method")]
+    one_of(quality, QUALITY_FUNCTIONS, "quality")
+    if quality == "modularity":
+        return search
+    if method != "leidenalg":
+        raise ValueError(f"method {method!r} maximizes modularity alone; for quality {quality!r} use 'leidenalg'.")
+    return partial(leidenalg_search, quality=quality)
+
+
+def check_search(resolution: float, restarts: int | None, seed: int) -> tuple[float, int | None, int]:
+    """Return them as plain numbers; raise ValueError unless positive, positive or None, and not negative."""
+    if restarts is not None and (not float(restarts).is_integer() or restarts < 1):
         raise ValueError(f"restarts must be a whole number, at least 1, or None; got {restarts}.")
-    return search_living(search, matrix, resolution, restarts, int(seed))
+    if not float(seed).is_integer() or seed < 0:
+        raise ValueError(f"seed must be a whole number, at least 0; got {seed}.")
+    return check_resolution(resolution), None if restarts is None else int(restarts), int(seed)
 
 
 def search_living(
-    search: Callable, matrix: np.ndarray, resolution: float, restarts: int | None, seed: int
+    search: Search,
+    matrix: np.ndarray,
+    resolution: float,
+    restarts: int | None,
+    seed: int,
+    reported_resolution: float | None = None,
 ) -> Partition:
-    """Search among the living units of a checked adjacency."""
+    """Search among the living units of a checked adjacency; Q is reported at a resolution of its own if asked to."""
     labels = np.full(len(matrix), DEAD, np.int64)
     if not np.all(np.isfinite(matrix)):  # a similarity that overflowed: no module, and nobody can say who is dead
         return Partition(labels, float("nan"), 0, float("nan"), 0)
@@ -57,5 +102,5 @@ def search_living(
     if len(alive) == 1:
         labels[alive] = 0
     elif len(alive) > 1:
-        labels[alive] = search(matrix[np.ix_(alive, alive)], resolution, restarts, seed)
-    return make_partition(matrix, labels, resolution)
+        labels[alive] = search(np.ascontiguousarray(matrix[np.ix_(alive, alive)]), resolution, restarts, seed)
+    return make_partition(matrix, labels, resolution if reported_resolution is None else reported_resolution)

@@ -1,6 +1,3 @@
-import itertools
-import random
-
 import networkx as nx
 import numpy as np
 import pytest
@@ -13,33 +10,7 @@ from modjax.clustering.partition import canonical, effective_number
 from modjax.clustering.search import METHODS
 from modjax.names import SEARCH_METHODS
 from tests import reference
-
-
-def random_graph(num=12, seed=0):
-    a = np.random.default_rng(seed).random((num, num))
-    a = a + a.T
-    np.fill_diagonal(a, 0)
-    return a
-
-
-def cliques(num_cliques, size):
-    return np.kron(np.eye(num_cliques), np.ones((size, size)) - np.eye(size))
-
-
-def planted(num_modules=4, size=12, inside=1.0, outside=0.25, seed=0):
-    truth = np.repeat(np.arange(num_modules), size)
-    strength = np.where(truth[:, None] == truth, inside, outside)
-    a = strength * np.random.default_rng(seed).random((len(truth), len(truth)))
-    a = np.triu(a, 1)
-    return a + a.T, truth
-
-
-def ring_of_cliques(num, size):
-    a = cliques(num, size)
-    for index in range(num):
-        i, j = index * size, ((index + 1) % num) * size + 1
-        a[i, j] = a[j, i] = 1
-    return a
+from tests.clustering.graphs import cliques, planted, random_graph
 
 
 def test_registry_holds_the_named_methods():
@@ -67,67 +38,6 @@ def test_q_survives_a_single_module_and_relabelling():
     assert mj.modularity(a, np.zeros(12, int)) == pytest.approx(0, abs=1e-12)
     labels = np.arange(12) % 3
     assert mj.modularity(a, labels) == pytest.approx(mj.modularity(a, 7 - labels))
-
-
-def test_two_cliques():
-    found = mj.find_modules(cliques(2, 5))
-    assert found.labels.tolist() == [0] * 5 + [1] * 5
-    assert found.q == pytest.approx(0.5)
-    assert (found.num_modules, found.num_dead) == (2, 0)
-    assert found.effective_modules == pytest.approx(2)
-
-
-def test_one_clique_is_one_module():
-    found = mj.find_modules(cliques(1, 6))
-    assert found.q == pytest.approx(0, abs=1e-12)
-    assert found.num_modules == 1
-
-
-def test_ring_of_cliques_shows_the_resolution_limit():
-    ring = ring_of_cliques(30, 5)
-    assert mj.find_modules(ring).num_modules < 30
-    assert mj.find_modules(ring, resolution=4.0).num_modules == 30
-
-
-def test_planted_modules_are_recovered():
-    a, truth = planted()
-    assert mj.alignment(mj.find_modules(a).labels, truth)["element_centric"] == 1
-
-
-def test_karate_club():
-    a = nx.to_numpy_array(nx.karate_club_graph(), weight=None)
-    assert mj.find_modules(a).q == pytest.approx(0.4198, abs=5e-5)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_brute_force_over_all_partitions(seed):
-    a = random_graph(7, seed)
-    best = max(mj.modularity(a, np.array(labels)) for labels in itertools.product(range(4), repeat=7))
-    assert mj.find_modules(a).q == pytest.approx(best, abs=1e-9)
-
-
-def test_relabelling_and_scaling_change_nothing_but_the_order():
-    a, _ = planted(seed=1)
-    found = mj.find_modules(a)
-    order = np.random.default_rng(0).permutation(len(a))
-    moved = mj.find_modules(a[np.ix_(order, order)])
-    assert mj.alignment(moved.labels, found.labels[order])["element_centric"] == 1
-    tiny = mj.find_modules(a * 1e-34)
-    assert tiny.labels.tolist() == found.labels.tolist()
-    assert tiny.q == pytest.approx(found.q)
-
-
-def test_same_seed_same_labels():
-    a = random_graph(64)
-    assert mj.find_modules(a, seed=3).labels.tolist() == mj.find_modules(a, seed=3).labels.tolist()
-
-
-def test_searches_draw_from_no_generator_but_their_own():
-    a = random_graph(64)
-    alone = mj.find_modules(a, seed=3).labels.tolist()
-    random.seed(1)
-    mj.find_modules(a, seed=8)
-    assert mj.find_modules(a, seed=3).labels.tolist() == alone
 
 
 def test_dead_units_are_counted_and_in_no_module():
@@ -220,16 +130,3 @@ def test_null_summary_of_nothing():
     assert summarize_null("x", 1.0, np.empty(0)).p is None
     assert summarize_null("x", float("nan"), np.ones(3)).n == 0
     assert summarize_null("x", 1.0, np.ones(3)).p == 1.0
-
-
-def test_default_search_is_about_as_good_as_the_papers(reference_dir):
-    """Above the best of the three stored Monte Carlo runs on average, and nowhere more than 0.001 below it."""
-    gaps = []
-    for path in sorted(reference_dir.glob("*.npz")):
-        stored = np.load(path, allow_pickle=False)
-        for method in stored["methods"]:
-            for layer in (0, 1):
-                a = mj.adjacency(stored[f"sim_{method}_layer{layer}"])
-                gaps.append(mj.find_modules(a).q - stored[f"mc_Q_{method}_layer{layer}"].max())
-    assert min(gaps) > -0.001
-    assert np.mean(gaps) > 0
