@@ -36,7 +36,22 @@ _HOME_OF = {
     "find_modules": "modjax.clustering.search",
     "modularity": "modjax.clustering.modularity",
     "alignment": "modjax.clustering.alignment",
-    "transfer_modularity": "modjax.clustering.alignment",
+    "transfer_modularity": "modjax.clustering.transfer",
+    "alignment_null": "modjax.clustering.alignment_null",
+    "agreement_matrix": "modjax.clustering.consensus",
+    "consensus_modules": "modjax.clustering.consensus",
+    "Consensus": "modjax.clustering.consensus",
+    "joint_modules": "modjax.clustering.joint",
+    "JointModules": "modjax.clustering.joint",
+    "adjusted_p": "modjax.clustering.null_models",
+    "modularity_null": "modjax.clustering.null_models",
+    "NullSummary": "modjax.clustering.null_models",
+    "match_units": "modjax.clustering.overlap",
+    "resolution_profile": "modjax.clustering.resolution",
+    "ResolutionProfile": "modjax.clustering.resolution",
+    "participation_coefficient": "modjax.clustering.roles",
+    "within_module_zscore": "modjax.clustering.roles",
+    "adjacency_spearman": "modjax.clustering.transfer",
     "Task": "modjax.training.objective",
     "classification": "modjax.training.objective",
     "TrainConfig": "modjax.training.config",
@@ -55,10 +70,25 @@ __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from modjax.clustering.alignment import alignment as alignment
-    from modjax.clustering.alignment import transfer_modularity as transfer_modularity
+    from modjax.clustering.alignment_null import alignment_null as alignment_null
+    from modjax.clustering.consensus import Consensus as Consensus
+    from modjax.clustering.consensus import agreement_matrix as agreement_matrix
+    from modjax.clustering.consensus import consensus_modules as consensus_modules
+    from modjax.clustering.joint import JointModules as JointModules
+    from modjax.clustering.joint import joint_modules as joint_modules
     from modjax.clustering.modularity import modularity as modularity
+    from modjax.clustering.null_models import NullSummary as NullSummary
+    from modjax.clustering.null_models import adjusted_p as adjusted_p
+    from modjax.clustering.null_models import modularity_null as modularity_null
+    from modjax.clustering.overlap import match_units as match_units
     from modjax.clustering.partition import Partition as Partition
+    from modjax.clustering.resolution import ResolutionProfile as ResolutionProfile
+    from modjax.clustering.resolution import resolution_profile as resolution_profile
+    from modjax.clustering.roles import participation_coefficient as participation_coefficient
+    from modjax.clustering.roles import within_module_zscore as within_module_zscore
     from modjax.clustering.search import find_modules as find_modules
+    from modjax.clustering.transfer import adjacency_spearman as adjacency_spearman
+    from modjax.clustering.transfer import transfer_modularity as transfer_modularity
     from modjax.data.datasets import Dataset as Dataset
     from modjax.data.datasets import load_dataset as load_dataset
     from modjax.measures.cross import cross_similarity as cross_similarity

@@ -1,24 +1,59 @@
 """Everything about the graphs of one layer of one trial: what a worker process does in one job."""
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from modjax.clustering.alignment import alignment, alignment_null, draw_permutations, transfer_modularity_of
-from modjax.clustering.null_models import NullSummary, modularity_null
+from modjax.clustering.alignment import alignment
+from modjax.clustering.alignment_null import LayerPermutations
+from modjax.clustering.consensus import find_consensus
+from modjax.clustering.joint import JointModules, joint_labels, make_joint
+from modjax.clustering.modularity import modularity_of
+from modjax.clustering.null_models import NullSummary, score_null
 from modjax.clustering.partition import Partition
-from modjax.clustering.search import METHODS, search_living
+from modjax.clustering.roles import participation_of, zscore_of
+from modjax.clustering.search import search_living, search_of
+from modjax.clustering.transfer import normalized_transfer, rank_correlation, transfer_modularity_of, weight_ranks
+
+CONSENSUS_THRESHOLD = 0.5
 
 
 class SearchSettings(NamedTuple):
-    """How modules are searched for and compared."""
+    """How modules are searched for and compared; the defaults do nothing but search."""
 
     method: str = "leiden"
     resolution: float = 1.0
     restarts: int | None = None
+    quality: str = "modularity"
     nulls: int = 0
+    null_kind: str = "weight_permutation"
+    consensus: int = 0
+    resolutions: tuple[float, ...] = ()
     permutations: int = 0
+
+
+class GraphModules(NamedTuple):
+    """What is known of one graph's modules.
+
+    Attributes:
+        partition: Its modules.
+        null: Q against null graphs.
+        participation: ``[units]`` participation coefficient.
+        within_module_z: ``[units]``.
+        certainty: ``[units]`` of the consensus of single runs; None if not asked for.
+        profile_q: ``[resolutions]`` Q at each resolution asked for.
+        profile_num_modules: ``[resolutions]``.
+    """
+
+    partition: Partition
+    null: NullSummary
+    participation: np.ndarray
+    within_module_z: np.ndarray
+    certainty: np.ndarray | None
+    profile_q: list[float]
+    profile_num_modules: list[int]
 
 
 class PairScores(NamedTuple):
@@ -27,56 +62,109 @@ class PairScores(NamedTuple):
     first: int
     second: int
     scores: dict[str, float]
-    transfer_ab: float
-    transfer_ba: float
-    null: NullSummary
+    nulls: dict[str, NullSummary]
 
 
 class LayerModules(NamedTuple):
-    """The modules of each graph, their nulls, and all pairs a <= b."""
+    """The modules of each graph, those of each group of graphs together, and all pairs a <= b."""
 
-    partitions: list[Partition]
-    nulls: list[NullSummary]
+    graphs: list[GraphModules]
+    joint: list[JointModules]
     pairs: list[PairScores]
 
 
-def cluster_layer(adjacencies: np.ndarray, settings: SearchSettings, seed: int) -> LayerModules:
-    """Find the modules of every graph of a layer and compare all pairs.
+def cluster_layer(
+    adjacencies: np.ndarray, settings: SearchSettings, seed: int, groups: Sequence[Sequence[int]] = ()
+) -> LayerModules:
+    """Find the modules of every graph of a layer, and of groups of them together, and compare all pairs.
 
     Args:
         adjacencies: ``[graphs units units]``, float64, as :func:`modjax.adjacency` makes them.
         settings: Search and nulls.
         seed: Of the trial; the result depends on nothing else.
+        groups: Places of graphs that get joint modules.
     """
-    search = METHODS[settings.method]
-
-    def find(matrix: np.ndarray, start: int) -> Partition:
-        return search_living(search, matrix, settings.resolution, settings.restarts, start)
-
-    partitions = [find(matrix, seed) for matrix in adjacencies]
-    nulls = [
-        modularity_null(matrix, found.q, lambda graph, start: find(graph, start).q, settings.nulls, seed)
-        for matrix, found in zip(adjacencies, partitions, strict=True)
-    ]
-    orders = draw_permutations(adjacencies.shape[-1], settings.permutations, seed)
-    pairs = [
-        _compare(adjacencies, partitions, orders, settings.resolution, first, second)
-        for first, second in combinations_with_replacement(range(len(adjacencies)), 2)
-    ]
-    return LayerModules(partitions, nulls, pairs)
+    graphs = [_search_graph(matrix, settings, seed) for matrix in adjacencies]
+    return LayerModules(
+        graphs,
+        [_search_group(adjacencies, graphs, group, settings, seed) for group in groups],
+        _compare_all(adjacencies, [graph.partition for graph in graphs], settings, seed),
+    )
 
 
-def _compare(
-    adjacencies: np.ndarray,
-    partitions: list[Partition],
-    orders: np.ndarray,
-    resolution: float,
-    first: int,
-    second: int,
-) -> PairScores:
-    a, b = partitions[first].labels, partitions[second].labels
-    scores: dict[str, Any] = alignment(a, b)
-    null = alignment_null(a, b, orders)
-    transfer_ab = transfer_modularity_of(adjacencies[first], b, resolution)
-    transfer_ba = transfer_modularity_of(adjacencies[second], a, resolution)
-    return PairScores(first, second, scores, transfer_ab, transfer_ba, null)
+def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> GraphModules:
+    search = search_of(settings.method, settings.quality)
+    reported = settings.resolution if settings.quality == "modularity" else 1.0
+
+    def find(graph: np.ndarray, start: int, resolution: float = settings.resolution) -> Partition:
+        is_own = resolution == settings.resolution
+        return search_living(search, graph, resolution, settings.restarts, start, reported if is_own else None)
+
+    partition = find(matrix, seed)
+    null = score_null(
+        matrix, partition.q, lambda graph, start: find(graph, start).q, settings.nulls, seed, settings.null_kind
+    )
+    is_whole = bool(np.all(np.isfinite(matrix)))
+    certainty = None
+    if settings.consensus and is_whole:
+        runs = find_consensus(
+            search, matrix, settings.consensus, CONSENSUS_THRESHOLD, settings.resolution, settings.restarts or 1, seed
+        )
+        certainty = runs.certainty
+    profile = [find(matrix, seed, resolution) for resolution in settings.resolutions]
+    unknown = np.full(len(matrix), np.nan)
+    return GraphModules(
+        partition,
+        null,
+        participation_of(matrix, partition.labels) if is_whole else unknown,
+        zscore_of(matrix, partition.labels) if is_whole else unknown,
+        certainty,
+        [one.q for one in profile],
+        [one.num_modules for one in profile],
+    )
+
+
+def _search_group(
+    adjacencies: np.ndarray, graphs: list[GraphModules], group: Sequence[int], settings: SearchSettings, seed: int
+) -> JointModules:
+    matrices = [adjacencies[place] for place in group]
+    labels = joint_labels(matrices, np.ones(len(group)), settings.resolution, settings.restarts, seed)
+    own_q = np.array(
+        [
+            modularity_of(matrix, graphs[place].partition.labels, settings.resolution)
+            for matrix, place in zip(matrices, group, strict=True)
+        ]
+    )
+    return make_joint(matrices, labels, own_q, settings.resolution)
+
+
+def _compare_all(
+    adjacencies: np.ndarray, partitions: list[Partition], settings: SearchSettings, seed: int
+) -> list[PairScores]:
+    permutations = LayerPermutations(adjacencies.shape[-1], settings.permutations, seed)
+    ranks: dict[tuple[int, bytes], np.ndarray] = {}
+
+    def ranks_of(place: int, is_alive: np.ndarray) -> np.ndarray:
+        key = (place, is_alive.tobytes())
+        if key not in ranks:
+            ranks[key] = weight_ranks(adjacencies[place], np.flatnonzero(is_alive))
+        return ranks[key]
+
+    pairs = []
+    for first, second in combinations_with_replacement(range(len(adjacencies)), 2):
+        a, b = partitions[first].labels, partitions[second].labels
+        is_alive = (a >= 0) & (b >= 0)
+        ab = transfer_modularity_of(adjacencies[first], b, settings.resolution)
+        ba = transfer_modularity_of(adjacencies[second], a, settings.resolution)
+        own_a = modularity_of(adjacencies[first], a, settings.resolution)
+        own_b = modularity_of(adjacencies[second], b, settings.resolution)
+        scores = {
+            **alignment(a, b),
+            "spearman": rank_correlation(ranks_of(first, is_alive), ranks_of(second, is_alive)),
+            "transfer_ab": ab,
+            "transfer_ba": ba,
+            "transfer_normalized_ab": normalized_transfer(ab, own_a),
+            "transfer_normalized_ba": normalized_transfer(ba, own_b),
+        }
+        pairs.append(PairScores(first, second, scores, permutations.null(a, b)))
+    return pairs

@@ -4,13 +4,11 @@ import pytest
 
 import modjax as mj
 from modjax.clustering.graph import weighted_graph
-from modjax.clustering.layer import SearchSettings, cluster_layer
-from modjax.clustering.null_models import permute_weights, summarize_null
 from modjax.clustering.partition import canonical, effective_number
 from modjax.clustering.search import METHODS
 from modjax.names import SEARCH_METHODS
 from tests import reference
-from tests.clustering.graphs import cliques, planted, random_graph
+from tests.clustering.graphs import cliques, random_graph
 
 
 def test_registry_holds_the_named_methods():
@@ -106,27 +104,3 @@ def test_rounding_asymmetry_is_forgiven():
     a = random_graph()
     a[0, 1] *= 1 + 1e-15
     assert mj.find_modules(a).num_modules >= 1
-
-
-def test_weight_permutation_keeps_the_weights_and_the_dead():
-    a = random_graph()
-    a[5] = a[:, 5] = 0
-    shuffled = permute_weights(a, np.random.default_rng(0))
-    assert np.array_equal(shuffled, shuffled.T)
-    assert not shuffled[5].any()
-    np.testing.assert_allclose(np.sort(shuffled.ravel()), np.sort(a.ravel()))
-    assert not np.array_equal(shuffled, a)
-
-
-def test_null_tells_structure_from_none():
-    structured, _ = planted(outside=0.1)
-    settings = SearchSettings(nulls=9, restarts=3)
-    result = cluster_layer(np.stack([structured, random_graph(48)]), settings, 0)
-    assert result.nulls[0].p == pytest.approx(0.1)
-    assert result.nulls[0].z > 10 > abs(result.nulls[1].z)
-
-
-def test_null_summary_of_nothing():
-    assert summarize_null("x", 1.0, np.empty(0)).p is None
-    assert summarize_null("x", float("nan"), np.ones(3)).n == 0
-    assert summarize_null("x", 1.0, np.ones(3)).p == 1.0

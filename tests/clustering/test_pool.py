@@ -10,6 +10,8 @@ import pytest
 from modjax.clustering.layer import SearchSettings, cluster_layer
 from modjax.clustering.pool import WorkerPool
 
+SETTINGS = SearchSettings(nulls=2, permutations=20)
+
 
 def jobs():
     rng = np.random.default_rng(0)
@@ -22,21 +24,20 @@ def run(num_workers):
     pool = WorkerPool(num_workers)
     try:
         for name, graphs in jobs():
-            pool.submit(name, cluster_layer, graphs, SearchSettings(restarts=2, nulls=2, permutations=20), name)
+            pool.submit(name, cluster_layer, graphs, SETTINGS, name, [[0, 1]])
         return [pool.result(name) for name, _ in jobs()]
     finally:
         pool.close()
 
 
 def flat(result):
-    return [partition.labels.tolist() for partition in result.partitions], result.nulls, result.pairs
+    graphs = [(one.partition.labels.tolist(), one.null, one.participation.tolist()) for one in result.graphs]
+    return repr((graphs, [one.labels.tolist() for one in result.joint], result.pairs))  # NaN is not equal to itself
 
 
 def test_results_do_not_depend_on_the_number_of_workers():
     one, two = run(1), run(2)
-    alone = [
-        cluster_layer(graphs, SearchSettings(restarts=2, nulls=2, permutations=20), name) for name, graphs in jobs()
-    ]
+    alone = [cluster_layer(graphs, SETTINGS, name, [[0, 1]]) for name, graphs in jobs()]
     for a, b, c in zip(one, two, alone, strict=True):
         assert flat(a) == flat(b) == flat(c)
 
@@ -81,7 +82,7 @@ def test_workers_import_no_jax_and_need_no_main_guard(tmp_path):
         "pool = WorkerPool(1)\n"
         "pool.submit(0, cluster_layer, np.ones((1, 4, 4)) - np.eye(4), SearchSettings(), 0)\n"
         "pool.submit(1, loaded)\n"
-        "print(pool.result(0).partitions[0].num_modules, pool.result(1), 'jax' in sys.modules)\n"
+        "print(pool.result(0).graphs[0].partition.num_modules, pool.result(1), 'jax' in sys.modules)\n"
         "pool.close()\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
