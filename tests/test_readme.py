@@ -22,17 +22,18 @@ def run(block, capsys, folder):
 
 
 def test_there_is_an_example_for_each_kind_of_user():
-    words = ("run_sweep", "from_linen", "cross_similarity", "similarity", "mj.train")
+    words = ("run_sweep", "from_linen", "cross_similarity", "modularity_null", "similarity", "mj.train")
     assert [next(word for word in words if word in block) for block in BLOCKS] == [
         "run_sweep",
         "similarity",
         "cross_similarity",
         "from_linen",
+        "modularity_null",
         "mj.train",
     ]
 
 
-@pytest.mark.parametrize("index", [1, 2, 3, 4], ids=["similarity", "more similarity", "adapter", "train"])
+@pytest.mark.parametrize("index", [1, 2, 3, 4, 5], ids=["similarity", "more similarity", "adapter", "modules", "train"])
 def test_example_runs(index, capsys, tmp_path):
     assert run(BLOCKS[index], capsys, tmp_path).strip()
 

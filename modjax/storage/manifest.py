@@ -10,8 +10,22 @@ from typing import Any
 from modjax.storage.files import sha256_of, write_text
 from modjax.storage.layout import SweepLayout
 
-SCHEMA_VERSION = 2
-PACKAGES = ("modjax", "jax", "jaxlib", "flax", "optax", "numpy", "polars", "orbax-checkpoint", "igraph", "scikit-learn")
+SCHEMA_VERSION = 3
+PACKAGES = (
+    "modjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "polars",
+    "orbax-checkpoint",
+    "igraph",
+    "leidenalg",
+    "numba",
+    "scipy",
+    "scikit-learn",
+)
 
 
 def package_versions() -> dict[str, str]:

@@ -61,12 +61,16 @@ def _adjacency_or_nan(matrix: np.ndarray, normalized: bool) -> np.ndarray:
     return adjacency(matrix.astype(np.float64), normalized)
 
 
+def joint_groups(graphs: list[Graph]) -> list[list[int]]:
+    """The places of the graphs that get joint modules: all raw ones, and all normalized ones."""
+    return [[place for place, graph in enumerate(graphs) if graph.normalized == kind] for kind in (False, True)]
+
+
 def search_settings(spec: SweepSpec) -> SearchSettings:
     """What the workers need to know of a spec."""
-    modules = spec.modules
-    return SearchSettings(
-        modules.method, modules.resolution, modules.restarts or None, modules.nulls, spec.alignment.permutations
-    )
+    modules: dict[str, Any] = spec.modules.model_dump()
+    modules["restarts"] = modules["restarts"] or None
+    return SearchSettings(**modules, permutations=spec.alignment.permutations)
 
 
 def similarity_rows(trial_id: str, layer: int, measures: dict[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -84,22 +88,34 @@ def similarity_rows(trial_id: str, layer: int, measures: dict[str, np.ndarray]) 
 
 
 def module_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerModules) -> list[dict[str, Any]]:
-    """Rows of the modules table."""
+    """Rows of the modules table, but for what only the whole sweep can tell."""
+    joint = {
+        place: (joint, index)
+        for joint, group in zip(found.joint, joint_groups(graphs), strict=True)
+        for index, place in enumerate(group)
+    }
     return [
         {
             "trial_id": trial_id,
             "layer": layer,
             **graph._asdict(),
-            **partition._asdict(),
-            "labels": partition.labels.tolist(),
-            **_null_columns(null),
+            **one.partition._asdict(),
+            "labels": one.partition.labels.tolist(),
+            "participation": one.participation.tolist(),
+            "within_module_z": one.within_module_z.tolist(),
+            "certainty": None if one.certainty is None else one.certainty.tolist(),
+            "joint_q": float(joint[place][0].q[joint[place][1]]),
+            "joint_labels": joint[place][0].labels.tolist(),
+            "profile_q": one.profile_q,
+            "profile_num_modules": one.profile_num_modules,
+            **_null_columns(one.null),
         }
-        for graph, partition, null in zip(graphs, found.partitions, found.nulls, strict=True)
+        for place, (graph, one) in enumerate(zip(graphs, found.graphs, strict=True))
     ]
 
 
 def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerModules) -> list[dict[str, Any]]:
-    """Rows of the alignment table."""
+    """Rows of the alignment table, but for what only the whole sweep can tell."""
     return [
         {
             "trial_id": trial_id,
@@ -109,9 +125,8 @@ def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerM
             "measure_b": graphs[pair.second].measure,
             "normalized_b": graphs[pair.second].normalized,
             **pair.scores,
-            "transfer_ab": pair.transfer_ab,
-            "transfer_ba": pair.transfer_ba,
-            **_null_columns(pair.null),
+            **_null_columns(pair.nulls["element_centric"]),
+            **{f"{name}_{part}": getattr(pair.nulls[name], part) for name in ("mi", "ari", "rmi") for part in "zp"},
         }
         for pair in found.pairs
     ]
@@ -125,4 +140,5 @@ def _null_columns(null: NullSummary) -> dict[str, Any]:
         "null_sd": null.sd,
         "z": null.z,
         "p": null.p,
+        "effect": null.effect,
     }

@@ -10,6 +10,7 @@ from modjax.storage.manifest import checksums, write_manifest
 from modjax.storage.tables import merge, read_table, write_table
 from modjax.sweep.directory import merge_results
 from modjax.sweep.recovery import layers_of
+from modjax.sweep.significance import with_sweep_columns
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import part_rows
 
@@ -33,10 +34,12 @@ def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, fin
         )
         new = [read_table(path, "similarity") for path in parts if path.exists()]
         write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
+    trials = merge_results(planned, merge("trials", part_rows(layout, "trials")))
     for name in ("modules", "alignment", "history"):
         target = layout.table(name)
-        write_table(target, merge(name, [*_earlier(target, name, finished), *part_rows(layout, name)]))
-    write_table(layout.table("trials"), merge_results(planned, merge("trials", part_rows(layout, "trials"))))
+        rows = merge(name, [*_earlier(target, name, finished), *part_rows(layout, name)])
+        write_table(target, with_sweep_columns(name, rows, trials))
+    write_table(layout.table("trials"), trials)
 
 
 def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:

@@ -19,7 +19,9 @@ from modjax.names import (
     MAX_COUNT,
     MEASURES,
     NETWORK_KINDS,
+    NULL_KINDS,
     OPTIMIZERS,
+    QUALITY_FUNCTIONS,
     SEARCH_METHODS,
     SPLITS,
 )
@@ -27,6 +29,9 @@ from modjax.sweep.fields import Count, Name, Seeds, Share, check_dataset, distin
 
 MAX_SPEC_BYTES = 2**20
 MAX_TRIALS = 10_000_000
+
+
+Resolution = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -91,12 +96,25 @@ class SimilaritySpec(_Section):
 
 
 class ModulesSpec(_Section):
-    """``[modules]``; ``restarts = 0`` is the method's own recipe."""
+    """``[modules]``; ``restarts = 0`` is the method's own recipe, ``consensus`` a number of single runs."""
 
     method: Annotated[str, known(SEARCH_METHODS, "method")] = "leiden"
-    resolution: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
+    resolution: Resolution = 1.0
     restarts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    quality: Annotated[str, known(QUALITY_FUNCTIONS, "quality")] = "modularity"
     nulls: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    null_kind: Annotated[str, known(NULL_KINDS, "null_kind")] = "weight_permutation"
+    consensus: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    resolutions: Annotated[tuple[Resolution, ...], Field(max_length=1000), AfterValidator(distinct)] = ()
+
+    @model_validator(mode="after")
+    def _quality_has_its_method(self) -> "ModulesSpec":
+        if self.quality != "modularity" and self.method != "leidenalg":
+            raise ValueError(
+                f"method {self.method!r} maximizes modularity alone; for quality {self.quality!r} use "
+                "method 'leidenalg'"
+            )
+        return self
 
 
 class AlignmentSpec(_Section):

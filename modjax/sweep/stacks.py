@@ -24,6 +24,7 @@ from modjax.sweep.analysis import (
     Graph,
     alignment_rows,
     graphs_of,
+    joint_groups,
     module_rows,
     search_settings,
     similarity_rows,
@@ -176,9 +177,8 @@ class StackWriter:
                 graphs, adjacencies = graphs_of(measures)
                 job = (trial_id, layer)
                 stack.jobs[job] = graphs
-                self._pool.submit(
-                    job, cluster_layer, adjacencies, search_settings(engine.spec), self._rows[trial_id]["seed"]
-                )
+                settings, seed = search_settings(engine.spec), self._rows[trial_id]["seed"]
+                self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(graphs))
         self._pending.append(stack)
 
     def _commit_analysed(self, stack: PendingStack) -> None:
