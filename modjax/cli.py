@@ -166,6 +166,19 @@ def bench_similarity(
     typer.echo(f"Rows:   {report.paths[0]}\nFigure: {report.paths[1]}")
 
 
+@bench_app.command("modules")
+def bench_modules(
+    out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
+    widths: Annotated[list[int] | None, typer.Option("--width", help="Units; may be given again.")] = None,
+    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+) -> None:
+    """Time module searches and what nulls and alignment cost, on one core. A minute for 64 units."""
+    from modjax.bench.modules import run_benchmark
+
+    report = run_benchmark(out, widths or (64,), passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{report.table}\nRows: {report.path}")
+
+
 def print_frame(frame: Any, max_rows: int = 100) -> None:
     """Print a polars frame as a plain table."""
     shown = Table(box=None, pad_edge=False, header_style="bold")

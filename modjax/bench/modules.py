@@ -1,0 +1,197 @@
+"""How fast and how good module searches are, and what nulls and alignment cost: one core, side by side.
+
+Graphs: all measures, raw and normalized, of the first hidden layer of two networks on scikit-learn's digits, one as it
+was initialized and one trained with dropout: near-random graphs and clearly modular ones.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from modjax.bench.harness import table_text, write_rows
+from modjax.clustering.alignment_null import LayerPermutations
+from modjax.clustering.layer import SearchSettings, cluster_layer
+from modjax.clustering.modularity import modularity_of
+from modjax.clustering.search import METHODS, search_living
+from modjax.data.datasets import load_dataset
+from modjax.measures.normalize import adjacency
+from modjax.measures.similarity import similarity
+from modjax.names import MEASURES
+from modjax.networks.mlp import mlp
+from modjax.training.config import Hyperparams, TrainConfig
+from modjax.training.objective import Batch, classification
+from modjax.training.train import train
+
+WIDTHS = (64, 256, 1024)
+DROPOUT, EPOCHS = 0.5, 30
+MOST_SECONDS = 20.0  # a method that took longer for a graph is not tried on the other graphs of that width
+PERMUTATIONS, NULLS = 5000, 10
+COLUMNS = ("units", "method", "ms_per_graph", "graphs", "q_mean", "q_below_best", "q_most_below_best")
+COST_COLUMNS = ("units", "what", "ms", "amount")
+
+Find = Callable[[np.ndarray], np.ndarray]
+
+
+class Other(NamedTuple):
+    """A search of another package, from an adjacency to labels, and the widest graphs that it is tried on."""
+
+    find: Find
+    most_units: int = max(WIDTHS)
+
+
+class Report(NamedTuple):
+    """Rows, the tables of them, and the file they went to."""
+
+    rows: list[dict[str, Any]]
+    table: str
+    path: Path
+
+
+def graphs_of_width(width: int) -> np.ndarray:
+    """``[graphs units units]`` of the two networks: 4 measures x raw, normalized x untrained, trained."""
+    data = load_dataset("digits")
+    network = mlp(data.in_features, (width, width), data.num_classes)
+    hyperparams = Hyperparams(*(np.full(1, value, np.float32) for value in (1e-3, 0.0, 1e-5, DROPOUT)))
+    config = TrainConfig(batch_size=50, max_epochs=EPOCHS)
+    examples = Batch(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
+    trained = train(classification(network), hyperparams, examples, config)
+    params = (network.init(0), jax.tree.map(lambda leaf: leaf[0], trained.params))
+    return np.stack(
+        [
+            adjacency(np.asarray(layers[0], np.float64), normalized)
+            for one in params
+            for layers in similarity(network, one, data.x_test, data.y_test, MEASURES).values()
+            for normalized in (False, True)
+        ]
+    )
+
+
+def searches() -> dict[str, Find]:
+    """Every search of modjax, and plain restarts of Leiden."""
+
+    def find(method: str, restarts: int | None, matrix: np.ndarray) -> np.ndarray:
+        return search_living(METHODS[method], matrix, 1.0, restarts, 0).labels
+
+    found: dict[str, Find] = {"leiden (default)": partial(find, "leiden", None)}
+    found |= {f"leiden, best of {runs}": partial(find, "leiden", runs) for runs in (1, 10, 40)}
+    found |= {f"leidenalg, best of {runs}": partial(find, "leidenalg", runs) for runs in (1, 10)}
+    return found | {method: partial(find, method, None) for method in ("spectral", "monte_carlo")}
+
+
+def time_searches(
+    graphs: np.ndarray, methods: dict[str, Find], passes: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row a method: the least CPU time over passes of each graph, averaged, and Q beside the best of all methods.
+
+    Methods take turns on each graph, so that all of them meet the same machine.
+    """
+    for find in methods.values():
+        find(graphs[0][:8, :8])  # compiles
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    q: dict[str, list[float]] = {name: [] for name in methods}
+    for number, graph in enumerate(graphs):
+        for name, find in methods.items():
+            if seconds[name] and seconds[name][0] > MOST_SECONDS:
+                continue
+            taken, labels = _time(partial(find, graph), passes)
+            seconds[name].append(taken)
+            q[name].append(modularity_of(graph, labels))
+        say(f"{len(graph)} units: graph {number + 1} of {len(graphs)}")
+    best = np.max([found + [-np.inf] * (len(graphs) - len(found)) for found in q.values()], 0)
+    return [
+        {
+            "units": len(graphs[0]),
+            "method": name,
+            "ms_per_graph": 1e3 * float(np.mean(seconds[name])),
+            "graphs": len(seconds[name]),
+            "q_mean": float(np.mean(q[name])),
+            "q_below_best": float(np.mean(best[: len(q[name])] - q[name])),
+            "q_most_below_best": float(np.max(best[: len(q[name])] - q[name])),
+        }
+        for name in methods
+    ]
+
+
+def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
+    """What an alignment null costs a pair, and what a layer costs in all, with and without its nulls."""
+    layer, units = graphs[: 2 * len(MEASURES)], len(graphs[0])
+    labels = [search_living(METHODS["leiden"], graph, 1.0, 1, 0).labels for graph in layer]
+    pairs = [(a, b) for a in range(len(layer)) for b in range(a, len(layer))]
+    groups = [list(range(kind, len(layer), 2)) for kind in (0, 1)]
+
+    def all_pairs() -> None:
+        permutations = LayerPermutations(units, PERMUTATIONS, 0)
+        for a, b in pairs:
+            permutations.null(labels[a], labels[b])
+
+    def whole(settings: SearchSettings) -> None:
+        cluster_layer(layer, settings, 0, groups)
+
+    with_nulls = SearchSettings(nulls=NULLS, permutations=PERMUTATIONS)
+    what = {
+        f"alignment null a pair, {PERMUTATIONS} permutations": (all_pairs, len(pairs)),
+        f"a layer: {len(layer)} searches, joint modules, {len(pairs)} alignments": (
+            partial(whole, SearchSettings()),
+            1,
+        ),
+        f"the same with {NULLS} nulls a graph and {PERMUTATIONS} permutations a pair": (partial(whole, with_nulls), 1),
+    }
+    return [
+        {"units": units, "what": name, "ms": 1e3 * _time(call, passes)[0] / amount, "amount": amount}
+        for name, (call, amount) in what.items()
+    ]
+
+
+def _time(call: Callable[[], Any], passes: int) -> tuple[float, Any]:
+    """The least CPU seconds over passes, and the result; a call of seconds is timed once."""
+    least, result = float("inf"), None
+    for _ in range(passes):
+        started = time.process_time()
+        result = call()
+        taken = time.process_time() - started
+        least = min(least, taken)
+        if taken > MOST_SECONDS / 10:
+            break
+    return least, result
+
+
+def run_benchmark(
+    out: Path,
+    widths: Sequence[int] = WIDTHS,
+    passes: int = 3,
+    say: Callable[[str], None] = print,
+    others: Mapping[str, Other] = MappingProxyType({}),
+) -> Report:
+    """Time all searches at each width, and the costs of a layer at the first; write the rows to ``out``.
+
+    Args:
+        out: Folder of the rows.
+        widths: Units, at least 8.
+        passes: Times that each is timed; the least counts.
+        say: Told of progress.
+        others: Searches of other packages to stand beside.
+
+    Returns:
+        The rows, as Markdown tables, and their file.
+
+    Raises:
+        ValueError: No pass, or a width below 8.
+    """
+    if passes < 1 or not widths or min(widths) < 8:
+        raise ValueError(f"passes must be at least 1 and widths at least 8; got {passes} and {list(widths)}.")
+    found, costs = [], []
+    for width in widths:
+        graphs = graphs_of_width(width)
+        if not costs:
+            costs = time_costs(graphs, passes)
+        methods = searches() | {name: other.find for name, other in others.items() if width <= other.most_units}
+        found += time_searches(graphs if width < max(WIDTHS) else graphs[::4], methods, passes, say)
+    path = write_rows(out, "modules", [*found, *costs])
+    return Report([*found, *costs], f"{table_text(found, COLUMNS)}\n\n{table_text(costs, COST_COLUMNS)}", path)
