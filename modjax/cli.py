@@ -70,6 +70,7 @@ def sweep(
 ) -> None:
     """Train all trials of a spec, find their modules, and write tables and figures."""
     from modjax.report.summary import summary_table
+    from modjax.sweep.stages import cost_text
 
     done = modjax.run_sweep(spec, out, engine=engine, slots=slots, data_dir=data_dir)
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
@@ -80,6 +81,8 @@ def sweep(
     num_excluded = int(done.trials["excluded"].sum())
     if num_excluded:
         typer.echo(f"Left out of summaries and figures (test accuracy below 0.8): {num_excluded} trials")
+    if "seconds_by_stage" in done.manifest:
+        typer.echo(cost_text(done.manifest))
     typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
     typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
 

@@ -24,7 +24,7 @@ class WorkerPool:
     """
 
     def __init__(self, num_workers: int | None = None) -> None:
-        self._num_workers = num_workers or os.cpu_count() or 1
+        self.num_workers = num_workers or os.cpu_count() or 1
         self._jobs: dict[Hashable, tuple[Callable, tuple]] = {}
         self._futures: dict[Hashable, Future] = {}
         self._attempts: dict[Hashable, int] = {}
@@ -73,9 +73,10 @@ class WorkerPool:
             return value
 
     def close(self, wait: bool = True) -> None:
-        """End the workers, if any were started."""
+        """End the workers, if any were started; a pool can be closed twice."""
         if self._is_started:
             self._executor().shutdown(wait=wait, kill_workers=not wait)
+            self._is_started = False
 
     def _submit_again(self, name: Hashable) -> None:
         function, arguments = self._jobs[name]
@@ -83,7 +84,7 @@ class WorkerPool:
 
     def _executor(self) -> Any:
         self._is_started = True
-        return get_reusable_executor(self._num_workers, timeout=IDLE_SECONDS, initializer=_prepare_worker)
+        return get_reusable_executor(self.num_workers, timeout=IDLE_SECONDS, initializer=_prepare_worker)
 
 
 def _prepare_worker() -> None:

@@ -37,6 +37,7 @@ from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, tr
 from modjax.sweep.setup import Setup, image_shape, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device, seeds_of
+from modjax.sweep.stages import Stages, cost_of_run
 from modjax.training.config import TrainConfig
 from modjax.training.events import FinishedTrial
 from modjax.training.layout import Layout, choose_layout
@@ -80,7 +81,9 @@ def run_sweep(
     one_of(engine, ENGINES, "engine")
     if slots is not None and slots < 1:
         raise ValueError(f"slots must be a whole number, at least 1; got {slots}.")
-    setup = prepare(spec, data_dir)
+    stages = Stages()
+    with stages("setup"):
+        setup = prepare(spec, data_dir)
     layout = SweepLayout(Path(out))
     _check(layout, setup, slots)
     layout.root.mkdir(parents=True, exist_ok=True)
@@ -89,7 +92,7 @@ def run_sweep(
         manifest = _check(layout, setup, slots)
         try:
             if not is_complete(layout, manifest, setup.spec):
-                _run(setup, layout, manifest, slots, is_quiet)
+                _run(setup, layout, manifest, slots, stages, is_quiet)
             if not list(layout.figures.glob("*.png")):
                 draw_figures(open_sweep(layout.root))
         except ValueError as error:  # the input was right, so this is a failure of the run
@@ -109,38 +112,43 @@ def _dtype() -> str:
     return str(jax.dtypes.canonicalize_dtype(float))
 
 
-def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int | None, is_quiet: bool) -> None:
+def _run(
+    setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int | None, stages: Stages, is_quiet: bool
+) -> None:
     """All stages of all trials that are not finished."""
-    started = time.perf_counter()
     progress = SweepProgress(setup.trials.height, is_quiet)
-    set_aside_damaged(layout, setup.spec, earlier, progress.say)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
-    engine = _make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained))
-    manifest = _describe(setup, engine)
-    # The manifest comes first: it is what makes the directory a sweep.
-    write_manifest(layout, {**manifest, "complete": False})
-    finished = whole_trials(layout, setup.spec)
-    planned = write_plan(layout, setup.spec, setup.trials, finished)
+    with stages("setup"):
+        set_aside_damaged(layout, setup.spec, earlier, progress.say)
+        engine = _make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained))
+        manifest = _describe(setup, engine)
+        # The manifest comes first: it is what makes the directory a sweep.
+        write_manifest(layout, {**manifest, "complete": False})
+        finished = whole_trials(layout, setup.spec)
+        planned = write_plan(layout, setup.spec, setup.trials, finished)
 
     pool = WorkerPool()
     is_whole = False
     try:
         with progress:
-            writer = StackWriter(engine, layout, planned, pool)
+            writer = StackWriter(engine, layout, planned, pool, stages)
             in_parts = _recover_parts(layout, writer, progress)
             waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
             told = "sharing batches" if engine.population.is_paired else "in slots"
             progress.say(f"{planned.height} trials, {waiting.height} to do, {manifest['slots']} at a time {told}")
             _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
-            programs = _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
+            with stages("training"):
+                programs = _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
+            pool.close()  # an ended worker's cost is known
             progress.stage("tables and figures")
-            merge_parts(layout, setup.spec, planned, finished)
-            seconds = round(time.perf_counter() - started, 3)
-            complete(layout, {**manifest, "programs": programs, "seconds": seconds})
-            draw_figures(open_sweep(layout.root))
+            with stages("tables"):
+                merge_parts(layout, setup.spec, planned, finished)
+            with stages("figures"):
+                draw_figures(open_sweep(layout.root))
+            complete(layout, {**manifest, "programs": programs, **cost_of_run(stages, pool.num_workers)})
             is_whole = True
     finally:
         pool.close(wait=is_whole)

@@ -15,6 +15,7 @@ from modjax.names import (
     ACTIVATIONS,
     DATASETS,
     HYPERPARAMETERS,
+    KEPT_WEIGHTS,
     MATMUL_PRECISIONS,
     MAX_COUNT,
     MEASURES,
@@ -22,6 +23,7 @@ from modjax.names import (
     NULL_KINDS,
     OPTIMIZERS,
     QUALITY_FUNCTIONS,
+    SCHEDULES,
     SEARCH_METHODS,
     SPLITS,
 )
@@ -53,18 +55,28 @@ class TrainingSpec(_Section):
     max_epochs: Count = 500
     batch_size: Count = 200
     validation_fraction: Share = 0.1
+    early_stopping: Annotated[bool, Field(strict=True)] = True
     early_stopping_patience: Count = 6
+    schedule: Annotated[str, known(SCHEDULES, "schedule")] = "plateau"
     plateau_patience: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] = 3
     plateau_factor: Share = 0.25
+    keep: Annotated[str, known(KEPT_WEIGHTS, "weights to keep")] = "best"
     momentum: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.01
     matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
 
     def identity(self) -> dict[str, Any]:
-        """What a trial's numbers depend on: settings that another optimizer would read are left out."""
+        """What a trial's numbers depend on.
+
+        Settings that nothing reads are left out, and those that joined later where they are as they had been before.
+        """
         content = self.model_dump(mode="json")
         unread = {"momentum": self.optimizer != "sgd", "weight_decay": self.optimizer != "adamw"}
         unread["matmul_precision"] = self.matmul_precision == "float32"
+        unread |= {"early_stopping": self.early_stopping, "early_stopping_patience": not self.early_stopping}
+        is_constant = self.schedule == "constant"
+        unread |= {"schedule": not is_constant, "plateau_patience": is_constant, "plateau_factor": is_constant}
+        unread["keep"] = self.keep == "best"
         return {key: value for key, value in content.items() if not unread.get(key, False)}
 
 

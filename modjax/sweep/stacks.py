@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from modjax.clustering.layer import cluster_layer
+from modjax.clustering.layer import LayerModules, cluster_layer
 from modjax.clustering.pool import WorkerPool
 from modjax.data.datasets import Dataset
 from modjax.networks.base import Network
@@ -31,6 +31,7 @@ from modjax.sweep.analysis import (
     stack_matrices,
 )
 from modjax.sweep.spec import SweepSpec
+from modjax.sweep.stages import Stages
 from modjax.training.config import Hyperparams, TrainConfig
 from modjax.training.events import FinishedTrial
 from modjax.training.layout import Layout
@@ -96,10 +97,13 @@ class StackWriter:
         layout: Of the sweep.
         planned: The trials table; rows are looked up by ``trial_id``.
         pool: Worker processes.
+        stages: Told what the time goes to.
     """
 
-    def __init__(self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: WorkerPool) -> None:
-        self._engine, self._layout, self._pool = engine, layout, pool
+    def __init__(
+        self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: WorkerPool, stages: Stages
+    ) -> None:
+        self._engine, self._layout, self._pool, self._stages = engine, layout, pool, stages
         self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
         self._buffer: list[tuple[str, FinishedTrial]] = []
         self._oldest = 0.0
@@ -116,12 +120,16 @@ class StackWriter:
         """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
         is_old = self._buffer and (is_due or time.perf_counter() - self._oldest >= STACK_SECONDS)
         if len(self._buffer) >= STACK_TRIALS or is_old or (is_last and self._buffer):
-            index = self._commit_trained()
+            with self._stages("evaluating and saving"):
+                index = self._commit_trained()
             self.analyse(index)
         still = []
         for stack in self._pending:
             if is_last or all(self._pool.is_done(job) for job in stack.jobs):
-                self._commit_analysed(stack)
+                with self._stages("waiting for modules"):
+                    found = {job: self._pool.result(job) for job in stack.jobs}
+                with self._stages("tables"):
+                    self._commit_analysed(stack, found)
             else:
                 still.append(stack)
         self._pending = still
@@ -170,7 +178,8 @@ class StackWriter:
         one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._layout, index, one_trial)
         stack = PendingStack(index, {}, {})
-        matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
+        with self._stages("similarity"):
+            matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
         for trial_id, layers in zip(trial_ids, matrices, strict=True):
             for layer, measures in layers.items():
                 stack.similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, measures))
@@ -181,12 +190,11 @@ class StackWriter:
                 self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(graphs))
         self._pending.append(stack)
 
-    def _commit_analysed(self, stack: PendingStack) -> None:
+    def _commit_analysed(self, stack: PendingStack, found: dict[tuple[str, int], LayerModules]) -> None:
         modules, alignment = [], []
         for (trial_id, layer), graphs in stack.jobs.items():
-            found = self._pool.result((trial_id, layer))
-            modules += module_rows(trial_id, layer, graphs, found)
-            alignment += alignment_rows(trial_id, layer, graphs, found)
+            modules += module_rows(trial_id, layer, graphs, found[trial_id, layer])
+            alignment += alignment_rows(trial_id, layer, graphs, found[trial_id, layer])
         with new_folder(self._layout.analysed_part(stack.number)) as folder:
             for layer, rows in stack.similarity.items():
                 write_table(self._layout.similarity_file(layer, folder / "similarity"), from_rows("similarity", rows))

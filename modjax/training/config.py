@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float
 
-from modjax.names import MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, one_of
+from modjax.names import KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
 
 
 class Hyperparams(NamedTuple):
@@ -32,9 +32,13 @@ class TrainConfig:
         max_epochs: A trial ends after so many epochs at the latest.
         batch_size: Examples per step; an incomplete last batch of an epoch is left out.
         validation_fraction: Share of the training examples held out, drawn from each trial's seed.
+        early_stopping: Whether trials may stop before ``max_epochs``.
         early_stopping_patience: So many epochs in a row without a strictly better validation loss stop the trial.
+        schedule: Of the learning rate: ``plateau``, or ``constant``.
         plateau_patience: One more than so many epochs in a row without a better loss cut the learning rate.
         plateau_factor: The cut.
+        keep: Weights that are the result: of the ``best`` epoch by validation loss, or of the ``last`` one whose loss
+            is finite. ``best_epoch`` is that of the best validation loss either way.
         matmul_precision: ``float32``, or on accelerators that have them ``tf32`` or ``bf16`` (products of rounded
             factors, summed in float32).
         num_slots: Trials that train side by side; None lets modjax choose, and pack the last ones into fewer.
@@ -48,9 +52,12 @@ class TrainConfig:
     max_epochs: int = 500
     batch_size: int = 200
     validation_fraction: float = 0.1
+    early_stopping: bool = True
     early_stopping_patience: int = 6
+    schedule: str = "plateau"
     plateau_patience: int = 3
     plateau_factor: float = 0.25
+    keep: str = "best"
     matmul_precision: str = "float32"
     num_slots: int | None = None
     num_devices: int | None = None
@@ -59,6 +66,8 @@ class TrainConfig:
         if not callable(self.optimizer):
             one_of(self.optimizer, OPTIMIZERS, "optimizer")
         one_of(self.matmul_precision, MATMUL_PRECISIONS, "matmul_precision")
+        one_of(self.schedule, SCHEDULES, "schedule")
+        one_of(self.keep, KEPT_WEIGHTS, "keep")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie between 0 and 1, 1 excluded; got {self.momentum}.")
         if not 0 <= self.weight_decay < float("inf"):

@@ -41,7 +41,8 @@ def update_plateau(config: TrainConfig, state: PlateauState, loss: Float[Array, 
     """One epoch of ReduceLROnPlateau(mode "min", threshold 1e-4 relative, eps 1e-8).
 
     ``loss < best * (1 - 1e-4)`` is better. The epoch after ``plateau_patience`` bad ones in a row cuts the rate by
-    ``plateau_factor``, unless the cut were 1e-8 or less, and the count starts again either way.
+    ``plateau_factor``, unless the cut were 1e-8 or less, and the count starts again either way. A ``constant`` schedule
+    never cuts.
 
     References:
         PyTorch, ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
@@ -50,7 +51,7 @@ def update_plateau(config: TrainConfig, state: PlateauState, loss: Float[Array, 
     num_bad = jnp.where(is_better, 0, state.num_bad_epochs + 1)
     is_due = num_bad > config.plateau_patience
     cut = state.learning_rate * config.plateau_factor
-    is_cut = is_due & (state.learning_rate - cut > LEAST_CUT)
+    is_cut = (config.schedule == "plateau") & is_due & (state.learning_rate - cut > LEAST_CUT)
     return PlateauState(
         jnp.where(is_cut, cut, state.learning_rate),
         jnp.where(is_better, loss, state.best_loss),
@@ -69,11 +70,11 @@ def update_stopping(
     """One epoch of early stopping; also says whether this epoch is the best so far (strictly).
 
     A loss that is not finite stops the trial at once as diverged; ``early_stopping_patience`` epochs in a row without a
-    better one, or the last epoch, stop it as done.
+    better one (if ``early_stopping``), or the last epoch, stop it as done.
     """
     is_best = loss < state.best_loss
     num_bad = jnp.where(is_best, 0, state.num_bad_epochs + 1)
-    is_over = (num_bad >= config.early_stopping_patience) | (epoch + 1 >= config.max_epochs)
+    is_over = (config.early_stopping & (num_bad >= config.early_stopping_patience)) | (epoch + 1 >= config.max_epochs)
     status = jnp.where(jnp.isfinite(loss), jnp.where(is_over, DONE, RUNNING), DIVERGED).astype(jnp.int32)
     is_best = is_best & jnp.isfinite(loss)
     return StoppingState(

@@ -46,7 +46,8 @@ class TrialState(NamedTuple):
     Attributes:
         params: Weights after the latest epoch.
         optimizer: State of the optax transformation.
-        best_params: Weights of the epoch with the best validation loss (the initial ones before the first).
+        best_params: The result so far, by ``config.keep``: weights of the epoch with the best validation loss, or of
+            the last one with a finite loss (the initial ones before the first).
         plateau: Learning rate schedule.
         stopping: Early stopping.
     """
@@ -130,7 +131,8 @@ def epoch(
     val_loss = means["loss"].astype(state.stopping.best_loss.dtype)
     plateau = update_plateau(config, state.plateau, val_loss)
     stopping, is_best = update_stopping(config, state.stopping, val_loss, clock.epoch)
-    best_params = jax.tree.map(partial(jnp.where, is_best), params, state.best_params)
+    is_kept = is_best if config.keep == "best" else jnp.isfinite(val_loss)
+    best_params = jax.tree.map(partial(jnp.where, is_kept), params, state.best_params)
     row = {
         "epoch": clock.epoch,
         "train_loss": jnp.mean(losses),

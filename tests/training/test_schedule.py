@@ -84,3 +84,25 @@ def test_plateau_against_pytorch_itself(curve):
         scheduler.step(float(np.float32(loss)))
         state = update_plateau(mj.TrainConfig(), state, jnp.float32(loss))
         np.testing.assert_allclose(float(state.learning_rate), optimizer.param_groups[0]["lr"], rtol=1e-6)
+
+
+def test_constant_schedule_never_cuts_and_stopping_can_be_off():
+    config = mj.TrainConfig(schedule="constant", early_stopping=False, max_epochs=30)
+    rate, state = init_plateau(jnp.float32(1e-3)), init_stopping(jnp.float32)
+    for epoch in range(29):
+        rate = update_plateau(config, rate, jnp.float32(1.0))
+        state, _ = update_stopping(config, state, jnp.float32(1.0), jnp.int32(epoch))
+        assert STATUS_NAMES[int(state.status)] == "running"
+    assert float(rate.learning_rate) == np.float32(1e-3)
+    state, _ = update_stopping(config, state, jnp.float32(np.nan), jnp.int32(29))
+    assert STATUS_NAMES[int(state.status)] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"schedule": "cosine"}, "Available: plateau, constant"), ({"keep": "mean"}, "Available: best, last")],
+    ids=["schedule", "keep"],
+)
+def test_unknown_names_are_one_line(options, told):
+    with pytest.raises(ValueError, match=told):
+        mj.TrainConfig(**options)

@@ -1,0 +1,85 @@
+"""What a run costs: wall time by stage, processor time, memory."""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+KIB = 1024
+MEGABYTE = 1e6
+
+
+class Stages:
+    """Wall seconds of each stage; a stage within another stops the outer one's clock, so that the parts add up.
+
+    Example:
+        >>> stages = Stages()
+        >>> with stages("training"), stages("similarity"):
+        ...     pass
+        >>> list(stages.seconds)
+        ['training', 'similarity']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: list[str] = []
+        self._since = self._began = time.perf_counter()
+
+    @property
+    def total(self) -> float:
+        """Wall seconds since the beginning, stages or not."""
+        return time.perf_counter() - self._began
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Count the time of a block as the stage's, less that of stages within it."""
+        self._settle()
+        self._running.append(name)
+        self.seconds.setdefault(name, 0.0)
+        try:
+            yield
+        finally:
+            self._settle()
+            self._running.pop()
+
+    def _settle(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
+
+
+def cost_of_run(stages: Stages, num_workers: int) -> dict[str, Any]:
+    """Wall seconds in all and by stage, CPU seconds and peak memory of this process and its workers that have ended.
+
+    ``peak_memory_mb`` is the largest resident size of this process, plus so many times that of the largest worker: at
+    least what they took at any one moment. The figures are the process's since it began, imports and compiling
+    included.
+
+    Args:
+        stages: Of the run.
+        num_workers: Worker processes that ran at the same time.
+    """
+    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak_kib = own.ru_maxrss + num_workers * workers.ru_maxrss
+    return {
+        "seconds": round(stages.total, 3),
+        "seconds_by_stage": {name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+        "cpu_seconds": round(own.ru_utime + own.ru_stime, 3),
+        "worker_cpu_seconds": round(workers.ru_utime + workers.ru_stime, 3),
+        "peak_memory_mb": round(peak_kib * KIB / MEGABYTE),
+    }
+
+
+def cost_text(cost: dict[str, Any]) -> str:
+    """A line for people: what :func:`cost_of_run` found.
+
+    Example:
+        >>> cost = {"seconds": 90.0, "seconds_by_stage": {"training": 80.0, "tables": 10.0}}
+        >>> cost_text(cost | {"cpu_seconds": 100.0, "worker_cpu_seconds": 20.0, "peak_memory_mb": 900})
+        'Took 90 s: training 80, tables 10; processors 100 s and 20 s in workers; peak memory 0.90 GB.'
+    """
+    stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in cost["seconds_by_stage"].items())
+    processors = f"processors {cost['cpu_seconds']:.0f} s and {cost['worker_cpu_seconds']:.0f} s in workers"
+    return f"Took {cost['seconds']:.0f} s: {stages}; {processors}; peak memory {cost['peak_memory_mb'] / 1e3:.2f} GB."
