@@ -1,6 +1,7 @@
 """Figures of a sweep: PNG and SVG, each with a CSV of the points it shows."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from modjax.report.matrices import alignment_points, draw_alignment, draw_example, example_of
+from modjax.report.alignments import (
+    alignment_by_arm_figure,
+    alignment_figure,
+    null_figure,
+    score_agreement_figure,
+)
+from modjax.report.curves import Drawn, depth_figure, modules_figure, performance_figure
+from modjax.report.matrices import example_figure, sorted_matrices_figure
 from modjax.report.style import (
     MEASURE_TITLES,
     UNTRAINED_COLOUR,
@@ -27,24 +35,13 @@ from modjax.storage.results import Sweep
 def draw_figures(sweep: Sweep) -> list[str]:
     """Draw every figure that the sweep's tables allow; returns their names."""
     use_style()
-    trials = sweep.trials.filter(pl.col("status") != "pending")
-    drawn: dict[str, tuple[Figure, pl.DataFrame]] = {}
-    points = accuracy_points(trials)
-    if points.height:
-        drawn["accuracy"] = (draw_panels(points, _accuracy_panel_title, "test accuracy"), points)
-    for normalized, suffix in ((True, "normalized"), (False, "raw")):
-        points = modularity_points(sweep, normalized)
-        if points.height:
-            drawn[f"modularity_{suffix}"] = (draw_panels(points, _modularity_panel_title, "modularity Q"), points)
-    points = alignment_points(sweep)
-    if points.height:
-        drawn["alignment"] = (draw_alignment(points), points)
-    example = example_of(sweep)
-    if example is not None:
-        drawn["example_matrix"] = draw_example(example)
-    for name, (figure, points) in drawn.items():
-        _save(sweep, name, figure, points)
-    return list(drawn)
+    names = []
+    for name, draw in FIGURES.items():
+        drawn = draw(sweep)
+        if drawn is not None:
+            _save(sweep, name, *drawn)
+            names.append(name)
+    return names
 
 
 def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None:
@@ -71,6 +68,18 @@ def modularity_points(sweep: Sweep, normalized: bool) -> pl.DataFrame:
     """``trial_id, layer, panel (measure), value (Q), arm, setting, strength, seed``."""
     values = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
     return _panel_points(values.select("trial_id", "layer", panel="measure", value="q"), sweep.trials)
+
+
+def arms_figure(sweep: Sweep, normalized: bool) -> Drawn | None:
+    """Q against regularization, all arms in one panel."""
+    points = modularity_points(sweep, normalized)
+    return (draw_panels(points, _modularity_panel_title, "modularity Q"), points) if points.height else None
+
+
+def accuracy_figure(sweep: Sweep) -> Drawn | None:
+    """Test accuracy against regularization, all arms in one panel."""
+    points = accuracy_points(sweep.trials.filter(~pl.col("status").is_in(["pending", "failed"])))
+    return (draw_panels(points, _accuracy_panel_title, "test accuracy"), points) if points.height else None
 
 
 def accuracy_points(trials: pl.DataFrame) -> pl.DataFrame:
@@ -168,3 +177,22 @@ def _legend(points: pl.DataFrame, arms: list[str], looks: dict[str, tuple[str, s
         handles.append(Patch(color=UNTRAINED_COLOUR, alpha=0.3))
         labels.append("untrained: mean, 2 sd")
     return handles, labels
+
+
+FIGURES: dict[str, Callable[[Sweep], Drawn | None]] = {
+    "accuracy": accuracy_figure,
+    "performance": performance_figure,
+    "modularity_normalized": partial(arms_figure, normalized=True),
+    "modularity_raw": partial(arms_figure, normalized=False),
+    "q_normalized": partial(modules_figure, column="q", normalized=True),
+    "q_raw": partial(modules_figure, column="q", normalized=False),
+    "effective_modules_normalized": partial(modules_figure, column="effective_modules", normalized=True),
+    "effective_modules_raw": partial(modules_figure, column="effective_modules", normalized=False),
+    "q_by_layer": depth_figure,
+    "nulls": null_figure,
+    "alignment": alignment_figure,
+    "alignment_by_arm": alignment_by_arm_figure,
+    "score_agreement": score_agreement_figure,
+    "example_matrix": example_figure,
+    "matrices_by_module": sorted_matrices_figure,
+}

@@ -1,23 +1,18 @@
-"""Figures that show matrices: alignment of the measures, and one similarity before and after sorting by module."""
+"""Figures that show similarity matrices: one before and after sorting by module, and all measures of one network."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from modjax.clustering.transfer import transfer_modularity_of
 from modjax.measures.normalize import adjacency
-from modjax.names import MEASURES
-from modjax.report.style import layer_title
+from modjax.report.curves import Drawn
+from modjax.report.style import MEASURE_TITLES, layer_title, ordered_measures
 from modjax.storage.results import Sweep
-
-SHORT = {
-    "covariance": "cov",
-    "input_jacobian": "in-Jac",
-    "output_jacobian": "out-Jac",
-    "loss_hessian": "Hess",
-}
 
 
 class Example(NamedTuple):
@@ -29,62 +24,6 @@ class Example(NamedTuple):
     weights: np.ndarray
     labels: np.ndarray
     q: float
-
-
-def alignment_points(sweep: Sweep) -> pl.DataFrame:
-    """Mean element-centric similarity over trials: ``group (trained, untrained), layer, a, b, value, num_trials``."""
-    trials = sweep.trials.filter(~pl.col("excluded")).select(
-        "trial_id",
-        group=pl.when(pl.col("status") == "untrained").then(pl.lit("untrained")).otherwise(pl.lit("trained")),
-    )
-    rows = sweep.alignment.join(trials, on="trial_id", validate="m:1").filter(pl.col("element_centric").is_not_nan())
-    sides = {
-        side: pl.concat_str(
-            pl.col(f"measure_{side}"), pl.when(f"normalized_{side}").then(pl.lit(" (norm)")).otherwise(pl.lit(""))
-        )
-        for side in ("a", "b")
-    }
-    return (
-        rows.with_columns(**sides)
-        .group_by("group", "layer", "a", "b")
-        .agg(value=pl.col("element_centric").mean(), num_trials=pl.len())
-        .sort("group", "layer", "a", "b")
-    )
-
-
-def draw_alignment(points: pl.DataFrame) -> Figure:
-    """A matrix of all measures against all, a row a layer, trained beside untrained networks."""
-    groups = points["group"].unique().sort().to_list()
-    layers = points["layer"].unique().sort().to_list()
-    present = set(points["a"]) | set(points["b"])
-    names = [name for measure in MEASURES for name in (measure, f"{measure} (norm)") if name in present]
-    short = [f"{SHORT[name.split(' ')[0]]}{' n' if '(norm)' in name else ''}" for name in names]
-    num_upstream = sum(name.split(" ")[0] in MEASURES[:2] for name in names)
-    figure = Figure(figsize=(3.1 * len(groups) + 1.2, 2.9 * len(layers) + 0.3), layout="constrained")
-    axes = figure.subplots(len(layers), len(groups), squeeze=False)
-    image = None
-    for row, layer in enumerate(layers):
-        for column, group in enumerate(groups):
-            axis = axes[row][column]
-            here = points.filter((pl.col("layer") == layer) & (pl.col("group") == group))
-            values = np.full((len(names), len(names)), np.nan)
-            for one in here.iter_rows(named=True):
-                i, j = names.index(one["a"]), names.index(one["b"])
-                values[i, j] = values[j, i] = one["value"]
-            image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis")
-            for (i, j), value in np.ndenumerate(values):
-                axis.text(
-                    j, i, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color="w" if value < 0.6 else "k"
-                )
-            axis.set_xticks(range(len(names)), short, rotation=90)
-            axis.set_yticks(range(len(names)), short)
-            for edge in (num_upstream - 0.5,) * (0 < num_upstream < len(names)):
-                axis.axhline(edge, color="w", lw=1.5)
-                axis.axvline(edge, color="w", lw=1.5)
-            axis.set_title(f"{group}, {layer_title(layer)} (n = {here['num_trials'].max()})")
-    if image is not None:
-        figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.6, label="element-centric similarity of modules")
-    return figure
 
 
 def example_of(sweep: Sweep) -> Example | None:
@@ -102,28 +41,80 @@ def example_of(sweep: Sweep) -> Example | None:
     return Example(best, best["layer"], best["measure"], weights, np.array(best["labels"]), best["q"])
 
 
+def example_figure(sweep: Sweep) -> Drawn | None:
+    """:func:`draw_example` of :func:`example_of`."""
+    example = example_of(sweep)
+    return None if example is None else draw_example(example)
+
+
+def sorted_matrices_figure(sweep: Sweep) -> Drawn | None:
+    """The normalized matrices of the example's network and layer (columns), sorted by each one's modules (rows)."""
+    example = example_of(sweep)
+    if example is None:
+        return None
+    here = (pl.col("trial_id") == example.trial["trial_id"]) & (pl.col("layer") == example.layer)
+    modules = sweep.modules.filter(here & pl.col("normalized") & pl.col("q").is_not_nan())
+    matrices = {row["measure"]: row for row in sweep.similarity.filter(here).iter_rows(named=True)}
+    labels = {row["measure"]: np.array(row["labels"]) for row in modules.iter_rows(named=True)}
+    measures = ordered_measures(modules["measure"])
+    figure = Figure(figsize=(2.1 * len(measures) + 0.8, 2.15 * len(measures) + 0.5), layout="constrained")
+    axes = figure.subplots(len(measures), len(measures), squeeze=False)
+    rows = []
+    for row, sorting in enumerate(measures):
+        order, sizes = _module_order(labels[sorting])
+        for column, measure in enumerate(measures):
+            num_units = matrices[measure]["num_units"]
+            signed = np.array(matrices[measure]["matrix"], np.float64).reshape(num_units, num_units)
+            weights = adjacency(signed, normalized=True)
+            axis = axes[row][column]
+            axis.imshow(weights[np.ix_(order, order)], cmap="magma", vmin=0)
+            _frame_modules(axis, sizes)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            transfer = transfer_modularity_of(weights, labels[sorting])
+            axis.set_title(
+                f"Q = {transfer:.3f}" if row else f"{MEASURE_TITLES[measure]}\nQ = {transfer:.3f}", fontsize=8
+            )
+            rows.append({"sorted_by": sorting, "measure": measure, "q": transfer})
+        axes[row][0].set_ylabel(f"modules of\n{MEASURE_TITLES[sorting].splitlines()[0]}", fontsize=8)
+    figure.suptitle(f"{layer_title(example.layer)}: {_settings(example.trial)}", fontsize=9)
+    return figure, pl.DataFrame(rows).select(pl.lit(example.trial["trial_id"]).alias("trial_id"), pl.all())
+
+
+def _module_order(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Units by module, dead ones last; and the sizes of the modules."""
+    order = np.lexsort((np.arange(len(labels)), np.where(labels < 0, np.inf, labels)))
+    return order, np.bincount(labels[labels >= 0])
+
+
+def _frame_modules(axis: Axes, sizes: np.ndarray) -> None:
+    start = 0
+    for size in sizes:
+        axis.add_patch(Rectangle((start - 0.5, start - 0.5), size, size, fill=False, ec="#56B4E9", lw=1.5))
+        start += size
+
+
+def _settings(trial: dict[str, Any]) -> str:
+    settings = ", ".join(f"{name} {trial[name]:g}" for name in ("dropout", "l1", "l2", "seed"))
+    return f"{trial['arm']} arm, {settings}"
+
+
 def draw_example(example: Example) -> tuple[Figure, pl.DataFrame]:
     """The matrix as it is and sorted by module, modules framed, dead units last; and its entries as points."""
-    order = np.lexsort((np.arange(len(example.labels)), np.where(example.labels < 0, np.inf, example.labels)))
+    order, sizes = _module_order(example.labels)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     image = left.imshow(example.weights, cmap="magma")
     left.set_title("units as they are")
     right.imshow(example.weights[np.ix_(order, order)], cmap="magma")
     right.set_title(f"sorted by module, Q = {example.q:.3f}")
-    start = 0
-    for size in np.bincount(example.labels[example.labels >= 0]):
-        frame = {"fill": False, "ec": "#56B4E9", "lw": 1.5}
-        right.add_patch(Rectangle((start - 0.5, start - 0.5), size, size, **frame))
-        start += size
+    _frame_modules(right, sizes)
     for axis in (left, right):
         axis.set_xlabel("unit")
     left.set_ylabel("unit")
     figure.colorbar(image, ax=[left, right], shrink=0.8, label="normalized similarity")
     trial = example.trial
-    settings = ", ".join(f"{name} {trial[name]:g}" for name in ("dropout", "l1", "l2", "seed"))
-    told = f"{trial['arm']} arm, {settings}"
-    figure.suptitle(f"{example.measure}, {layer_title(example.layer)}: {told}", fontsize=9)
+    figure.suptitle(f"{example.measure}, {layer_title(example.layer)}: {_settings(trial)}", fontsize=9)
     rows, columns = np.indices(example.weights.shape)
     points = pl.DataFrame(
         {

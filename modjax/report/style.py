@@ -11,6 +11,19 @@ from modjax.names import HYPERPARAMETERS, MEASURES
 ARM_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 UNTRAINED_COLOUR = "#808080"
+# Families share a hue and a line style: upstream blue and solid, downstream orange and dashed.
+MEASURE_LOOKS = {
+    "covariance": ("#0072B2", "o", "-"),
+    "input_jacobian": ("#56B4E9", "s", "-"),
+    "output_jacobian": ("#D55E00", "^", "--"),
+    "loss_hessian": ("#E69F00", "D", "--"),
+}
+SHORT_TITLES = {
+    "covariance": "cov",
+    "input_jacobian": "in-Jac",
+    "output_jacobian": "out-Jac",
+    "loss_hessian": "Hess",
+}
 MEASURE_TITLES = {
     "covariance": "covariance\n(upstream)",
     "input_jacobian": "input Jacobian\n(upstream)",
@@ -70,6 +83,23 @@ def strengths(trials: pl.DataFrame) -> pl.DataFrame:
         frames.append(rows.join(settings, on=varying, validate="m:1").select("trial_id", "arm", "setting", "strength"))
     schema = {"trial_id": pl.String, "arm": pl.String, "setting": pl.String, "strength": pl.Float64}
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def varied_by_arm(trials: pl.DataFrame) -> dict[str, str]:
+    """The hyperparameter that each arm of trained trials varies; arms that vary none or several are left out."""
+    trained = trials.filter(pl.col("status") != "untrained")
+    found = {}
+    for arm in trained["arm"].unique().sort().to_list():
+        rows = trained.filter(pl.col("arm") == arm)
+        varying = [name for name in HYPERPARAMETERS if rows[name].n_unique() > 1]
+        if len(varying) == 1:
+            found[arm] = varying[0]
+    return found
+
+
+def graph_title(measure: str, normalized: bool) -> str:
+    """A short name of a measure, with ``n`` where it is normalized."""
+    return f"{SHORT_TITLES.get(measure, measure)}{' n' if normalized else ''}"
 
 
 def arm_looks(arms: list[str]) -> dict[str, tuple[str, str]]:

@@ -1,0 +1,100 @@
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+import modjax as mj
+from modjax.report import alignments, curves, figures, matrices
+from modjax.report.figures import FIGURES, draw_figures
+from modjax.report.style import MEASURE_LOOKS, varied_by_arm
+from modjax.storage.tables import SCHEMAS, write_table
+
+SIDES = ["measure_a", "normalized_a", "measure_b", "normalized_b"]
+
+
+@pytest.fixture
+def sweep(finished, tmp_path):
+    """A copy of the tiny sweep whose figures may be drawn again."""
+    shutil.copytree(finished.layout.root, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "figures")
+    return mj.open_sweep(tmp_path / "out")
+
+
+def rewrite(sweep, **frames):
+    for name, frame in frames.items():
+        write_table(sweep.layout.table(name), frame)
+    return mj.open_sweep(sweep.layout.root)
+
+
+def test_every_figure_of_a_sweep_has_its_files_and_its_points(finished):
+    for name in FIGURES:
+        for ending in ("png", "svg", "csv"):
+            assert (finished.layout.figures / f"{name}.{ending}").stat().st_size > 0
+        assert pl.read_csv(finished.layout.figures / f"{name}.csv").height > 0
+
+
+def test_same_tables_same_bytes(sweep, finished, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {name: FIGURES[name] for name in ("alignment", "q_raw")})
+    for name in draw_figures(sweep):
+        for ending in ("png", "svg", "csv"):
+            file = f"{name}.{ending}"
+            assert (sweep.layout.figures / file).read_bytes() == (finished.layout.figures / file).read_bytes()
+
+
+def test_an_arm_is_drawn_on_the_axis_of_what_it_varies(finished):
+    assert varied_by_arm(finished.trials) == {"dropout": "dropout"}  # the other arm has a single setting
+
+
+def test_points_of_curves_are_those_of_the_tables(finished):
+    _, points = curves.modules_figure(finished, "effective_modules", normalized=True)
+    trained = points.filter(pl.col("varies").is_not_null())
+    joined = trained.join(finished.modules.filter(pl.col("normalized")), on=["trial_id", "layer", "measure"])
+    assert joined.height == trained.height == 4 * 3 * 4
+    assert joined["value"].to_list() == joined["effective_modules"].to_list()
+    assert set(trained["value_of_arm"]) == {0.0, 0.5}
+
+
+@pytest.fixture
+def kept(sweep):
+    """The tiny networks learn too little to be kept: as if they had learnt."""
+    return rewrite(sweep, trials=sweep.trials.with_columns(excluded=pl.lit(False)))
+
+
+def test_alignment_is_the_mean_over_trials(kept):
+    trials = kept.trials
+    _, points = alignments.alignment_figure(kept)
+    row = points.filter(pl.col("group") == "trained").row(5, named=True)
+    same = pl.all_horizontal(pl.col(name) == row[name] for name in ("layer", *SIDES))
+    trained = trials.filter(pl.col("status") != "untrained")["trial_id"].implode()
+    values = kept.alignment.filter(same & pl.col("trial_id").is_in(trained))["element_centric"]
+    assert row["value"] == pytest.approx(values.drop_nans().mean())
+    assert row["num_trials"] == values.drop_nans().len()
+
+
+def test_scores_agree_with_themselves(kept):
+    _, points = alignments.score_agreement_figure(kept)
+    own = points.filter(pl.col("score_a") == pl.col("score_b"))["spearman"].drop_nans()
+    np.testing.assert_allclose(own, 1)
+    both = points.join(points, left_on=["score_a", "score_b"], right_on=["score_b", "score_a"])
+    np.testing.assert_allclose(both["spearman"], both["spearman_right"])
+
+
+def test_matrices_are_sorted_by_the_modules_of_each(kept):
+    own = matrices.sorted_matrices_figure(kept)[1].filter(pl.col("sorted_by") == pl.col("measure"))
+    assert own.height == len(MEASURE_LOOKS)
+
+
+def test_a_sweep_without_measures_or_trials_has_fewer_figures(sweep):
+    empty = {name: pl.DataFrame(schema=SCHEMAS[name]) for name in ("modules", "alignment")}
+    assert set(draw_figures(rewrite(sweep, **empty))) == {"accuracy", "performance"}
+    pending = sweep.trials.with_columns(status=pl.lit("pending"))
+    assert draw_figures(rewrite(sweep, trials=pending)) == []
+
+
+def test_excluded_and_nan_are_drawn_around(sweep):
+    excluded = sweep.trials.with_columns(excluded=pl.col("status") != "untrained")
+    dead = sweep.modules.with_columns(q=pl.lit(float("nan")), z=pl.lit(None, pl.Float64))
+    names = draw_figures(rewrite(sweep, trials=excluded, modules=dead))
+    assert "performance" in names
+    assert "q_normalized" not in names
