@@ -1,4 +1,4 @@
-"""The README's Python examples run as they stand, and its tables name every column."""
+"""The Python examples of the README and the docs run as they stand, and their tables name every column."""
 
 import re
 import runpy
@@ -10,6 +10,7 @@ import modjax as mj
 from modjax.storage.tables import SCHEMAS
 from tests.conftest import ROOT
 
+TABLES_PAGE = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -36,6 +37,33 @@ def test_there_is_an_example_for_each_kind_of_user():
 @pytest.mark.parametrize("index", [1, 2, 3, 4, 5], ids=["similarity", "more similarity", "adapter", "modules", "train"])
 def test_example_runs(index, capsys, tmp_path):
     assert run(BLOCKS[index], capsys, tmp_path).strip()
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+EXAMPLES = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", EXAMPLES)
+def test_example_of_the_docs_runs(block, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(block, capsys, tmp_path).strip()
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_spec_of_the_docs_is_one(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        re.findall(r"```toml\n(.*?)```", (PAGES[0].parent / "launch-a-sweep.md").read_text(), re.DOTALL)[0]
+    )
+    assert mj.load_spec(tmp_path / "mine.toml").num_trials == 20
 
 
 def effect_of_dropout(sweep):
@@ -80,3 +108,4 @@ def test_every_column_is_in_the_readme():
         keys = {"measure_a", "normalized_a", "measure_b", "normalized_b"}
         missing = [column for column in schema if column not in keys and not re.search(rf"\b{column}\b", text)]
         assert not missing, (name, missing)
+        assert not [column for column in schema if f"`{column}`" not in TABLES_PAGE]

@@ -171,6 +171,7 @@ def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProg
 
 def _make_engine(setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame) -> Engine:
     """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
+    trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
     spec, data = setup.spec, setup.data
     network = _make_network(setup)
     task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)

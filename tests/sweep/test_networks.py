@@ -80,3 +80,12 @@ def test_a_sweep_of_cnns(tmp_path):
     assert sizes.rows() == [(0, [3]), (1, [5])]
     assert sweep.modules.height == 2 * 2 * 8
     assert sweep.trials.filter(pl.col("status") == "done")["test_accuracy"][0] > 0.15
+
+
+def test_untrained_networks_alone_are_a_sweep_and_arms_can_be_added(folder, write_spec, tiny_content):
+    alone = tiny_content | {"arms": [tiny_content["arms"][-1]], "similarity": {"measures": ["covariance"]}}
+    sweep = mj.run_sweep(write_spec(alone), folder / "out", is_quiet=True)
+    assert set(sweep.trials["status"]) == {"untrained"}
+    assert sweep.modules.height == 3 * 2 * 2
+    more = alone | {"arms": tiny_content["arms"][1:]}
+    assert mj.run_sweep(write_spec(more), folder / "out", is_quiet=True).trials["status"].to_list().count("done") == 2
