@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
 
 def example_of(sweep: Sweep) -> Example | None:
-    """The normalized matrix with the highest Q among trained trials."""
+    """The normalized matrix with the highest Q among trained trials; None where matrices were not kept."""
     trained = sweep.trials.filter((pl.col("status") != "untrained") & ~pl.col("excluded"))
     rows = sweep.modules.filter(pl.col("normalized") & pl.col("q").is_not_nan() & (pl.col("layer") >= 0))
     rows = rows.join(trained, on="trial_id", validate="m:1").sort(["q", "trial_id"], descending=[True, False])
@@ -35,7 +35,10 @@ def example_of(sweep: Sweep) -> Example | None:
         return None
     best = rows.row(0, named=True)
     key = (pl.col("trial_id") == best["trial_id"]) & (pl.col("layer") == best["layer"])
-    stored = sweep.similarity.filter(key & (pl.col("measure") == best["measure"])).row(0, named=True)
+    kept = sweep.similarity.filter(key & (pl.col("measure") == best["measure"]))
+    if not kept.height:
+        return None
+    stored = kept.row(0, named=True)
     matrix = np.array(stored["matrix"], np.float64).reshape(stored["num_units"], stored["num_units"])
     weights = adjacency(matrix, normalized=True)
     return Example(best, best["layer"], best["measure"], weights, np.array(best["labels"]), best["q"])

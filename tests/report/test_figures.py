@@ -98,3 +98,11 @@ def test_excluded_and_nan_are_drawn_around(sweep):
     names = draw_figures(rewrite(sweep, trials=excluded, modules=dead))
     assert "performance" in names
     assert "q_normalized" not in names
+
+
+def test_tables_without_matrices_can_be_drawn(kept):
+    shutil.rmtree(kept.layout.similarity)
+    without = mj.open_sweep(kept.layout.root)
+    assert matrices.example_figure(without) is None
+    assert matrices.sorted_matrices_figure(without) is None
+    assert alignments.alignment_figure(without) is not None
