@@ -34,8 +34,8 @@ def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
 
     The arm's name does not matter, since specs differ in where the baseline sits. Let (learning rate, l2) be those of
     most trials with dropout and no l1 (else with l1 and no dropout; else of the least l2 without either). With them
-    a trial is ``baseline`` (no dropout, no l1), of the arm ``dropout`` (no l1), ``l1`` (no dropout); with another l2 and
-    neither, of the arm ``l2``. Untrained networks are ``untrained``, all others ``other``: no claim is about them.
+    a trial is ``baseline`` (no dropout, no l1), of the arm ``dropout`` (no l1) or ``l1`` (no dropout); with another l2
+    and neither, of the arm ``l2``. Untrained networks are ``untrained``, all others ``other``: no claim is about them.
     ``strength`` is the rate or penalty that the arm varies; excluded trials are not kept.
     """
     done = trials.filter(pl.col("status").is_in([*TRAINED, "untrained"]))

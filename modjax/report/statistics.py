@@ -13,6 +13,7 @@ import numpy as np
 LEAST_SEEDS = 5
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+ROUNDING = 1e-12
 EXACT_SEEDS = 14  # up to here all 2^n sign flips are made; beyond, RESAMPLES of them are drawn
 
 
@@ -27,7 +28,7 @@ class SeedSummary(NamedTuple):
         most: The greatest seed's number.
         p: Two-sided.
         effect_size: The estimate in standard deviations.
-        num_seeds: Seeds that have a number.
+        num_seeds: Seeds that have a number (of two groups: of the smaller one).
     """
 
     estimate: float | None
@@ -101,6 +102,8 @@ def sign_flip_p(differences: Any, seed: int = 0) -> float:
 def summarize_seeds(values: Any) -> SeedSummary:
     """Mean over seeds, its bootstrap interval, sign-flip p against zero, and mean / standard deviation.
 
+    Numbers within 1e-12 of zero are rounding, and count as zero: all that is summarized here is of order one.
+
     Args:
         values: One number a seed; NaN where a seed has none.
 
@@ -111,6 +114,7 @@ def summarize_seeds(values: Any) -> SeedSummary:
     """
     d = np.asarray(values, np.float64)
     d = d[~np.isnan(d)]
+    d = np.where(np.abs(d) <= ROUNDING, 0.0, d)
     if not len(d):
         return SeedSummary(None, None, None, None, None, None, None, 0)
     is_tested = len(d) >= LEAST_SEEDS
@@ -136,24 +140,32 @@ def compare_groups(values: Any, reference: Any) -> SeedSummary:
     """
     a, b = (np.asarray(group, np.float64) for group in (values, reference))
     a, b = a[~np.isnan(a)], b[~np.isnan(b)]
-    if not len(a) or not len(b):
-        return SeedSummary(None, None, None, None, None, None, None, len(a))
+    num_seeds = min(len(a), len(b))
+    if not num_seeds:
+        return SeedSummary(None, None, None, None, None, None, None, 0)
     shift, low, high, p = float(a.mean() - b.mean()), None, None, None
-    if min(len(a), len(b)) >= LEAST_SEEDS:
+    if num_seeds >= LEAST_SEEDS:
         means = [_resampled_means(group, seed) for seed, group in enumerate((a, b))]
         low, high = _middle(means[0] - means[1])
         p = welch_p(a, b)
     ends = float(a.min() - b.mean()), float(a.max() - b.mean())
-    return SeedSummary(shift, low, high, *ends, p, _over_spread(shift, b), len(a))
+    return SeedSummary(shift, low, high, *ends, p, _over_spread(shift, b), num_seeds)
 
 
 def welch_p(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Two-sided p of Welch's t; None where neither group varies."""
-    from scipy.stats import ttest_ind
+    """Two-sided p of Welch's t; None where neither group varies.
+
+    t = (mean a - mean b) / sqrt(u + v), u = var(a)/n_a, v = var(b)/n_b, against Student's t with
+    (u + v)^2 / (u^2/(n_a - 1) + v^2/(n_b - 1)) degrees of freedom; variances divide by n - 1.
+    """
+    from scipy.special import stdtr
 
     if not _varies(a) and not _varies(b):
         return None
-    return float(ttest_ind(a, b, equal_var=False).pvalue)
+    u, v = (float(group.var(ddof=1)) / len(group) for group in (a, b))
+    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
+    t = abs(float(a.mean() - b.mean())) / np.sqrt(u + v)
+    return float(2 * stdtr(freedom, -t))
 
 
 def slope(x: Any, y: Any) -> float:
