@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from modjax.report.best_settings import best_gains, best_gains_p
 from modjax.report.settings import ARMS, Panel, graphs_of, panel_of, setting_name
 from modjax.report.statistics import LEAST_SEEDS, SeedSummary, bootstrap, slope, spearman, summarize_seeds
 from modjax.report.verdicts import (
@@ -55,42 +56,32 @@ def dropout_claim(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
 def arms_claim(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
     """Gain of each arm at its best over the baseline, and dropout's gain against the others', rows a graph.
 
-    Each arm's best setting is chosen for each seed by the other seeds (:func:`best_gains`), so that the choice does
-    not inflate the gain. Empty without a baseline and an arm, or with a single seed.
+    Each arm's best setting is chosen for each seed by the other seeds, so that the choice does not inflate the gain;
+    p includes that choice (:mod:`modjax.report.best_settings`). Empty without a baseline and an arm, or with one seed.
     """
     rows = []
     for graph, panel in _panels(sweep, parts):
-        gains = {arm: best_gains(panel, arm) for arm in ARMS}
-        for arm, (gain, chosen) in gains.items():
-            if len(panel.strengths[arm]) and not np.all(np.isnan(gain)):
+        gains = {arm: _gains(panel, arm) for arm in ARMS}
+        for arm, gain in gains.items():
+            best, chosen = best_gains(gain)
+            if not np.all(np.isnan(best)):
                 common = {**graph, "claim": "arms", "networks": arm, "score": "q"}
                 common |= {"setting": _told_choice(arm, panel, chosen), "num_left_out": panel.num_left_out[arm]}
-                rows.append(claim_row(summarize_seeds(gain), RAISED, _tell_gain, quantity="gain", **common))
+                summary = _with_p(summarize_seeds(best), gain)
+                rows.append(claim_row(summary, RAISED, _tell_gain, quantity="gain", **common))
         for arm in ("l2", "l1"):
-            if not np.all(np.isnan(gains["dropout"][0] - gains[arm][0])):
-                rows += _against(graph, panel, arm, gains)
+            rows += _against(graph, panel, arm, gains)
     return claims_frame(rows)
 
 
-def best_gains(panel: Panel, arm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Q at the arm's best setting minus Q of the baseline, of each seed; and the setting chosen, -1 for none.
+def _gains(panel: Panel, arm: str) -> np.ndarray:
+    """Q of each setting minus Q of the baseline, ``[settings seeds]``."""
+    return panel.values[arm] - (panel.values["baseline"] if len(panel.values["baseline"]) else np.nan)
 
-    gain_s = Q[g(s), s] - Q[baseline, s], where g(s) maximizes the mean of Q[g, t] - Q[baseline, t] over the other seeds
-    t != s, among the settings at which seed s has a Q. The maximum over settings of a seed's own Q would be biased
-    upwards, and the more so the more settings an arm has.
-    """
-    gain = panel.values[arm] - (panel.values["baseline"] if len(panel.values["baseline"]) else np.nan)
-    num_seeds = len(panel.seeds)
-    best, chosen = np.full(num_seeds, np.nan), np.full(num_seeds, -1)
-    for seed in range(num_seeds):
-        others = np.delete(gain, seed, axis=1)
-        counts = np.sum(~np.isnan(others), axis=1)
-        means = np.nansum(others, axis=1) / np.maximum(counts, 1)
-        is_open = (counts > 0) & ~np.isnan(gain[:, seed])
-        if is_open.any():
-            chosen[seed] = int(np.argmax(np.where(is_open, means, -np.inf)))
-            best[seed] = gain[chosen[seed], seed]
-    return best, chosen
+
+def _with_p(summary: SeedSummary, gain: np.ndarray, rival: np.ndarray | None = None) -> SeedSummary:
+    """The p that includes the choice of settings, where there are seeds enough."""
+    return summary if summary.p is None else summary._replace(p=best_gains_p(gain, rival))
 
 
 def _panels(sweep: Sweep, parts: pl.DataFrame) -> list[tuple[dict[str, Any], Panel]]:
@@ -116,14 +107,17 @@ def _told_choice(arm: str, panel: Panel, chosen: np.ndarray) -> str:
     return f"{setting_name(arm, float(panel.strengths[arm][most]))} in {np.sum(places == most)} of {len(places)} seeds"
 
 
-def _against(graph: dict[str, Any], panel: Panel, arm: str, gains: dict[str, Any]) -> list[dict[str, Any]]:
+def _against(graph: dict[str, Any], panel: Panel, arm: str, gains: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Dropout's gain minus, and over, another arm's; rows."""
-    pair = np.stack([gains["dropout"][0], gains[arm][0]], axis=1)
+    (own, own_choice), (other, other_choice) = (best_gains(gains[name]) for name in ("dropout", arm))
+    pair = np.stack([own, other], axis=1)
     pair = pair[~np.isnan(pair).any(1)]
-    settings = [_told_choice(name, panel, gains[name][1]) for name in ("dropout", arm)]
+    if not len(pair):
+        return []
+    settings = [_told_choice("dropout", panel, own_choice), _told_choice(arm, panel, other_choice)]
     common = {**graph, "claim": "arms", "networks": f"dropout - {arm}", "score": "q", "setting": ", ".join(settings)}
     common["num_left_out"] = panel.num_left_out["dropout"] + panel.num_left_out[arm]
-    difference = summarize_seeds(pair[:, 0] - pair[:, 1])
+    difference = _with_p(summarize_seeds(pair[:, 0] - pair[:, 1]), gains["dropout"], gains[arm])
     rows = [claim_row(difference, MORE, _tell_difference, quantity="difference of gains", **common)]
     if pair[:, 1].min() > 0 and pair[:, 1].mean() >= LEAST_DENOMINATOR:
         ratio = _ratio(pair)

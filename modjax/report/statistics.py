@@ -75,7 +75,7 @@ def sign_flip_p(differences: Any, seed: int = 0) -> float:
     """Two-sided p of paired differences whose signs are exchangeable under the null.
 
     p = share of sign vectors s in {-1, 1}^n with |sum_i s_i d_i| >= |sum_i d_i|. All 2^n up to n = 14, so that p is
-    exact and at least 2/2^n; beyond, (1 + number) / (1 + RESAMPLES) over random ones.
+    exact and at least 2/2^n; beyond, RESAMPLES random ones.
 
     Args:
         differences: One a seed.
@@ -89,14 +89,29 @@ def sign_flip_p(differences: Any, seed: int = 0) -> float:
         Fisher, "The Design of Experiments" (1935), section 21.
     """
     d = np.asarray(differences, np.float64)
-    num = len(d)
-    # A sum that differs by rounding counts as a tie.
-    least = abs(d.sum()) - 1e-12 * np.abs(d).sum()
+    return tails_p(sign_flips(len(d), seed) @ d / len(d), float(d.mean()), is_exact=len(d) <= EXACT_SEEDS)
+
+
+def sign_flips(num: int, seed: int = 0) -> np.ndarray:
+    """``[flips num]`` of signs: all 2^num up to 14 seeds, else random ones."""
     if num <= EXACT_SEEDS:
-        signs = 1.0 - 2.0 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
-        return float(np.mean(np.abs(signs @ d) >= least))
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(RESAMPLES, num))
-    return float((1 + np.sum(np.abs(signs @ d) >= least)) / (1 + RESAMPLES))
+        return 1.0 - 2.0 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
+    return np.random.default_rng(seed).choice([-1.0, 1.0], size=(RESAMPLES, num))
+
+
+def tails_p(flipped: np.ndarray, observed: float, is_exact: bool) -> float:
+    """Two-sided p: twice the share of flipped statistics at least as far out on the observed one's side, at most 1.
+
+    What differs by rounding counts as a tie.
+
+    Args:
+        flipped: A statistic of each row of :func:`sign_flips`.
+        observed: The statistic itself.
+        is_exact: Whether the observed statistic is one of them; else it is counted as one more.
+    """
+    num_as_far = min(int(np.sum(flipped >= observed - ROUNDING)), int(np.sum(flipped <= observed + ROUNDING)))
+    share = num_as_far / len(flipped) if is_exact else (1 + num_as_far) / (1 + len(flipped))
+    return min(1.0, 2 * share)
 
 
 def summarize_seeds(values: Any) -> SeedSummary:
