@@ -64,6 +64,8 @@ _HOME_OF = {
     "open_sweep": "modjax.storage.results",
     "load_params": "modjax.storage.checkpoints",
     "run_sweep": "modjax.sweep.pipeline",
+    "Claims": "modjax.report.claims",
+    "claims": "modjax.report.claims",
 }
 
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -105,6 +107,8 @@ if TYPE_CHECKING:
     from modjax.networks.cnn import cnn as cnn
     from modjax.networks.mlp import mlp as mlp
     from modjax.networks.mlp import mlp_params as mlp_params
+    from modjax.report.claims import Claims as Claims
+    from modjax.report.claims import claims as claims
     from modjax.storage.checkpoints import load_params as load_params
     from modjax.storage.results import Sweep as Sweep
     from modjax.storage.results import open_sweep as open_sweep

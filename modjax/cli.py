@@ -126,6 +126,29 @@ def report(directory: Directory) -> None:
     typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
 
 
+@app.command()
+def claims(
+    directory: Directory,
+    out: Annotated[Path | None, typer.Option(help="Write all rows, with a sentence each, to this CSV file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the sweep's numbers and verdicts to this file.")] = None,
+) -> None:
+    """Test the paper's claims from a sweep's tables: effects, intervals over seeds, verdicts."""
+    from modjax.report.reproduction import reproduction_text
+    from modjax.storage.files import write_text
+
+    opened = modjax.open_sweep(directory)
+    found = modjax.claims(opened)
+    for name, lines in found.headlines.items():
+        typer.echo("\n".join(lines))
+        if found.shown(name).height:
+            print_frame(found.shown(name), max_rows=10_000)
+    typer.echo("\n".join(found.notes), nl=bool(found.notes))
+    if out is not None:
+        write_text(out, found.table.write_csv())
+    if markdown is not None:
+        write_text(markdown, reproduction_text(opened, found))
+
+
 @data_app.command("list")
 def data_list(data_dir: DataDir = None) -> None:
     """List the datasets and where they are."""

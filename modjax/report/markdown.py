@@ -1,0 +1,57 @@
+"""Pieces of a Markdown document: tables, and cells that tell numbers of seeds."""
+
+from typing import Any
+
+import numpy as np
+
+from modjax.report.statistics import LEAST_SEEDS, summarize_seeds
+
+NOTHING = "-"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A table; what could end a cell is escaped.
+
+    Example:
+        >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+        | a | b |
+        |---|---|
+        | 1 | 2 |
+    """
+    lines = [header, *rows]
+    told = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([told[0], "|" + "---|" * len(header), *told[1:]])
+
+
+def seeds_cell(values: Any, digits: int = 3) -> str:
+    """Mean and 95 % bootstrap interval over seeds; below five seeds the points themselves.
+
+    Example:
+        >>> seeds_cell([1.0, 2.0], 1), seeds_cell([1.0] * 5, 1), seeds_cell([])
+        ('1.0, 2.0', '1.0 [1.0, 1.0]', '-')
+    """
+    array = np.asarray(values, np.float64)
+    array = array[~np.isnan(array)]
+    if not len(array):
+        return NOTHING
+    if len(array) < LEAST_SEEDS:
+        return ", ".join(f"{value:.{digits}f}" for value in array)
+    found = summarize_seeds(array)
+    return f"{found.estimate:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def estimate_cell(row: dict[str, Any] | None, has_q: bool = True) -> str:
+    """A claim's estimate with its interval (else the points' range), and the adjusted p.
+
+    Example:
+        >>> row = {"estimate": 0.5, "low": None, "high": None, "least": 0.4, "most": 0.6, "p_adjusted": None}
+        >>> estimate_cell(row), estimate_cell(row | {"low": 0.45, "high": 0.55, "p_adjusted": 0.01})
+        ('+0.500 (0.400 to 0.600)', '+0.500 [0.450, 0.550], q 0.01')
+    """
+    if row is None or row["estimate"] is None:
+        return NOTHING
+    span = f"({row['least']:.3f} to {row['most']:.3f})"
+    if row["low"] is not None:
+        span = f"[{row['low']:.3f}, {row['high']:.3f}]"
+    q = f", q {row['p_adjusted']:.2g}" if has_q and row["p_adjusted"] is not None else ""
+    return f"{row['estimate']:+.3f} {span}{q}"

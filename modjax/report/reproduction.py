@@ -1,0 +1,257 @@
+"""A sweep's numbers as one Markdown document: Q, modules, accuracy, agreement of measures, and the claims' verdicts."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from modjax.names import HYPERPARAMETERS
+from modjax.report.claims import TITLES, Claims, claims
+from modjax.report.families import COMPARISONS, KINDS, SCORE_NAMES, SCORES, family_means
+from modjax.report.markdown import NOTHING, estimate_cell, markdown_table, seeds_cell
+from modjax.report.settings import ARMS, baseline_name, graphs_of, parts_of, setting_name
+from modjax.report.style import layer_title, ordered_measures
+from modjax.report.untrained import Q_CHANGE
+from modjax.report.verdicts import MEASURE_NAMES
+from modjax.storage.results import Sweep
+
+PART_ORDER = ("untrained", "baseline", *ARMS, "other")
+SEEDS_NOTE = "Mean and 95 % bootstrap interval over seeds; below five seeds the points themselves."
+
+
+def reproduction_text(sweep: Sweep, found: Claims | None = None) -> str:
+    """The numbers of a sweep and what they say of the paper's claims, as Markdown.
+
+    Excluded trials are left out of everything but accuracy. The same tables give the same text.
+
+    Args:
+        sweep: A sweep.
+        found: Its claims, if they are there already.
+    """
+    trials = _settings(sweep.trials)
+    sections = [
+        _head(sweep, trials),
+        _claims_section(found if found is not None else claims(sweep)),
+        _settings_section(sweep, trials),
+        *_modularity_sections(sweep, trials),
+        *_modules_sections(sweep, trials),
+        _alignment_section(sweep, trials),
+        _times_section(sweep.manifest),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _settings(trials: pl.DataFrame) -> pl.DataFrame:
+    """Finished trials with ``setting``, its name, and ``place``, its order in every table."""
+    rows = parts_of(trials).join(trials.drop("seed"), on="trial_id", validate="1:1")
+    names = [
+        ", ".join(f"{name} {row[name]:.3g}" for name in HYPERPARAMETERS if row[name])
+        if row["part"] == "other"
+        else setting_name(row["part"], row["strength"])
+        for row in rows.iter_rows(named=True)
+    ]
+    order = [PART_ORDER.index(part) for part in rows["part"]]
+    rows = rows.with_columns(setting=pl.Series(names, dtype=pl.String), part_order=pl.Series(order, dtype=pl.Int64))
+    places = rows.select("part_order", "strength", "setting").unique().sort("part_order", "strength", "setting")
+    places = places.with_row_index("place").select("setting", "place")
+    return rows.drop("part_order").join(places, on="setting", validate="m:1").sort("place", "seed", "trial_id")
+
+
+def _names(trials: pl.DataFrame) -> list[str]:
+    return trials["setting"].unique(maintain_order=True).to_list()
+
+
+def _head(sweep: Sweep, trials: pl.DataFrame) -> str:
+    manifest = sweep.manifest
+    trained = trials.filter(pl.col("part") != "untrained")
+    num_excluded = trained.filter(~pl.col("is_kept")).height
+    packages = manifest.get("packages", {})
+    lines = [
+        f"# The numbers of {manifest.get('name', 'a sweep')}",
+        "",
+        f"- Networks: {trained.height} trained, {trials.height - trained.height} untrained; {num_excluded} excluded "
+        "(test accuracy below 0.8).",
+        f"- Data: {manifest['data'].get('name', NOTHING)}. Spec hash: `{manifest.get('spec_hash', NOTHING)}`.",
+        f"- Device: {manifest.get('device', {}).get('kind', NOTHING)}. "
+        f"Packages: {', '.join(f'{name} {packages.get(name, NOTHING)}' for name in ('modjax', 'jax'))}.",
+        f"- Baseline: {baseline_name(sweep.trials)}.",
+        "- How intervals and p-values are made: docs/statistics.md of modjax. q is p adjusted by Benjamini-Hochberg.",
+    ]
+    return "\n".join(lines)
+
+
+def _claims_section(found: Claims) -> str:
+    blocks = ["## What the claims come to"]
+    tables = {
+        "dropout": _dropout_table(found),
+        "arms": _arms_table(found),
+        "families": _families_table(found),
+        "training": _training_table(found),
+    }
+    for name, title in TITLES.items():
+        blocks += [f"### {title}", "\n".join(f"- {line}" for line in found.headlines[name])]
+        blocks += [tables[name]] * bool(tables[name])
+    blocks += ["\n".join(f"- {note}" for note in found.notes)] * bool(found.notes)
+    return "\n\n".join(blocks)
+
+
+def _by_graph(table: pl.DataFrame) -> dict[tuple, dict[tuple, dict[str, Any]]]:
+    """Rows of Q by graph, then by (quantity, networks)."""
+    found: dict[tuple, dict[tuple, dict[str, Any]]] = {}
+    for row in table.filter(pl.col("measure").is_not_null()).iter_rows(named=True):
+        graph = (row["measure"], row["normalized"], row["layer"])
+        found.setdefault(graph, {})[row["quantity"], row["networks"]] = row
+    return found
+
+
+def _graph_cells(graph: tuple) -> list[str]:
+    measure, normalized, layer = graph
+    return [str(MEASURE_NAMES.get(measure, measure)), "normalized" if normalized else "raw", layer_title(layer)]
+
+
+def _dropout_table(found: Claims) -> str:
+    header = ["measure", "scaling", "layer", "slope per unit of dropout", "rank correlation", "verdict"]
+    rows = []
+    for graph, cells in _by_graph(found.dropout).items():
+        slope, rho = cells["slope", "dropout"], cells["rank correlation", "dropout"]
+        rows.append(
+            [*_graph_cells(graph), estimate_cell(slope), estimate_cell(rho, has_q=False), str(slope["verdict"])]
+        )
+    return markdown_table(header, rows) if rows else ""
+
+
+def _arms_table(found: Claims) -> str:
+    header = ["measure", "scaling", "layer", *(f"gain of {arm}" for arm in ARMS)]
+    header += [f"{kind} {arm}" for arm in ("l2", "l1") for kind in ("dropout -", "dropout /")]
+    rows = []
+    for graph, cells in _by_graph(found.arms).items():
+        told = []
+        for arm in ARMS:
+            gain = cells.get(("gain", arm))
+            told.append(estimate_cell(gain) + (f" at {gain['setting']}" if gain else ""))
+        for arm in ("l2", "l1"):
+            told.append(estimate_cell(cells.get(("difference of gains", f"dropout - {arm}"))))
+            told.append(estimate_cell(cells.get(("ratio of gains", f"dropout / {arm}"))))
+        rows.append([*_graph_cells(graph), *told])
+    return markdown_table(header, rows) if rows else ""
+
+
+def _families_table(found: Claims) -> str:
+    """Differences within - across: a row for each networks, score, scaling and layer."""
+    lines: dict[tuple, list[str]] = {}
+    for row in found.families.iter_rows(named=True):
+        scaling = "normalized" if row["normalized"] else "raw"
+        name = (row["networks"], SCORE_NAMES[row["score"]], scaling, layer_title(row["layer"]))
+        cells = lines.setdefault(name, [NOTHING] * len(COMPARISONS))
+        cells[list(COMPARISONS).index(row["quantity"])] = estimate_cell(row)
+    header = ["networks", "score", "scaling", "layer", *COMPARISONS]
+    return markdown_table(header, [[*name, *cells] for name, cells in lines.items()]) if lines else ""
+
+
+def _training_table(found: Claims) -> str:
+    groups = ("baseline", *ARMS)
+    header = ["measure", "scaling", "layer", *(f"Q of {group} - untrained (in sd of untrained)" for group in groups)]
+    rows = []
+    for graph, cells in _by_graph(found.training).items():
+        told = []
+        for group in groups:
+            row = cells.get((Q_CHANGE, group))
+            effect = f" ({row['effect_size']:+.1f} sd)" if row and row["effect_size"] is not None else ""
+            told.append(estimate_cell(row) + effect)
+        rows.append([*_graph_cells(graph), *told])
+    return markdown_table(header, rows) if rows else ""
+
+
+def _settings_section(sweep: Sweep, trials: pl.DataFrame) -> str:
+    """Networks, accuracy and dead units of every setting."""
+    measures = ordered_measures(sweep.modules["measure"])
+    layers = sweep.modules["layer"].unique().sort().to_list()
+    dead = sweep.modules.filter(~pl.col("normalized")).join(trials.filter("is_kept"), on="trial_id", validate="m:1")
+    means = {
+        (setting, layer, measure): mean
+        for setting, layer, measure, mean in dead.group_by("setting", "layer", "measure")
+        .agg(pl.col("num_dead").mean())
+        .iter_rows()
+    }
+    rows = []
+    for name in _names(trials):
+        here = trials.filter(pl.col("setting") == name)
+        accuracy = here["test_accuracy"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        cells = [name, f"{here['is_kept'].sum()} of {here.height}", seeds_cell(accuracy, 4)]
+        for layer in layers:
+            found = [means.get((name, layer, measure)) for measure in measures]
+            cells.append(" / ".join(NOTHING if mean is None else f"{mean:.1f}" for mean in found))
+        rows.append(cells)
+    header = ["setting", "kept", "test accuracy", *(f"dead units, {layer_title(layer)}" for layer in layers)]
+    told = (
+        f"Test accuracy is of all trials, excluded ones too. Dead units: means over kept ones, {' / '.join(measures)}."
+    )
+    return f"## Settings\n\n{SEEDS_NOTE} {told}\n\n{markdown_table(header, rows)}"
+
+
+def _cells_of(sweep: Sweep, trials: pl.DataFrame, column: str, digits: int) -> dict[tuple, str]:
+    """``{(setting, measure, normalized, layer): cell}`` of kept trials."""
+    keys = ["setting", "measure", "normalized", "layer"]
+    kept = trials.filter("is_kept").select("trial_id", "setting", "seed")
+    rows = sweep.modules.select("trial_id", *keys[1:], "q", column if column != "q" else "num_dead")
+    rows = rows.filter(pl.col("q").is_not_nan()).join(kept, on="trial_id", validate="m:1").sort(*keys, "seed")
+    grouped = rows.group_by(keys, maintain_order=True).agg(pl.col(column).cast(pl.Float64))
+    return {tuple(row[:4]): seeds_cell(row[4], digits) for row in grouped.iter_rows()}
+
+
+def _modularity_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
+    """Q: a table for each scaling and layer."""
+    cells, measures = _cells_of(sweep, trials, "q", 3), ordered_measures(sweep.modules["measure"])
+    sections = []
+    for normalized, layer in dict.fromkeys((graph[1], graph[2]) for graph in graphs_of(sweep)):
+        rows = [
+            [name, *(cells.get((name, measure, normalized, layer), NOTHING) for measure in measures)]
+            for name in _names(trials)
+        ]
+        scaling = "normalized" if normalized else "raw"
+        header = ["setting", *(MEASURE_NAMES.get(measure, measure) for measure in measures)]
+        sections.append(f"## Q, {scaling}, {layer_title(layer)}\n\n{markdown_table(header, rows)}")
+    return sections
+
+
+def _modules_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
+    """Effective numbers of modules: a table for each layer."""
+    cells, measures = _cells_of(sweep, trials, "effective_modules", 2), ordered_measures(sweep.modules["measure"])
+    columns = [(measure, normalized) for normalized in (True, False) for measure in measures]
+    sections = []
+    for layer in sweep.modules["layer"].unique().sort().to_list():
+        rows = [[name, *(cells.get((name, *column, layer), NOTHING) for column in columns)] for name in _names(trials)]
+        named = [f"{MEASURE_NAMES.get(name, name)}, {'normalized' if kind else 'raw'}" for name, kind in columns]
+        table = markdown_table(["setting", *named], rows)
+        sections.append(f"## Effective number of modules, {layer_title(layer)}\n\n{table}")
+    return sections
+
+
+def _alignment_section(sweep: Sweep, trials: pl.DataFrame) -> str:
+    """Mean agreement within and across families, trained and untrained."""
+    kept = trials.filter("is_kept").select("trial_id", "seed", is_untrained=pl.col("part") == "untrained")
+    joined = family_means(sweep).join(kept, on="trial_id", validate="m:1")
+    keys = ["is_untrained", "normalized", "layer"]
+    rows = []
+    for key, here in joined.sort("seed").group_by(keys, maintain_order=True):
+        cells = []
+        for score in SCORES:
+            of_score = here.filter(pl.col("score") == score)
+            for kind in KINDS:
+                by_seed = of_score.group_by("seed").agg(pl.col(kind).fill_nan(None).mean()).sort("seed")[kind]
+                cells.append(seeds_cell(by_seed.cast(pl.Float64).fill_null(np.nan).to_numpy()))
+        name = ["untrained" if key[0] else "trained", "normalized" if key[1] else "raw", layer_title(key[2])]
+        rows.append(((key[0], not key[1], key[2]), name + cells))
+    if not rows:
+        return ""
+    header = ["networks", "scaling", "layer", *(f"{SCORE_NAMES[score]} {kind}" for score in SCORES for kind in KINDS)]
+    table = markdown_table(header, [row for _, row in sorted(rows, key=lambda row: row[0])])
+    return f"## Agreement of modules\n\nPairs of different measures, same scaling. {SEEDS_NOTE}\n\n{table}"
+
+
+def _times_section(manifest: dict[str, Any]) -> str:
+    times = manifest.get("seconds_by_stage")
+    if not isinstance(times, dict) or not times:
+        return ""
+    rows = [[str(stage), f"{seconds:.1f}"] for stage, seconds in times.items() if isinstance(seconds, int | float)]
+    return f"## Time\n\n{markdown_table(['stage', 'seconds'], rows)}"

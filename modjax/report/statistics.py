@@ -1,0 +1,233 @@
+"""Statistics over seeds: bootstrap intervals, sign-flip and Welch tests, slopes and rank correlations.
+
+A seed is the unit of replication: trials of one seed share initial weights, split and batch order, so a seed gives one
+number (a slope, a gain, a difference) and all that is said is said of those numbers. Below ``LEAST_SEEDS`` of them
+nothing is tested and no interval is given: the points are told instead.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LEAST_SEEDS = 5
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+ROUNDING = 1e-12
+EXACT_SEEDS = 14  # up to here all 2^n sign flips are made; beyond, RESAMPLES of them are drawn
+
+
+class SeedSummary(NamedTuple):
+    """What the seeds say of one number; None for what too few of them cannot tell.
+
+    Attributes:
+        estimate: Mean over seeds (of a difference of groups: the difference of their means).
+        low: Lower end of the 95 % bootstrap interval.
+        high: Its upper end.
+        least: The least seed's number.
+        most: The greatest seed's number.
+        p: Two-sided.
+        effect_size: The estimate in standard deviations.
+        num_seeds: Seeds that have a number (of two groups: of the smaller one).
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    least: float | None
+    most: float | None
+    p: float | None
+    effect_size: float | None
+    num_seeds: int
+
+
+def bootstrap(rows: Any, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of any statistic of seeds.
+
+    n rows (seeds) are drawn with replacement ``RESAMPLES`` times; the interval goes from the 2.5th to the 97.5th
+    percentile of the statistic of each draw. Rows are drawn whole: what is paired in a seed stays paired. Their order
+    does not matter.
+
+    Args:
+        rows: ``[seeds columns]``.
+        statistic: ``[resamples seeds columns] -> [resamples]``.
+        seed: Same seed, same draws.
+
+    Example:
+        >>> bootstrap([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]], lambda rows: (rows[..., 1] / rows[..., 0]).mean(-1))
+        (2.0, 2.0)
+
+    References:
+        Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    """
+    table = np.asarray(rows, np.float64)
+    table = table[np.lexsort(table.T[::-1])]
+    draws = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
+    return _middle(statistic(table[draws]))
+
+
+def bootstrap_mean(values: Any, seed: int = 0) -> tuple[float, float]:
+    """:func:`bootstrap` of the mean of one number a seed."""
+    return bootstrap(np.asarray(values, np.float64)[:, None], lambda rows: rows[..., 0].mean(-1), seed)
+
+
+def sign_flip_p(differences: Any, seed: int = 0) -> float:
+    """Two-sided p of paired differences whose signs are exchangeable under the null.
+
+    p = share of sign vectors s in {-1, 1}^n with |sum_i s_i d_i| >= |sum_i d_i|. All 2^n up to n = 14, so that p is
+    exact and at least 2/2^n; beyond, RESAMPLES random ones.
+
+    Args:
+        differences: One a seed.
+        seed: Of the random signs.
+
+    Example:
+        >>> sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) == 2 / 32
+        True
+
+    References:
+        Fisher, "The Design of Experiments" (1935), section 21.
+    """
+    d = np.asarray(differences, np.float64)
+    return tails_p(sign_flips(len(d), seed) @ d / len(d), float(d.mean()), is_exact=len(d) <= EXACT_SEEDS)
+
+
+def sign_flips(num: int, seed: int = 0) -> np.ndarray:
+    """``[flips num]`` of signs: all 2^num up to 14 seeds, else random ones."""
+    if num <= EXACT_SEEDS:
+        return 1.0 - 2.0 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
+    return np.random.default_rng(seed).choice([-1.0, 1.0], size=(RESAMPLES, num))
+
+
+def tails_p(flipped: np.ndarray, observed: float, is_exact: bool) -> float:
+    """Two-sided p: twice the share of flipped statistics at least as far out on the observed one's side, at most 1.
+
+    What differs by rounding counts as a tie.
+
+    Args:
+        flipped: A statistic of each row of :func:`sign_flips`.
+        observed: The statistic itself.
+        is_exact: Whether the observed statistic is one of them; else it is counted as one more.
+    """
+    num_as_far = min(int(np.sum(flipped >= observed - ROUNDING)), int(np.sum(flipped <= observed + ROUNDING)))
+    share = num_as_far / len(flipped) if is_exact else (1 + num_as_far) / (1 + len(flipped))
+    return min(1.0, 2 * share)
+
+
+def summarize_seeds(values: Any) -> SeedSummary:
+    """Mean over seeds, its bootstrap interval, sign-flip p against zero, and mean / standard deviation.
+
+    Numbers within 1e-12 of zero are rounding, and count as zero: all that is summarized here is of order one.
+
+    Args:
+        values: One number a seed; NaN where a seed has none.
+
+    Example:
+        >>> few = summarize_seeds([0.1, 0.2, float("nan"), 0.3])
+        >>> few.num_seeds, few.least, few.most, few.low, few.p
+        (3, 0.1, 0.3, None, None)
+    """
+    d = np.asarray(values, np.float64)
+    d = d[~np.isnan(d)]
+    d = np.where(np.abs(d) <= ROUNDING, 0.0, d)
+    if not len(d):
+        return SeedSummary(None, None, None, None, None, None, None, 0)
+    is_tested = len(d) >= LEAST_SEEDS
+    low, high = bootstrap_mean(d) if is_tested else (None, None)
+    p = sign_flip_p(d) if is_tested else None
+    mean = float(d.mean())
+    return SeedSummary(mean, low, high, float(d.min()), float(d.max()), p, _over_spread(mean, d), len(d))
+
+
+def compare_groups(values: Any, reference: Any) -> SeedSummary:
+    """Seeds of one group against the mean of another: unpaired, spreads may differ.
+
+    estimate = mean(values) - mean(reference), its interval by resampling the seeds of both groups, p by Welch's t
+    (permuting labels would be too sure of itself where the small group is the wider one), effect_size = estimate /
+    sd(reference). least and most are of values - mean(reference).
+
+    Args:
+        values: One number a seed; NaN where a seed has none.
+        reference: As well; untrained networks, say.
+
+    References:
+        Welch, Biometrika 34, 28 (1947). Glass, Educational Researcher 5, 3 (1976), for the effect size.
+    """
+    a, b = (np.asarray(group, np.float64) for group in (values, reference))
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    num_seeds = min(len(a), len(b))
+    if not num_seeds:
+        return SeedSummary(None, None, None, None, None, None, None, 0)
+    shift, low, high, p = float(a.mean() - b.mean()), None, None, None
+    if num_seeds >= LEAST_SEEDS:
+        means = [_resampled_means(group, seed) for seed, group in enumerate((a, b))]
+        low, high = _middle(means[0] - means[1])
+        p = welch_p(a, b)
+    ends = float(a.min() - b.mean()), float(a.max() - b.mean())
+    return SeedSummary(shift, low, high, *ends, p, _over_spread(shift, b), num_seeds)
+
+
+def welch_p(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Two-sided p of Welch's t; None where neither group varies.
+
+    t = (mean a - mean b) / sqrt(u + v), u = var(a)/n_a, v = var(b)/n_b, against Student's t with
+    (u + v)^2 / (u^2/(n_a - 1) + v^2/(n_b - 1)) degrees of freedom; variances divide by n - 1.
+    """
+    from scipy.special import stdtr
+
+    if not _varies(a) and not _varies(b):
+        return None
+    u, v = (float(group.var(ddof=1)) / len(group) for group in (a, b))
+    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
+    t = abs(float(a.mean() - b.mean())) / np.sqrt(u + v)
+    return float(2 * stdtr(freedom, -t))
+
+
+def slope(x: Any, y: Any) -> float:
+    """Least-squares slope: sum (x - mean x)(y - mean y) / sum (x - mean x)^2; NaN with fewer than two places.
+
+    Example:
+        >>> round(slope([0.0, 0.5, 1.0], [1.0, 1.25, 1.5]), 12)
+        0.5
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(np.unique(x)) < 2:
+        return np.nan
+    centred = x - x.mean()
+    return float(centred @ (y - y.mean()) / (centred @ centred))
+
+
+def spearman(x: Any, y: Any) -> float:
+    """Pearson's correlation of the ranks, ties sharing theirs; 0 where y does not vary, NaN where x does not.
+
+    Example:
+        >>> round(spearman([0.0, 0.1, 0.2], [1.0, 10.0, 100.0]), 12)
+        1.0
+    """
+    from scipy.stats import rankdata
+
+    if len(np.unique(x)) < 2:
+        return np.nan
+    a, b = (rankdata(values) - (len(values) + 1) / 2 for values in (x, y))
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b / spread) if spread else 0.0
+
+
+def _middle(draws: np.ndarray) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    return np.sort(values)[draws].mean(1)
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether values differ by more than rounding."""
+    return len(values) > 1 and bool(np.ptp(values) > 1e-12 * max(1e-12, float(np.abs(values).max())))
+
+
+def _over_spread(mean: float, values: np.ndarray) -> float | None:
+    return mean / float(values.std(ddof=1)) if _varies(values) else None

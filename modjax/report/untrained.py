@@ -1,0 +1,84 @@
+"""What training changes: Q and alignment of trained networks against untrained ones."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from modjax.report.families import HIGHER, KINDS, SCORE_NAMES
+from modjax.report.settings import ARMS, graphs_of, panel_of, untrained_values
+from modjax.report.statistics import compare_groups
+from modjax.report.style import layer_title
+from modjax.report.verdicts import (
+    NOT_SHOWN,
+    NOT_TESTED,
+    certainty_of,
+    claim_row,
+    claims_frame,
+    graph_name,
+    numbers_of,
+    points_say,
+)
+from modjax.storage.results import Sweep
+
+Q_CHANGE = "trained - untrained"
+
+
+def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame) -> pl.DataFrame:
+    """Trained minus untrained: Q of the baseline and of each arm, a row a graph; and alignment. Empty without both.
+
+    A seed of an arm gives its mean over the arm's settings, an untrained seed its value. The groups are compared
+    unpaired, by :func:`modjax.report.statistics.compare_groups`: a sweep has many more untrained seeds than trained.
+
+    Args:
+        sweep: A sweep.
+        parts: What :func:`modjax.report.settings.parts_of` gives.
+        means: What :func:`modjax.report.families.family_means` gives.
+    """
+    rows = []
+    for measure, normalized, layer in graphs_of(sweep):
+        here = (pl.col("measure") == measure) & (pl.col("normalized") == normalized) & (pl.col("layer") == layer)
+        columns = {"score": "q", "measure": measure, "normalized": normalized, "layer": layer}
+        values = sweep.modules.filter(here).select("trial_id", value="q")
+        rows += _changes(parts, values, columns | {"quantity": Q_CHANGE})
+    means = means.sort("score", "normalized", "layer", "trial_id", descending=[True, True, False, False])
+    for keys, here in means.group_by("score", "normalized", "layer", maintain_order=True):
+        columns = dict(zip(("score", "normalized", "layer"), keys, strict=True)) | {"measure": None}
+        for kind in KINDS:
+            values = here.select("trial_id", value=kind)
+            rows += _changes(parts, values, columns | {"quantity": kind})
+    return claims_frame(rows)
+
+
+def _changes(parts: pl.DataFrame, values: pl.DataFrame, columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each group of trained networks that has values."""
+    untrained = untrained_values(parts, values)
+    panel = panel_of(parts, values)
+    rows = []
+    for part in ("baseline", *ARMS):
+        table = panel.values[part]
+        counts = np.sum(~np.isnan(table), axis=0)
+        if not len(untrained) or not counts.any():
+            continue
+        by_seed = np.where(counts > 0, np.nansum(table, axis=0) / np.maximum(counts, 1), np.nan)
+        num_left_out = panel.num_left_out[part]
+        summary = compare_groups(by_seed, untrained)
+        common = columns | {"claim": "training", "networks": part, "num_left_out": num_left_out}
+        common["setting"] = f"against {len(untrained)} untrained"
+        rows.append(claim_row(summary, HIGHER, _tell, **common))
+    return rows
+
+
+def _tell(row: dict[str, Any]) -> str:
+    told = {
+        NOT_SHOWN: "is not shown to differ from untrained networks",
+        NOT_TESTED: f"against untrained networks: {points_say(row, HIGHER)}",
+    }.get(row["verdict"], f"is {row['verdict']} than in untrained networks")
+    if row["measure"] is not None:
+        what = f"Q of {graph_name(row['measure'], row['normalized'], row['layer'])},"
+    else:
+        scaling = "normalized" if row["normalized"] else "raw"
+        what = f"{SCORE_NAMES[row['score']]} agreement {row['quantity']}, {scaling}, {layer_title(row['layer'])},"
+    effect = "" if row["effect_size"] is None else f", {row['effect_size']:+.2g} sd of untrained"
+    group = "the baseline" if row["networks"] == "baseline" else f"the {row['networks']} arm"
+    return f"{what} in {group} {told}: {numbers_of(row)}{effect}; {certainty_of(row)}"

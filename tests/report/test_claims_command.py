@@ -1,0 +1,49 @@
+import polars as pl
+import pytest
+
+from modjax.report.verdicts import CLAIM_SCHEMA
+from tests.report.tables import module_rows, paper_trials, write_sweep
+from tests.test_cli import _keep_signal_handlers, run
+
+__all__ = ["_keep_signal_handlers"]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    trials = paper_trials(untrained=0)
+    return write_sweep(tmp_path / "out", trials, module_rows(trials, lambda one, *_: 0.1 + 0.5 * one["dropout"]))
+
+
+def test_prints_verdicts_and_writes_nothing_unasked(capsys, sweep):
+    before = sorted(sweep.layout.root.iterdir())
+    status, out, err = run(capsys, "claims", sweep.layout.root)
+    assert (status, err) == (0, "")
+    assert "Q rises with dropout: rises for all 16." in out
+    assert "effect_size" in out
+    assert sum("cannot be tested" in line for line in out.splitlines()) == 2
+    assert sorted(sweep.layout.root.iterdir()) == before
+
+
+def test_writes_the_files_asked_for(capsys, sweep, tmp_path):
+    status, _, _ = run(
+        capsys, "claims", sweep.layout.root, "--out", tmp_path / "claims.csv", "--markdown", tmp_path / "new" / "r.md"
+    )
+    assert status == 0
+    rows = pl.read_csv(tmp_path / "claims.csv")
+    assert rows.columns == list(CLAIM_SCHEMA)
+    assert "rises with dropout: +0.5 per unit [0.5, 0.5], rho 1.00" in rows["sentence"][0]
+    assert (tmp_path / "new" / "r.md").read_text().startswith("# The numbers of made")
+
+
+def test_a_directory_that_is_no_sweep_exits_2(capsys, tmp_path):
+    status, _, err = run(capsys, "claims", tmp_path)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "is not a sweep" in err
+
+
+def test_a_real_sweep(capsys, finished, tmp_path):
+    status, out, _ = run(capsys, "claims", finished.layout.root, "--markdown", tmp_path / "r.md")
+    assert status == 0
+    assert "not tested (2 seeds, 5 are needed)" in out
+    assert "## Q, normalized, all layers" in (tmp_path / "r.md").read_text()
