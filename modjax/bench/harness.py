@@ -1,7 +1,5 @@
 """What every benchmark shares: cases timed in turn in one process, the machine, rows of JSON, a table."""
 
-import ctypes
-import gc
 import json
 import platform
 import threading
@@ -15,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from modjax.memory import release_free_memory
 from modjax.threads import available_cores
 
 MATMUL_SIZE = 2000
@@ -77,15 +76,6 @@ def reset_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return
-
-
-def release_free_memory() -> None:
-    """Give freed memory back to the system, where the C library can: a call that takes it again is then seen to."""
-    gc.collect()
-    if Path("/proc/self/status").exists():
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 class PeakMemory:

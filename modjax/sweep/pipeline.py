@@ -20,6 +20,7 @@ import polars as pl
 
 from modjax.clustering.pool import WorkerPool
 from modjax.measures.plan import make_plan, params_shapes
+from modjax.memory import release_free_memory
 from modjax.names import one_of
 from modjax.networks.base import Network
 from modjax.networks.cnn import cnn
@@ -254,6 +255,7 @@ def _train(
             writer.advance(is_due=is_due)
             if is_due:
                 store.save(run.snapshot(), trial_ids)
+                release_free_memory()
                 saved = time.perf_counter()
             progress.update(len(report.finished), report.num_seated, len(report.rows), pool.num_unfinished)
     remove_folder(layout.training)

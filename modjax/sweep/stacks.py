@@ -15,6 +15,7 @@ import polars as pl
 from modjax.clustering.layer import LayerModules, cluster_layer
 from modjax.clustering.pool import WorkerPool
 from modjax.data.datasets import Dataset
+from modjax.memory import release_free_memory
 from modjax.networks.base import Network
 from modjax.storage.checkpoints import load_stack, next_index, save_stack
 from modjax.storage.files import new_folder
@@ -22,6 +23,7 @@ from modjax.storage.layout import SweepLayout
 from modjax.storage.tables import from_rows, read_table, write_table
 from modjax.sweep.analysis import (
     Graph,
+    Matrices,
     alignment_rows,
     graphs_of,
     joint_groups,
@@ -61,10 +63,10 @@ class Engine(NamedTuple):
 
 
 class PendingStack(NamedTuple):
-    """A stack whose module searches are under way: its matrices as rows, and the graphs of each job."""
+    """A stack whose module searches are under way: the matrices of each trial, and the graphs of each job."""
 
     number: int
-    similarity: dict[int, list[dict[str, Any]]]
+    matrices: list[tuple[str, Matrices]]
     jobs: dict[tuple[str, int], list[Graph]]
 
 
@@ -132,6 +134,8 @@ class StackWriter:
                     self._commit_analysed(stack, found)
             else:
                 still.append(stack)
+        if len(still) < len(self._pending):
+            release_free_memory()
         self._pending = still
 
     def _commit_trained(self) -> int:
@@ -177,12 +181,12 @@ class StackWriter:
         engine = self._engine
         one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._layout, index, one_trial)
-        stack = PendingStack(index, {}, {})
+        stack = PendingStack(index, [], {})
         with self._stages("similarity"):
             matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
-        for trial_id, layers in zip(trial_ids, matrices, strict=True):
+        stack.matrices.extend(zip(trial_ids, matrices, strict=True))
+        for trial_id, layers in stack.matrices:
             for layer, measures in layers.items():
-                stack.similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, measures))
                 graphs, adjacencies = graphs_of(measures)
                 job = (trial_id, layer)
                 stack.jobs[job] = graphs
@@ -196,7 +200,8 @@ class StackWriter:
             modules += module_rows(trial_id, layer, graphs, found[trial_id, layer])
             alignment += alignment_rows(trial_id, layer, graphs, found[trial_id, layer])
         with new_folder(self._layout.analysed_part(stack.number)) as folder:
-            for layer, rows in stack.similarity.items():
+            for layer in stack.matrices[0][1]:
+                rows = [row for trial, layers in stack.matrices for row in similarity_rows(trial, layer, layers[layer])]
                 write_table(self._layout.similarity_file(layer, folder / "similarity"), from_rows("similarity", rows))
             write_table(folder / "modules.parquet", from_rows("modules", modules))
             write_table(folder / "alignment.parquet", from_rows("alignment", alignment))
