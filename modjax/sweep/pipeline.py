@@ -24,7 +24,7 @@ from modjax.names import one_of
 from modjax.networks.base import Network
 from modjax.networks.cnn import cnn
 from modjax.networks.mlp import mlp
-from modjax.report.figures import draw_figures
+from modjax.report.write import write_report
 from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import describe_machine, write_manifest
@@ -90,8 +90,8 @@ def run_sweep(
         try:
             if not is_complete(layout, manifest, setup.spec):
                 _run(setup, layout, manifest, slots, is_quiet)
-            if not list(layout.figures.glob("*.png")):
-                draw_figures(open_sweep(layout.root))
+            if not layout.report.is_file() or not list(layout.figures.glob("*.png")):
+                write_report(open_sweep(layout.root))
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
     return open_sweep(out)
@@ -140,7 +140,7 @@ def _run(setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int 
             merge_parts(layout, setup.spec, planned, finished)
             seconds = round(time.perf_counter() - started, 3)
             complete(layout, {**manifest, "programs": programs, "seconds": seconds})
-            draw_figures(open_sweep(layout.root))
+            write_report(open_sweep(layout.root))
             is_whole = True
     finally:
         pool.close(wait=is_whole)
