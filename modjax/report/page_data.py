@@ -192,7 +192,7 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
         "arm_of": [arms.index(arm) for arm in trials["arm"]],
         "setting_of": places_of(trials).sort("trial_id")["setting"].to_list(),
         "statuses": STATUSES,
-        "arms": [{"name": arm, **_look(looks.get(arm))} for arm in arms],
+        "arms": [{"name": arm, **look_of(looks.get(arm))} for arm in arms],
         "trained_arms": [arms.index(arm) for arm in trained_arms],
         "untrained_colour": UNTRAINED_COLOUR,
         "measures": [_measure(name) for name in measures],
@@ -212,7 +212,8 @@ def _trained_arms(trials: pl.DataFrame) -> list[str]:
     return trials.filter(~pl.col("status").is_in(["untrained", "pending"]))["arm"].unique().sort().to_list()
 
 
-def _look(look: tuple[str, str] | None) -> dict[str, str]:
+def look_of(look: tuple[str, str] | None) -> dict[str, str]:
+    """Colour and Plotly symbol of an arm; grey circles for one that was not trained."""
     colour, marker = look or (UNTRAINED_COLOUR, "o")
     return {"colour": colour, "symbol": SYMBOLS[marker]}
 

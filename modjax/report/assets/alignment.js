@@ -47,7 +47,7 @@ M.alignment = (sweep) => M.section("alignment", "Alignment of measures",
     if (facts.left_out.alignment_trials < facts.left_out.alignment_total) {
       M.note(section.body, `The page holds the alignment of ${facts.left_out.alignment_trials} of ${facts.left_out.alignment_total} trials; the rest is in alignment.parquet.`);
     }
-    const grid = M.grid(section, "three");
+    const grid = M.grid(section, "two");
     const panels = ["trained", "untrained", "trained minus untrained", "agreement of the scores"].map((title) => M.panel(grid, title, true));
     return () => {
       const isTrained = (trial) => !trial.isUntrained && (state.arm === "all" || trial.arm === Number(state.arm))
@@ -74,7 +74,7 @@ M.drawGraphs = (sweep, panel, names, values, look) => {
   const size = names.length, cells = [];
   values.forEach((line, a) => line.forEach((value, b) => { if (a !== b && value !== null) cells.push([value, a, b]); }));
   cells.sort((x, y) => y[0] - x[0]);
-  const say = ([value, a, b]) => `${names[a]} with ${names[b]} (${M.format(value)})`;
+  const say = ([value, a, b]) => `${names[a]} with ${names[b]} (${M.short(value)})`;
   panel.tell(cells.length ? `Highest between different graphs: ${say(cells[0])}; lowest: ${say(cells.at(-1))}.` : "No trial to show.");
   return M.drawCells(sweep, panel, names, values, look, size);
 };

@@ -82,9 +82,11 @@ M.panel = (parent, title, isTall = false) => {
   const plot = M.element("div", { class: isTall ? "plot tall" : "plot", role: "img", "aria-label": title });
   const heading = M.element("h3", {}, title);
   const caption = M.element("figcaption", { class: "summary" });
-  parent.append(M.element("figure", { class: "panel" }, heading, plot, caption));
+  const figure = M.element("figure", { class: "panel" }, heading, plot, caption);
+  parent.append(figure);
   return {
     plot,
+    show: (isShown) => { figure.hidden = !isShown; },
     title: (text) => { heading.textContent = text; },
     // What the figure says, for those who do not see it and for those who do.
     tell: (text) => { caption.textContent = text; plot.setAttribute("aria-label", `${heading.textContent}. ${text}`); },
@@ -143,7 +145,9 @@ M.armsOf = (sweep) => {
     const arm = sweep.facts.arms[index];
     const rows = sweep.trials.filter((trial) => trial.arm === index && M.isNumber(trial.strength)).sort((a, b) => a.strength - b.strength);
     const first = rows[0]?.setting ?? "", last = rows.at(-1)?.setting ?? "";
-    return { key: index, colour: arm.colour, symbol: arm.symbol, title: `${arm.name}: ${first === last ? first : `${first} to ${last}`}` };
+    const name = (text) => text.slice(0, text.lastIndexOf(" "));
+    const span = first === last ? first : `${first} to ${name(first) === name(last) ? last.slice(name(last).length + 1) : last}`;
+    return { key: index, colour: arm.colour, symbol: arm.symbol, title: `${arm.name}: ${span}` };
   });
   if (sweep.trials.some((trial) => trial.isUntrained)) {
     arms.push({ key: "untrained", colour: sweep.facts.untrained_colour, symbol: "circle", title: "untrained (band: mean, 2 sd)" });
@@ -152,6 +156,13 @@ M.armsOf = (sweep) => {
 };
 
 M.isHidden = (trial) => M.state.hidden.has(trial.isUntrained ? "untrained" : trial.arm);
+
+// ---- names
+
+M.layerOptions = (sweep) => sweep.facts.layers.map((one) => [one.layer, one.title]);
+M.firstLayer = (sweep) => (sweep.facts.layers.find((one) => one.layer >= 0) ?? sweep.facts.layers[0])?.layer;
+
+M.measureTitle = (measure) => (measure.family === "parameters" ? measure.title : `${measure.title} (${measure.family})`);
 
 // ---- light and dark
 

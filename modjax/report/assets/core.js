@@ -40,6 +40,8 @@ M.format = (value) => {
   return String(Number(value.toPrecision(4)));
 };
 
+M.short = (value) => (M.isNumber(value) ? M.format(Number(value.toPrecision(3))) : M.format(value));
+
 M.mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 M.deviation = (values) => {

@@ -8,9 +8,6 @@ M.QUANTITIES = [
 
 M.quantities = (sweep) => M.QUANTITIES.filter(([name]) => sweep.modules.some((row) => M.isNumber(row[name])));
 
-M.layerOptions = (sweep) => sweep.facts.layers.map((one) => [one.layer, one.title]);
-M.firstLayer = (sweep) => (sweep.facts.layers.find((one) => one.layer >= 0) ?? sweep.facts.layers[0])?.layer;
-
 M.moduleControls = (sweep, section, state, { withLayer = true } = {}) => {
   const row = M.controls(section);
   const quantities = M.quantities(sweep);
@@ -20,8 +17,6 @@ M.moduleControls = (sweep, section, state, { withLayer = true } = {}) => {
   if (withLayer) M.select(row, "Layer", M.layerOptions(sweep), set("layer", Number), state.layer);
   return row;
 };
-
-M.measureTitle = (measure) => (measure.family === "parameters" ? measure.title : `${measure.title} (${measure.family})`);
 
 M.modularity = (sweep) => M.section("modularity", "Modularity against regularization",
   "How modular the hidden units are, a panel a measure. Upstream: units that respond alike; downstream: units that act alike on outputs. Grey: untrained networks.",
@@ -81,7 +76,7 @@ M.drawDepth = (sweep, panel, rows, state, layers) => {
       error_y: { type: "data", array: untrained.map((values) => 2 * M.deviation(values)), color: grey, thickness: 1.2 },
       text: means.map((mean, i) => `untrained<br>mean ${M.format(mean)}, n = ${untrained[i].length}`), hovertemplate: "%{text}<extra></extra>",
     });
-    told.push(`untrained from ${M.format(means[0])} to ${M.format(means.at(-1))}`);
+    told.push(`untrained from ${M.short(means[0])} to ${M.short(means.at(-1))}`);
   }
   const own = rows.filter((row) => !row.trial.isUntrained && row.trial.arm === state.arm);
   const settings = [...M.groupBy(own, (row) => row.trial.strength)].sort((a, b) => a[0] - b[0]);
@@ -96,7 +91,7 @@ M.drawDepth = (sweep, panel, rows, state, layers) => {
       type: "scatter", mode: "lines+markers", x: layers, y: means, line: { color: colour, width: 2 }, marker: { color: colour, size: 7 },
       text: means.map((mean, i) => `${M.plain(name)}<br>mean ${M.format(mean)}, n = ${values[i].length}`), hovertemplate: "%{text}<extra></extra>",
     });
-    if (strength === settings[0][0] || strength === settings.at(-1)[0]) told.push(`${name} from ${M.format(means[0])} to ${M.format(means.at(-1))}`);
+    if (strength === settings[0][0] || strength === settings.at(-1)[0]) told.push(`${name} from ${M.short(means[0])} to ${M.short(means.at(-1))}`);
   });
   panel.tell(told.length ? `First to last layer: ${told.join("; ")}.` : "No trial to show.");
   return M.draw(sweep, panel.plot, traces, {

@@ -45,7 +45,7 @@ M.drawZ = (sweep, panel, rows, z) => {
     customdata: some.map((row) => row.trial.index), text: some.map((row) => `${M.plain(M.describe(row.trial))}<br>z ${M.format(row[z])}<br>trial ${row.trial.id}`), hovertemplate: "%{text}<extra></extra>",
   }));
   const median = (some) => { const sorted = some.map((row) => row[z]).sort((a, b) => a - b); return sorted[Math.floor(sorted.length / 2)]; };
-  const told = groups.filter(([, some]) => some.length).map(([name, some]) => `${name}: median ${M.format(median(some))}, ${some.filter((row) => row[z] > 1.645).length} of ${some.length} above 1.645`);
+  const told = groups.filter(([, some]) => some.length).map(([name, some]) => `${name}: median ${M.short(median(some))}, ${some.filter((row) => row[z] > 1.645).length} of ${some.length} above 1.645`);
   panel.tell(told.length ? `${told.join("; ")}.` : "No z to show.");
   return M.draw(sweep, panel.plot, traces, { barmode: "overlay", xaxis: { title: "z" }, yaxis: { title: "share of networks", rangemode: "normal" },
     shapes: [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: 0, x1: 0, line: { color: M.colour("soft"), width: 1, dash: "dot" } }] });

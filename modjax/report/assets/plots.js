@@ -85,7 +85,7 @@ M.drawStrength = (sweep, panel, rows, { x = "strength", ytitle = "", isLog = fal
     shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: mean, y1: mean, line: { color: grey, width: 1.5, dash: "dot" }, layer: "below" });
     const atLeft = x === "strength" ? (row) => M.untrainedPlace(row.trial.index) : x in sweep.trials[0] && !M.HYPERPARAMETERS.includes(x) ? undefined : null;
     if (atLeft !== null) traces.push(points(untrained, { name: "untrained", x: atLeft, marker: { color: grey, symbol: "circle", size: 5, opacity: 0.5 } }));
-    told.push(`untrained ${M.format(mean)} ± ${M.format(spread)} (2 sd, n = ${untrained.length})`);
+    told.push(`untrained ${M.short(mean)} ± ${M.short(spread)} (2 sd, n = ${untrained.length})`);
   }
   const gone = trained.length - onAxis.length;
   if (gone) told.push(`${gone} trials at 0 have no place on a log axis`);
@@ -97,7 +97,7 @@ M.meanLine = (rows, place, arm, colour, told) => {
   const groups = [...M.groupBy(rows, (row) => place(row.trial))].sort((a, b) => a[0] - b[0]);
   const means = groups.map(([, some]) => M.mean(some.map((row) => row.y)));
   const errors = groups.map(([, some]) => M.deviation(some.map((row) => row.y)) / Math.sqrt(some.length));
-  told.push(groups.length > 1 ? `${arm.name} from ${M.format(means[0])} (weakest) to ${M.format(means.at(-1))} (strongest)` : `${arm.name} ${M.format(means[0])}`);
+  told.push(groups.length > 1 ? `${arm.name} from ${M.short(means[0])} (weakest) to ${M.short(means.at(-1))} (strongest)` : `${arm.name} ${M.short(means[0])}`);
   // A click on a mean opens the trial nearest to it.
   const nearest = groups.map(([, some], i) => some.reduce((best, row) => (Math.abs(row.y - means[i]) < Math.abs(best.y - means[i]) ? row : best)));
   return {

@@ -68,8 +68,11 @@ M.viewer = (sweep, stored) => M.section("viewer", "Matrix viewer",
     M.select(row, "Sort by modules of", [["own", "its own"], ["joint", "all measures together (joint)"], ["unit", "none: unit order"],
       { label: "normalized", options: facts.measures.map((one, place) => [`${place},1`, one.title]) },
       { label: "raw", options: facts.measures.map((one, place) => [`${place},0`, one.title]) }], set("sort"));
-    const panel = M.panel(section.body, "matrix", true);
-    panel.plot.classList.add("matrix");
+    const others = facts.measures.flatMap((one, place) => [[`${place},1`, `${one.title}, normalized`], [`${place},0`, `${one.title}, raw`]]);
+    state.other = `${facts.measures.length - 1},1`;
+    M.select(row, "Beside it, in the same order", [...others, ["none", "nothing"]], set("other"), state.other);
+    const grid = M.grid(section, "two");
+    const panel = M.panel(grid, "matrix", true), beside = M.panel(grid, "matrix beside it", true);
     const cache = new Map();
     const matricesOf = async (trial) => {
       if (!cache.has(trial.id)) cache.set(trial.id, M.decodeMatrices(await M.inflate(stored.trials[trial.id])));
@@ -81,11 +84,19 @@ M.viewer = (sweep, stored) => M.section("viewer", "Matrix viewer",
       if (!trial || !(trial.id in stored.trials)) {
         panel.title(trial ? M.describe(trial) : "no trial");
         panel.tell(trial ? `The matrices of trial ${trial.id} are not in this page; they are in similarity/*.parquet.` : "No matrix in this page.");
+        beside.show(false);
         return M.draw(sweep, panel.plot, [], {});
       }
       choose.value = trial.id;
-      const matrix = (await matricesOf(trial)).get(`${state.layer},${state.measure}`);
-      return M.drawMatrix(sweep, panel, trial, matrix, state);
+      const matrices = await matricesOf(trial);
+      const own = M.findRow(sweep, trial, state.layer, state.measure, state.normalized);
+      const sorting = own ? M.labelsFor(sweep, trial, state, own) : ["unit order", null];
+      beside.show(state.other !== "none");
+      const [measure, normalized] = state.other.split(",").map(Number);
+      return Promise.all([
+        M.drawMatrix(sweep, panel, trial, matrices, state, sorting),
+        state.other === "none" ? null : M.drawMatrix(sweep, beside, trial, matrices, { layer: state.layer, measure, normalized }, sorting),
+      ]);
     };
   });
 
@@ -96,23 +107,23 @@ M.findRow = (sweep, trial, layer, measure, normalized) =>
 M.labelsFor = (sweep, trial, state, own) => {
   if (state.sort === "unit") return ["unit order", null];
   if (state.sort === "joint") return ["the joint modules", M.listOf(sweep, own, "joint_labels")];
-  if (state.sort === "own") return ["its own modules", M.listOf(sweep, own, "labels")];
+  if (state.sort === "own") return [`the modules of ${M.matrixTitle(sweep, state.measure, state.normalized)}`, M.listOf(sweep, own, "labels")];
   const [measure, normalized] = state.sort.split(",").map(Number);
   const row = M.findRow(sweep, trial, state.layer, measure, normalized);
-  return [`the modules of ${facts_title(sweep, measure, normalized)}`, row ? M.listOf(sweep, row, "labels") : null];
+  return [`the modules of ${M.matrixTitle(sweep, measure, normalized)}`, row ? M.listOf(sweep, row, "labels") : null];
 };
 
-const facts_title = (sweep, measure, normalized) => `${sweep.facts.measures[measure].title}, ${normalized ? "normalized" : "raw"}`;
+M.matrixTitle = (sweep, measure, normalized) => `${sweep.facts.measures[measure].title}, ${normalized ? "normalized" : "raw"}`;
 
-M.drawMatrix = (sweep, panel, trial, matrix, state) => {
+M.drawMatrix = (sweep, panel, trial, matrices, state, [source, labels]) => {
+  const matrix = matrices.get(`${state.layer},${state.measure}`);
   const own = M.findRow(sweep, trial, state.layer, state.measure, state.normalized);
-  panel.title(`${M.describe(trial)}: ${facts_title(sweep, state.measure, state.normalized)}`);
+  panel.title(`${M.describe(trial)}: ${M.matrixTitle(sweep, state.measure, state.normalized)}`);
   if (!matrix || !own) {
     panel.tell("No matrix of this layer and measure.");
     return M.draw(sweep, panel.plot, [], {});
   }
   const { units } = matrix;
-  const [source, labels] = M.labelsFor(sweep, trial, state, own);
   const weights = M.weights(matrix, state.normalized === 1);
   const order = Array.from({ length: units }, (_, unit) => unit);
   const last = (label) => (label < 0 ? Infinity : label);
@@ -135,13 +146,13 @@ M.drawMatrix = (sweep, panel, trial, matrix, state) => {
   panel.plot.dataset.q = String(shownQ);
   panel.tell([
     `${units} units, ${own.num_dead} dead. Its own modules: Q = ${M.format(own.q)}, ${own.num_modules} modules (${M.format(own.effective_modules)} effective)`,
-    labels ? `sorted by ${source}: ${numModules} modules, on this matrix Q ≈ ${M.format(shownQ)} (from the page's 8-bit copy)` : "units in their own order",
+    labels ? `sorted by ${source}: ${numModules} modules, which have Q ≈ ${M.short(shownQ)} on this matrix (from the page's 8-bit copy)` : "units in their own order",
     M.isNumber(own.z) ? `z ${M.format(own.z)} against its null` : null,
     certainty.every((share) => share === 255) ? null : "certainty of each unit's module on hover",
   ].filter(Boolean).join("; ") + `. Trial ${trial.id}.`);
-  const side = Math.min(panel.plot.clientWidth || 600, 680);
+  const side = Math.min(panel.plot.clientWidth || 600, 640);
   return M.draw(sweep, panel.plot, [trace], {
-    shapes, height: side * 0.96, margin: { l: 44, r: 10, t: 8, b: 40 },
+    shapes, height: side * 0.93, margin: { l: 44, r: 10, t: 8, b: 40 },
     xaxis: { title: "unit (sorted)", showgrid: false, constrain: "domain", range: [-0.5, units - 0.5] },
     yaxis: { title: "unit (sorted)", showgrid: false, scaleanchor: "x", constrain: "domain", range: [units - 0.5, -0.5] },
   });
