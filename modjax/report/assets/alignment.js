@@ -86,12 +86,13 @@ M.drawCells = (sweep, panel, names, values, look) => {
     const place = (value - low) / (high - low || 1);
     return look.colorscale === "Viridis" ? ((look.reversescale ? 1 - place : place) < 0.6 ? "#ffffff" : "#000000") : Math.abs(place - 0.5) > 0.42 ? "#ffffff" : "#000000";
   };
-  const annotations = values.flatMap((line, a) => line.map((value, b) => (value === null ? null : { x: names[b], y: names[a], text: value.toFixed(2), showarrow: false, font: { size: 9, color: ink(value) } }))).filter(Boolean);
+  const isNarrow = panel.plot.clientWidth < 460; // no room for numbers in the cells; they are on hover, and said below
+  const annotations = isNarrow ? [] : values.flatMap((line, a) => line.map((value, b) => (value === null ? null : { x: names[b], y: names[a], text: value.toFixed(2), showarrow: false, font: { size: 9, color: ink(value) } }))).filter(Boolean);
   const trace = {
     type: "heatmap", x: names, y: names, z: values, ...look, showscale: true, colorbar: { thickness: 8, len: 0.8, outlinewidth: 0, tickfont: { size: 10 } }, xgap: 1, ygap: 1, hovertemplate: "%{y}<br>with %{x}<br>%{z:.3f}<extra></extra>",
   };
   return M.draw(sweep, panel.plot, [trace], {
-    annotations, margin: { l: 110, r: 10, t: 8, b: 110 }, xaxis: { tickangle: -60, showgrid: false, tickfont: { size: 10 } }, yaxis: { autorange: "reversed", showgrid: false, tickfont: { size: 10 } },
+    annotations, margin: { l: isNarrow ? 60 : 110, r: 10, t: 8, b: 90 }, xaxis: { tickangle: -60, showgrid: false, tickfont: { size: 10 } }, yaxis: { autorange: "reversed", showgrid: false, tickfont: { size: 10 } },
   });
 };
 

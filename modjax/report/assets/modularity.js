@@ -40,10 +40,8 @@ M.modularity = (sweep) => M.section("modularity", "Modularity against regulariza
   });
 
 M.shareScale = (panels, values) => {
-  const known = values.filter(M.isNumber);
-  if (!known.length) return;
-  const low = Math.min(...known), high = Math.max(...known), gap = 0.06 * (high - low || 1);
-  panels.forEach((panel) => Plotly.relayout(panel.plot, { "yaxis.range": [low - gap, high + gap] }));
+  const range = M.rangeOf(values);
+  if (range) panels.forEach((panel) => Plotly.relayout(panel.plot, { "yaxis.range": range }));
 };
 
 M.depth = (sweep) => M.section("depth", "Modularity against depth",

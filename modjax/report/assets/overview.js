@@ -40,7 +40,7 @@ M.PERFORMANCE = {
 M.performance = (sweep) => M.section("performance", "Performance and norms",
   "How well networks do, and how large their weights are, against regularization. Points are trials: a click opens one in the matrix viewer and the table. Lines are means over seeds with standard errors.",
   (section) => {
-    const state = { group: "main", x: "strength", isLog: false, showExcluded: true };
+    const state = { group: "main", x: "strength", isLog: false, showExcluded: true, fitTrained: true };
     const groups = {
       main: ["test_accuracy", "test_loss", "nuclear_norm", "sparsity"],
       accuracy: ["test_accuracy", "val_accuracy", "train_accuracy"],
@@ -53,6 +53,7 @@ M.performance = (sweep) => M.section("performance", "Performance and norms",
       (value) => { state.group = value; build(); section.refresh(); });
     M.select(row, "Horizontal axis", M.xOptions(sweep).slice(0, 2), (value) => { state.x = value; section.refresh(); });
     M.check(row, "log vertical axis", false, (isOn) => { state.isLog = isOn; section.refresh(); });
+    M.check(row, "scale to trained networks", true, (isOn) => { state.fitTrained = isOn; section.refresh(); });
     if (sweep.facts.counts.excluded) M.check(row, "show excluded trials", true, (isOn) => { state.showExcluded = isOn; section.refresh(); });
     M.legend(section, M.armsOf(sweep));
     const grid = M.grid(section);
@@ -66,5 +67,5 @@ M.performance = (sweep) => M.section("performance", "Performance and norms",
     M.on("arms", section.refresh);
     return () => Promise.all(Object.entries(panels).map(([name, panel]) =>
       M.drawStrength(sweep, panel, sweep.trials.map((trial) => ({ trial, y: trial[name] })),
-        { x: state.x, isLog: state.isLog, showExcluded: state.showExcluded, ytitle: M.PERFORMANCE[name].split(":")[0] })));
+        { ...state, ytitle: M.PERFORMANCE[name].split(":")[0] })));
   });

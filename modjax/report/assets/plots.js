@@ -20,7 +20,12 @@ M.layout = (more = {}) => {
   };
 };
 
-M.CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], displayModeBar: "hover" };
+// The buttons are named one by one: plotly.js by itself offers to upload a chart, and nothing leaves this page.
+M.CONFIG = {
+  responsive: true, displaylogo: false, plotlyServerURL: "",
+  displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover",
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+};
 
 // customdata of a point is its trial's index; a click picks the trial.
 M.draw = (sweep, plot, traces, layout) => {
@@ -54,7 +59,7 @@ M.xAxis = (x, places) => {
 M.untrainedPlace = (index) => -0.1 + 0.035 * (((index * 0.618034) % 1) - 0.5);
 
 // Points a trial (rows: {trial, y}), mean and standard error over seeds, untrained networks as a band.
-M.drawStrength = (sweep, panel, rows, { x = "strength", ytitle = "", isLog = false, showExcluded = true } = {}) => {
+M.drawStrength = (sweep, panel, rows, { x = "strength", ytitle = "", isLog = false, showExcluded = true, fitTrained = false } = {}) => {
   const place = (trial) => (x === "strength" ? trial.strength : trial[x]);
   const known = rows.filter((row) => M.isNumber(row.y) && row.trial.isShown && !M.isHidden(row.trial) && !(isLog && row.y <= 0));
   const trained = known.filter((row) => !row.trial.isUntrained && M.isNumber(place(row.trial)));
@@ -90,7 +95,16 @@ M.drawStrength = (sweep, panel, rows, { x = "strength", ytitle = "", isLog = fal
   const gone = trained.length - onAxis.length;
   if (gone) told.push(`${gone} trials at 0 have no place on a log axis`);
   panel.tell(told.length ? `${told.join("; ")}.` : "No trial to show.");
-  return M.draw(sweep, panel.plot, traces, { shapes, xaxis, yaxis: { title: ytitle, type: isLog ? "log" : "linear" } });
+  const range = fitTrained ? M.rangeOf(onAxis.filter((row) => row.trial.counts || showExcluded).map((row) => (isLog ? Math.log10(row.y) : row.y))) : undefined;
+  return M.draw(sweep, panel.plot, traces, { shapes, xaxis, yaxis: { title: ytitle, type: isLog ? "log" : "linear", range, autorange: range === undefined } });
+};
+
+// A little more than from the least to the largest; undefined where there is none.
+M.rangeOf = (values) => {
+  const known = values.filter(M.isNumber);
+  if (!known.length) return undefined;
+  const low = Math.min(...known), high = Math.max(...known), gap = 0.06 * (high - low || Math.abs(high) || 1);
+  return [low - gap, high + gap];
 };
 
 M.meanLine = (rows, place, arm, colour, told) => {

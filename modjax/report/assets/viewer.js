@@ -73,6 +73,7 @@ M.viewer = (sweep, stored) => M.section("viewer", "Matrix viewer",
     M.select(row, "Beside it, in the same order", [...others, ["none", "nothing"]], set("other"), state.other);
     const grid = M.grid(section, "two");
     const panel = M.panel(grid, "matrix", true), beside = M.panel(grid, "matrix beside it", true);
+    for (const one of [panel, beside]) one.plot.classList.add("matrix");
     const cache = new Map();
     const matricesOf = async (trial) => {
       if (!cache.has(trial.id)) cache.set(trial.id, M.decodeMatrices(await M.inflate(stored.trials[trial.id])));
