@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from modjax.report.page_data import (
-    embedding_order,
     known_measures,
     page_columns,
     page_facts,
@@ -20,7 +19,7 @@ from modjax.report.page_data import (
 from modjax.report.page_matrices import pack_sweep
 from modjax.storage.results import Sweep
 
-PAGE_BYTES = 14_500_000  # a page stays below 15 MB: what the tables leave of this is for the matrices
+PAGE_BYTES = 14_900_000  # a page stays below 15 MB: what the tables leave of this is for the matrices
 MATRIX_BYTES = 9_400_000  # and never more than this: 7 MB before base64
 SCRIPTS = (
     "core.js",
@@ -51,6 +50,7 @@ def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.Dat
     """
     measures = known_measures(sweep)
     columns, left_out = page_columns(sweep, measures)
+    labelled = left_out.pop("labelled")
     facts = {
         **page_facts(sweep, measures),
         "left_out": left_out,
@@ -61,17 +61,18 @@ def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.Dat
         "spec": spec_text(sweep),
         "files": sorted(path.name for path in sweep.layout.figures.glob("*.*")),
     }
-    facts_json = as_json(facts)
-    used = len(plotly_js()) + len(columns.blob) + len(facts_json.encode()) + 200_000
-    room = min(MATRIX_BYTES, PAGE_BYTES - used)
-    matrices = pack_sweep(sweep, embedding_order(sweep.trials), measures, room)
-    blocks = {
-        "facts": json_block("facts", facts_json),
-        "tables": f'<script type="text/plain" id="tables">{columns.blob}</script>',
-        "matrices": json_block("matrices", as_json({"total": matrices.num_with_matrices, "trials": matrices.trials})),
-    }
-    title = facts["name"] or "sweep"
-    return fill(asset("page.html"), {"title": html.escape(title), "data": "\n".join(blocks.values()), **shared(SCRIPTS)})
+    title = html.escape(facts["name"] or "sweep")
+    parts = {"title": title, **shared(SCRIPTS)}
+    data = [
+        json_block("facts", as_json(facts)),
+        f'<script type="text/plain" id="tables">{columns.blob}</script>',
+    ]
+    used = len(fill(asset("page.html"), {**parts, "data": "".join(data)}).encode())
+    # A trial's text stands in quotation marks beside its id.
+    room = min(MATRIX_BYTES, PAGE_BYTES - used - 100 - 25 * sweep.trials.height)
+    matrices = pack_sweep(sweep, labelled, measures, room)
+    data.append(json_block("matrices", as_json({"total": matrices.num_with_matrices, "trials": matrices.trials})))
+    return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
 
 
 def shared(scripts: Sequence[str]) -> dict[str, str]:

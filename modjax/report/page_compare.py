@@ -16,7 +16,16 @@ from modjax.storage.files import write_text
 from modjax.storage.results import Sweep
 
 SCRIPTS = ("core.js", "controls.js", "plots.js", "table.js", "compare.js", "compare_main.js")
-_TRIAL_QUANTITIES = "test_accuracy test_loss val_loss epochs l1_norm l2_norm nuclear_norm sparsity".split()
+_TRIAL_QUANTITIES = [
+    "test_accuracy",
+    "test_loss",
+    "val_loss",
+    "epochs",
+    "l1_norm",
+    "l2_norm",
+    "nuclear_norm",
+    "sparsity",
+]
 _MODULE_QUANTITIES = ("q", "effective_modules", "num_modules", "num_dead")
 _SETTING = [*HYPERPARAMETERS, "is_untrained"]
 _QUANTITY = ["quantity", "layer", "measure", "normalized"]
@@ -109,7 +118,9 @@ def build_comparison(first: Sweep, second: Sweep, beside: Path) -> str:
     facts = {
         "sides": [facts for facts, _ in sides],
         "differences": plain_table(differences(first, second)),
-        "pairs": plain_table(paired_values(first, second).select("trial_a", "trial_b").unique().sort("trial_a", "trial_b")),
+        "pairs": plain_table(
+            paired_values(first, second).select("trial_a", "trial_b").unique().sort("trial_a", "trial_b")
+        ),
     }
     names = " and ".join(facts["name"] or "sweep" for facts, _ in sides)
     data = json_block("facts", as_json(facts))
@@ -129,6 +140,7 @@ def _share_looks(sides: list[dict[str, Any]]) -> None:
 def _side(sweep: Sweep, side: str, beside: Path) -> tuple[dict[str, Any], str]:
     measures = known_measures(sweep)
     columns, left_out = page_columns(sweep, measures)
+    left_out.pop("labelled")
     target = os.path.relpath(sweep.layout.report.resolve(), beside.resolve())
     facts = {
         **page_facts(sweep, measures),

@@ -23,6 +23,7 @@ from modjax.storage.results import Sweep
 
 MAX_HISTORY_ROWS = 60_000
 MAX_ALIGNMENT_ROWS = 150_000
+MAX_LABELS = 2_000_000  # labels of units: beyond that, only Q and the numbers of modules
 SYMBOLS = {
     "o": "circle",
     "s": "square",
@@ -47,13 +48,39 @@ _ALIGNMENT_COLUMNS = [
     for score in ALIGNMENT_SCORES
     for name in ([f"{score}_ab", f"{score}_ba"] if score.startswith("transfer") else [score])
 ]
-_MODULE_COLUMNS = (
-    "q num_modules effective_modules num_dead joint_q null_mean null_sd z p untrained_mean untrained_z untrained_p"
-).split()
-_TRIAL_NUMBERS = (
-    "seed learning_rate l1 l2 dropout epochs best_epoch train_loss train_accuracy val_loss val_accuracy test_loss "
-    "test_accuracy l1_norm l2_norm nuclear_norm sparsity"
-).split()
+_MODULE_COLUMNS = [
+    "q",
+    "num_modules",
+    "effective_modules",
+    "num_dead",
+    "joint_q",
+    "null_mean",
+    "null_sd",
+    "z",
+    "p",
+    "untrained_mean",
+    "untrained_z",
+    "untrained_p",
+]
+_TRIAL_NUMBERS = [
+    "seed",
+    "learning_rate",
+    "l1",
+    "l2",
+    "dropout",
+    "epochs",
+    "best_epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "l1_norm",
+    "l2_norm",
+    "nuclear_norm",
+    "sparsity",
+]
 STATUSES = ["pending", "done", "untrained", "diverged", "failed"]
 
 
@@ -79,11 +106,13 @@ def known_measures(sweep: Sweep) -> list[str]:
 
 
 def page_columns(sweep: Sweep, measures: list[str]) -> tuple[Columns, dict[str, Any]]:
-    """All tables packed, and what was left out of them."""
+    """All tables packed, and what was left out of them (``labelled``: the trials whose labels are there)."""
     trials = sweep.trials.sort("trial_id")
-    ids = trials["trial_id"].to_list()
+    ids, order = trials["trial_id"].to_list(), embedding_order(trials)
     history, step = thinned(sweep.history)
-    alignment, num_aligned = first_trials(sweep.alignment, embedding_order(trials))
+    aligned = first_trials(_sizes(sweep.alignment, pl.len()), order, MAX_ALIGNMENT_ROWS)
+    labelled = first_trials(_sizes(sweep.modules, pl.col("labels").list.len().sum()), order, MAX_LABELS)
+    alignment = sweep.alignment.filter(pl.col("trial_id").is_in(aligned))
     tables = {
         "trials": _trial_columns(trials),
         "history": {
@@ -94,7 +123,7 @@ def page_columns(sweep: Sweep, measures: list[str]) -> tuple[Columns, dict[str, 
                 for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate")
             },
         },
-        "modules": _module_columns(sweep.modules, ids, measures),
+        "modules": _module_columns(sweep.modules, ids, measures, labelled),
         "alignment": {
             "trial": codes(alignment["trial_id"].to_list(), ids),
             "layer": alignment["layer"].cast(pl.Int16).to_numpy(),
@@ -105,7 +134,8 @@ def page_columns(sweep: Sweep, measures: list[str]) -> tuple[Columns, dict[str, 
     }
     left_out = {
         "history_step": step,
-        "alignment_trials": num_aligned,
+        "alignment_trials": len(aligned),
+        "labelled": labelled,
         "alignment_total": sweep.alignment["trial_id"].n_unique(),
     }
     return pack(tables), left_out
@@ -118,16 +148,15 @@ def thinned(history: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return history.filter((pl.col("epoch") % step == 0) | is_last), step
 
 
-def first_trials(alignment: pl.DataFrame, order: list[str]) -> tuple[pl.DataFrame, int]:
-    """The rows of as many trials as fit, in the order of wanting; how many trials."""
-    rows_of = dict(alignment.group_by("trial_id").len().iter_rows())
-    chosen, used = [], 0
-    for trial_id in order:
-        used += rows_of.get(trial_id, 0)
-        if used > MAX_ALIGNMENT_ROWS:
-            break
-        chosen += [trial_id] * (trial_id in rows_of)
-    return alignment.filter(pl.col("trial_id").is_in(chosen)), len(chosen)
+def first_trials(sizes: dict[str, int], order: list[str], limit: int) -> list[str]:
+    """As many trials as fit into ``limit``, the most wanted first."""
+    wanted = [trial_id for trial_id in order if trial_id in sizes]
+    used = np.cumsum([sizes[trial_id] for trial_id in wanted])
+    return wanted[: int(np.searchsorted(used, limit, side="right"))]
+
+
+def _sizes(frame: pl.DataFrame, size: pl.Expr) -> dict[str, int]:
+    return dict(frame.group_by("trial_id").agg(size=size).iter_rows())
 
 
 def _trial_columns(trials: pl.DataFrame) -> dict[str, np.ndarray]:
@@ -146,7 +175,11 @@ def _graphs(frame: pl.DataFrame, side: str, measures: list[str]) -> np.ndarray:
     return 2 * places + frame[f"normalized_{side}"].to_numpy().astype(np.uint8)
 
 
-def _module_columns(modules: pl.DataFrame, ids: list[str], measures: list[str]) -> dict[str, np.ndarray]:
+def _module_columns(
+    modules: pl.DataFrame, ids: list[str], measures: list[str], labelled: list[str]
+) -> dict[str, np.ndarray]:
+    has_labels = pl.col("trial_id").is_in(labelled) & pl.col("labels").is_not_null()
+    modules = modules.with_columns(labels=pl.when(has_labels).then("labels").otherwise(pl.lit([], pl.List(pl.Int32))))
     lengths = modules["labels"].list.len().fill_null(0)
     joint = pl.when(pl.col("joint_labels").list.len() == pl.col("labels").list.len()).then("joint_labels")
     lists = modules.select(

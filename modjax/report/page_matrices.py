@@ -83,15 +83,16 @@ def pack_sweep(sweep: Sweep, order: list[str], measures: list[str], budget: int)
     files = sorted(sweep.layout.similarity.glob("*.parquet"))
     bytes_of = _bytes_of_trials(files)
     wanted = [trial_id for trial_id in order if trial_id in bytes_of]
+    total = len(bytes_of)
     packed: dict[str, str] = {}
     used = 0
     for batch in _batches(wanted, bytes_of):
         for trial_id, text in _pack_batch(files, batch, measures):
             if used + len(text) > budget:
-                return Packed(packed, len(wanted), used)
+                return Packed(packed, total, used)
             packed[trial_id] = text
             used += len(text)
-    return Packed(packed, len(wanted), used)
+    return Packed(packed, total, used)
 
 
 def _bytes_of_trials(files: list[Path]) -> dict[str, int]:

@@ -16,11 +16,17 @@ M.KINDS = {
   f4: Float32Array, f8: Float64Array, i2: Int16Array, i4: Int32Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array,
 };
 
+// Columns end to end; of each, the first bytes of all values, then the second ones, and so on (page_columns.py).
 M.unpack = (header, buffer) => {
   const tables = {};
-  for (const column of header) {
-    tables[column.table] ??= {};
-    tables[column.table][column.name] = new M.KINDS[column.kind](buffer, column.offset, column.length);
+  for (const { table, name, kind, offset, length } of header) {
+    const size = M.KINDS[kind].BYTES_PER_ELEMENT;
+    const planes = new Uint8Array(buffer, offset, size * length), bytes = new Uint8Array(size * length);
+    for (let plane = 0; plane < size; plane++) {
+      for (let i = 0; i < length; i++) bytes[i * size + plane] = planes[plane * length + i];
+    }
+    tables[table] ??= {};
+    tables[table][name] = new M.KINDS[kind](bytes.buffer);
   }
   return tables;
 };

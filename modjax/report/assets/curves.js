@@ -18,7 +18,7 @@ M.historySpans = (sweep) => {
 };
 
 M.curves = (sweep) => M.section("curves", "Training curves",
-  "The picked trial in front of the other trials of its arm (thin). A click on a thin curve picks its trial.",
+  "The picked trial in front of the other trials of its arm (thin). Solid: validation; dotted: training. A click on a thin curve picks its trial.",
   (section) => {
     const spans = M.historySpans(sweep);
     const state = { withArm: true, isLog: true };

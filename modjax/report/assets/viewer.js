@@ -132,7 +132,7 @@ M.drawMatrix = (sweep, panel, trial, matrices, state, [source, labels]) => {
   const ownLabels = M.listOf(sweep, own, "labels"), certainty = M.listOf(sweep, own, "certainty");
   const unitText = (unit) => {
     const module = ownLabels[unit] < 0 ? "dead" : `module ${ownLabels[unit]}`;
-    return `unit ${unit} (${module}${certainty[unit] === 255 ? "" : `, certainty ${(certainty[unit] / 254).toFixed(2)}`})`;
+    return `unit ${unit} (${module}${certainty[unit] === 255 ? "" : `, certainty ${(certainty[unit] / 100).toFixed(2)}`})`;
   };
   const texts = order.map(unitText);
   const rows = order.map((a) => order.map((b) => weights[a * units + b]));
