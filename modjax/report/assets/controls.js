@@ -34,7 +34,9 @@ M.section = (id, title, lead, build) => {
 M.drawSection = (section) => {
   if (!section.isStale) return;
   section.isStale = false;
-  Promise.resolve(section.draw?.()).then(() => { section.node.dataset.drawn = "true"; });
+  delete section.node.dataset.drawn;
+  const turn = (section.turn = (section.turn ?? 0) + 1);
+  Promise.resolve(section.draw?.()).then(() => { if (turn === section.turn) section.node.dataset.drawn = "true"; });
 };
 
 M.watchSections = () => {

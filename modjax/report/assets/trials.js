@@ -28,11 +28,14 @@ M.trials = (sweep) => M.section("trials", "Trials",
     if (facts.measures.length) section.body.append(M.element("p", { class: "summary" }, `Q: normalized, ${facts.layers.find((one) => one.layer === layer).title}.`));
     const table = M.table(section.body, "Table of trials", columns, { markOf: (trial) => trial === M.state.trial });
     let shown = [];
+    // A short number is meant whole (seed 7, not 17); anything else is the beginning of an id or a word.
+    const isShortNumber = (word) => /^[\d.]{1,3}$/.test(word);
+    const wordsOf = (trial) => `${trial.id} ${M.describe(trial)} ${trial.status}`.toLowerCase().split(/[\s:,]+/);
     const filter = () => {
       const words = state.text.split(/\s+/).filter(Boolean);
       shown = sweep.trials.filter((trial) => (state.arm === "all" || trial.arm === Number(state.arm))
         && (state.status === "all" || trial.status === state.status || (state.status === "excluded" && trial.excluded))
-        && words.every((word) => `${trial.id} ${M.describe(trial)} ${trial.status}`.toLowerCase().includes(word)));
+        && words.every((word) => wordsOf(trial).some((one) => (isShortNumber(word) ? one === word : one.startsWith(word)))));
       table.set(shown);
     };
     filter();
