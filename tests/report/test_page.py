@@ -1,12 +1,13 @@
 import json
 import re
+from importlib import resources
 
 import numpy as np
 import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.report import page_data, page_matrices
+from modjax.report import page, page_compare, page_data, page_matrices
 from modjax.report.page import as_json, build_page, fill
 from modjax.report.page_columns import Columns, pack, rounded, shares, unpack
 from modjax.report.page_compare import build_comparison, differences, paired_values
@@ -218,8 +219,6 @@ def test_a_large_sweep_stays_below_15_mb(tmp_path, monkeypatch):
     sweep = write_sweep(tmp_path / "out", units=64)
     free = len(build_page(sweep).encode())
     stored = sum(map(len, json.loads(block(build_page(sweep), "matrices"))["trials"].values()))
-    from modjax.report import page
-
     monkeypatch.setattr(page, "PAGE_BYTES", free - stored // 2)
     tight = build_page(sweep)
     assert len(tight.encode()) <= page.PAGE_BYTES
@@ -263,3 +262,10 @@ def test_report_survives_a_spec_that_is_gone(tmp_path):
     sweep.layout.spec.unlink()
     write_table(sweep.layout.table("history"), sweep.history.clear())
     assert facts_of(build_page(sweep))["spec"] == ""
+
+
+def test_scripts_are_short_and_all_of_them_are_used():
+    assets = resources.files("modjax.report") / "assets"
+    names = {path.name for path in assets.iterdir()}
+    assert names == {*page.SCRIPTS, *page_compare.SCRIPTS, "page.html", "page.css"}
+    assert all(len((assets / name).read_text(encoding="utf-8").splitlines()) < 300 for name in names)
