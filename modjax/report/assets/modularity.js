@@ -55,11 +55,12 @@ M.depth = (sweep) => M.section("depth", "Modularity against depth",
     if (layers.length < 2) M.note(section.body, layers.length ? "These networks have one hidden layer: there is no depth to follow." : "No layer was measured.");
     const grid = M.grid(section);
     const panels = sweep.facts.measures.map((measure) => M.panel(grid, M.measureTitle(measure)));
-    return () => Promise.all(panels.map((panel, place) => {
-      const rows = sweep.modules.filter((one) => one.measure === place && one.normalized === state.normalized && one.layer >= 0
-        && one.trial.counts && M.isNumber(one[state.quantity]));
-      return M.drawDepth(sweep, panel, rows, state, layers);
-    }));
+    const together = panels.length ? M.panel(M.grid(section, "two"), "all measures, mean of the arm") : null;
+    return () => {
+      const rows = sweep.modules.filter((one) => one.normalized === state.normalized && one.layer >= 0 && one.trial.counts && M.isNumber(one[state.quantity]));
+      const drawn = panels.map((panel, place) => M.drawDepth(sweep, panel, rows.filter((one) => one.measure === place), state, layers));
+      return Promise.all([...drawn, together && M.drawMeasures(sweep, together, rows, state, layers)]);
+    };
   });
 
 M.drawDepth = (sweep, panel, rows, state, layers) => {
@@ -93,7 +94,29 @@ M.drawDepth = (sweep, panel, rows, state, layers) => {
   });
   panel.tell(told.length ? `First to last layer: ${told.join("; ")}.` : "No trial to show.");
   return M.draw(sweep, panel.plot, traces, {
-    xaxis: { title: "hidden layer", tickvals: layers, range: [layers[0] - 0.3, layers.at(-1) + 0.3] },
+    xaxis: { title: "hidden layer", tickvals: layers, range: [(layers[0] ?? 0) - 0.3, (layers.at(-1) ?? 0) + 0.3] },
+    yaxis: { title: M.QUANTITIES.find(([name]) => name === state.quantity)[1] },
+  });
+};
+
+// All measures on one axis: blues and solid lines upstream, oranges and dashes downstream.
+M.drawMeasures = (sweep, panel, rows, state, layers) => {
+  const told = [];
+  const traces = sweep.facts.measures.map((measure, place) => {
+    const own = rows.filter((row) => row.measure === place && !row.trial.isUntrained && row.trial.arm === state.arm);
+    const values = layers.map((layer) => own.filter((row) => row.layer === layer).map((row) => row[state.quantity]));
+    const means = values.map((some) => (some.length ? M.mean(some) : null));
+    if (own.length) told.push(`${measure.title} from ${M.short(means[0])} to ${M.short(means.at(-1))}`);
+    return {
+      type: "scatter", mode: "lines+markers", name: measure.title, x: layers, y: means, line: { color: measure.colour, dash: measure.dash, width: 2 }, marker: { color: measure.colour, size: 7 },
+      error_y: { type: "data", array: values.map((some) => M.deviation(some) / Math.sqrt(some.length || 1)), color: measure.colour, thickness: 1.2, width: 3 },
+      text: means.map((mean, i) => `${measure.title} (${measure.family})<br>mean ${M.format(mean)}, n = ${values[i].length}`), hovertemplate: "%{text}<extra></extra>",
+    };
+  });
+  panel.tell(told.length ? `Solid upstream, dashed downstream. First to last layer: ${told.join("; ")}.` : "No trained network in this arm.");
+  return M.draw(sweep, panel.plot, traces, {
+    showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 10 } }, margin: { l: 52, r: 14, t: 44, b: 44 },
+    xaxis: { title: "hidden layer", tickvals: layers, range: [(layers[0] ?? 0) - 0.3, (layers.at(-1) ?? 0) + 0.3] },
     yaxis: { title: M.QUANTITIES.find(([name]) => name === state.quantity)[1] },
   });
 };

@@ -25,14 +25,14 @@ M.nulls = (sweep) => M.section("nulls", "Against nulls",
       const here = sweep.modules.filter((one) => one.layer === state.layer && one.normalized === state.normalized && one.trial.counts && !M.isHidden(one.trial));
       return Promise.all(panels.flatMap(([panel], place) => {
         const rows = here.filter((one) => one.measure === place);
-        return [M.drawZ(sweep, panel, rows, z), M.drawAgainstNull(sweep, scatters[place], rows, mean)];
+        return [M.drawZ(sweep, panel, rows, z, sweep.facts.measures[place].colour), M.drawAgainstNull(sweep, scatters[place], rows, mean)];
       }));
     };
   });
 
-M.drawZ = (sweep, panel, rows, z) => {
+M.drawZ = (sweep, panel, rows, z, own) => {
   const known = rows.filter((row) => M.isNumber(row[z]));
-  const groups = [["trained", known.filter((row) => !row.trial.isUntrained), M.colour("accent")], ["untrained", known.filter((row) => row.trial.isUntrained), sweep.facts.untrained_colour]];
+  const groups = [["trained", known.filter((row) => !row.trial.isUntrained), own], ["untrained", known.filter((row) => row.trial.isUntrained), sweep.facts.untrained_colour]];
   const values = known.map((row) => row[z]);
   const low = Math.min(...values, 0), high = Math.max(...values, 0), size = (high - low || 1) / 30;
   const traces = groups.filter(([, some]) => some.length).map(([name, some, colour]) => ({
@@ -41,14 +41,17 @@ M.drawZ = (sweep, panel, rows, z) => {
   }));
   // A point for each trial under the bars, so that each can be opened.
   groups.filter(([, some]) => some.length).forEach(([name, some, colour], place) => traces.push({
-    type: "scatter", mode: "markers", name, x: some.map((row) => row[z]), y: some.map(() => -0.02 - 0.025 * place), marker: { color: colour, symbol: "line-ns-open", size: 9, opacity: 0.6 },
+    type: "scatter", mode: "markers", name, x: some.map((row) => row[z]), y: some.map(() => -place), yaxis: "y2", marker: { color: colour, symbol: "line-ns-open", size: 9, opacity: 0.6 },
     customdata: some.map((row) => row.trial.index), text: some.map((row) => `${M.plain(M.describe(row.trial))}<br>z ${M.format(row[z])}<br>trial ${row.trial.id}`), hovertemplate: "%{text}<extra></extra>",
   }));
   const median = (some) => { const sorted = some.map((row) => row[z]).sort((a, b) => a - b); return sorted[Math.floor(sorted.length / 2)]; };
   const told = groups.filter(([, some]) => some.length).map(([name, some]) => `${name}: median ${M.short(median(some))}, ${some.filter((row) => row[z] > 1.645).length} of ${some.length} above 1.645`);
   panel.tell(told.length ? `${told.join("; ")}.` : "No z to show.");
-  return M.draw(sweep, panel.plot, traces, { barmode: "overlay", xaxis: { title: "z" }, yaxis: { title: "share of networks", rangemode: "normal" },
-    shapes: [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: 0, x1: 0, line: { color: M.colour("soft"), width: 1, dash: "dot" } }] });
+  return M.draw(sweep, panel.plot, traces, {
+    barmode: "overlay", xaxis: { title: "z", anchor: "y2" }, yaxis: { title: "share of networks", domain: [0.18, 1] },
+    yaxis2: { domain: [0, 0.14], range: [-1.6, 0.6], showgrid: false, zeroline: false, showticklabels: false, fixedrange: true },
+    shapes: [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: 0, x1: 0, line: { color: M.colour("soft"), width: 1, dash: "dot" } }],
+  });
 };
 
 M.drawAgainstNull = (sweep, panel, rows, mean) => {
