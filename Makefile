@@ -8,7 +8,7 @@ RUN := runs/quickstart
 
 quickstart: $(VENV)/.installed
 	$(BIN)/modjax sweep experiments/quickstart.toml --out $(RUN)
-	@echo "Figures: $(RUN)/figures    Tables: $(RUN)/*.parquet    (print one: $(BIN)/modjax table $(RUN) modules)"
+	@echo "Report: $(RUN)/report.html    Figures: $(RUN)/figures    Tables: $(RUN)/*.parquet    (print one: $(BIN)/modjax table $(RUN) modules)"
 
 install: $(VENV)/.installed-dev
 

@@ -85,6 +85,7 @@ def sweep(
         typer.echo(cost_text(done.manifest))
     typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
     typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
+    typer.echo(f"Report:  {done.layout.report}")
 
 
 @app.command()
@@ -118,12 +119,25 @@ def table(
 
 @app.command()
 def report(directory: Directory) -> None:
-    """Draw the figures of a sweep again from its tables."""
-    from modjax.report.figures import draw_figures
+    """Write the report of a sweep again from its tables: report.html and the figures."""
+    from modjax.report.write import write_report
 
     opened = modjax.open_sweep(directory)
-    names = draw_figures(opened)
+    names, page = write_report(opened)
     typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
+    typer.echo(f"Report:  {page}")
+
+
+@app.command()
+def compare(
+    first: Directory,
+    second: Annotated[Path, typer.Argument(help="Another sweep's directory.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
+) -> None:
+    """Compare two sweeps: one page with their curves and what differs at the settings they share."""
+    from modjax.report.page_compare import write_comparison
+
+    typer.echo(f"Report:  {write_comparison(modjax.open_sweep(first), modjax.open_sweep(second), out)}")
 
 
 @app.command()

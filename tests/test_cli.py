@@ -107,6 +107,7 @@ ARGUMENTS = {
     "no sweep": ["status", "."],
     "no such directory": ["table", "none"],
     "report of no sweep": ["report", "."],
+    "comparison with no sweep": ["compare", ".", "."],
     "unknown dataset": ["data", "fetch", "imagenet"],
 }
 
@@ -150,6 +151,10 @@ def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content)
     status, out, _ = run(capsys, "report", folder / "out")
     assert status == 0
     assert (folder / "out" / "figures" / "alignment.png").exists()
+    assert str(folder / "out" / "report.html") in out
+    status, out, _ = run(capsys, "compare", folder / "out", folder / "out", "--out", folder / "both.html")
+    assert status == 0
+    assert (folder / "both.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_locked_directory_exits_1(capsys, folder, write_spec, tiny_content):

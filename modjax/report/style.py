@@ -30,6 +30,14 @@ MEASURE_TITLES = {
     "output_jacobian": "output Jacobian\n(downstream)",
     "loss_hessian": "loss Hessian\n(downstream)",
 }
+MEASURE_COLOURS = {  # blues upstream, oranges downstream
+    "covariance": "#0072B2",
+    "input_jacobian": "#56B4E9",
+    "output_jacobian": "#D55E00",
+    "loss_hessian": "#E69F00",
+    "weights": "#009E73",
+}
+MEASURE_DASHES = {"upstream": "solid", "downstream": "dash", "parameters": "dot"}
 RC: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 160,

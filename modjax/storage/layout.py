@@ -55,6 +55,11 @@ class SweepLayout:
         """Figures and their points."""
         return self.root / "figures"
 
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.root / "report.html"
+
     def table(self, name: str) -> Path:
         """A table by name: trials, history, modules, alignment."""
         return self.root / f"{name}.parquet"

@@ -26,6 +26,7 @@ from modjax.networks.base import Network
 from modjax.networks.cnn import cnn
 from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
+from modjax.report.write import write_page, write_report
 from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import describe_machine, write_manifest
@@ -94,8 +95,8 @@ def run_sweep(
         try:
             if not is_complete(layout, manifest, setup.spec):
                 _run(setup, layout, manifest, slots, stages, is_quiet)
-            if not list(layout.figures.glob("*.png")):
-                draw_figures(open_sweep(layout.root))
+            if not layout.report.is_file() or not list(layout.figures.glob("*.png")):
+                write_report(open_sweep(layout.root))
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
     return open_sweep(out)
@@ -150,6 +151,7 @@ def _run(
             with stages("figures"):
                 draw_figures(open_sweep(layout.root))
             complete(layout, {**manifest, "programs": programs, **cost_of_run(stages, pool.num_workers)})
+            write_page(open_sweep(layout.root))  # after the manifest, which it shows
             is_whole = True
     finally:
         pool.close(wait=is_whole)

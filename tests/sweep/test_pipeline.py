@@ -38,6 +38,7 @@ def test_every_file_of_the_contract_is_there(finished):
         "history.parquet",
         "modules.parquet",
         "alignment.parquet",
+        "report.html",
     } <= found
     assert {"similarity/layer_0.parquet", "similarity/layer_1.parquet", "similarity/combined.parquet"} <= found
     for figure in ("accuracy", "modularity_normalized", "modularity_raw", "alignment", "example_matrix"):

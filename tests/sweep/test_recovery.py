@@ -128,6 +128,10 @@ def test_figures_that_were_removed_are_drawn_again(copy):
     shutil.rmtree(out / "figures")
     mj.run_sweep(spec, out, is_quiet=True)
     assert (out / "figures" / "accuracy.png").is_file()
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    mj.run_sweep(spec, out, is_quiet=True)
+    assert (out / "report.html").read_bytes() == page
 
 
 def test_sweep_whose_trials_are_all_excluded(folder, write_spec, tiny_content):

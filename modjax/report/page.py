@@ -1,0 +1,111 @@
+"""Builds ``report.html``: one file that needs no network, drawn by the browser from the tables inside it."""
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import polars as pl
+
+from modjax.report.page_data import (
+    known_measures,
+    page_columns,
+    page_facts,
+    plain_table,
+    spec_text,
+)
+from modjax.report.page_matrices import pack_sweep
+from modjax.storage.results import Sweep
+
+PAGE_BYTES = 14_900_000  # a page stays below 15 MB: what the tables leave of this is for the matrices
+MATRIX_BYTES = 9_400_000  # and never more than this: 7 MB before base64
+SCRIPTS = (
+    "core.js",
+    "controls.js",
+    "plots.js",
+    "table.js",
+    "overview.js",
+    "curves.js",
+    "modularity.js",
+    "nulls.js",
+    "alignment.js",
+    "viewer.js",
+    "trials.js",
+    "main.js",
+)
+
+
+def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.DataFrame | None = None) -> str:
+    """The report of a sweep.
+
+    Args:
+        sweep: Whole, in progress, or with empty tables.
+        verdicts: What the sweep says about the claims it was run for, a sentence each.
+        verdict_table: The numbers behind them.
+
+    Returns:
+        HTML, below 15 MB; the matrices of some trials are left out if that takes it, and the page says so.
+    """
+    measures = known_measures(sweep)
+    columns, left_out = page_columns(sweep, measures)
+    labelled = left_out.pop("labelled")
+    facts = {
+        **page_facts(sweep, measures),
+        "left_out": left_out,
+        "verdicts": list(verdicts),
+        "verdict_table": None if verdict_table is None else plain_table(verdict_table),
+        "columns": columns.header,
+        "manifest": sweep.manifest,
+        "spec": spec_text(sweep),
+        "files": sorted(path.name for path in sweep.layout.figures.glob("*.*")),
+    }
+    title = html.escape(facts["name"] or "sweep")
+    parts = {"title": title, **shared(SCRIPTS)}
+    data = [
+        json_block("facts", as_json(facts)),
+        f'<script type="text/plain" id="tables">{columns.blob}</script>',
+    ]
+    used = len(fill(asset("page.html"), {**parts, "data": "".join(data)}).encode())
+    # A trial's text stands in quotation marks beside its id.
+    room = min(MATRIX_BYTES, PAGE_BYTES - used - 100 - 25 * sweep.trials.height)
+    matrices = pack_sweep(sweep, labelled, measures, room)
+    data.append(json_block("matrices", as_json({"total": matrices.num_with_matrices, "trials": matrices.trials})))
+    return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
+
+
+def shared(scripts: Sequence[str]) -> dict[str, str]:
+    """What every page holds: the style, plotly.js and our scripts."""
+    ours = "\n".join(f"<script>\n{asset(name)}</script>" for name in scripts)
+    return {"style": asset("page.css"), "plotly": f"<script>{plotly_js()}</script>", "scripts": ours}
+
+
+def plotly_js() -> str:
+    """The library that draws, from the plotly package."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def asset(name: str) -> str:
+    """One of the files in ``assets/``."""
+    return files("modjax.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def as_json(content: Any) -> str:
+    """JSON that cannot end the script element it stands in, without NaN."""
+    text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def json_block(name: str, text: str) -> str:
+    """Data for the page's scripts; never run."""
+    return f'<script type="application/json" id="{name}">{text}</script>'
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
+    """Put parts in their places, all at once: what is put in is not looked at again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)

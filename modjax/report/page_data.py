@@ -1,0 +1,285 @@
+"""What the report page knows: a sweep's tables as packed columns, and a small JSON of names, looks and counts."""
+
+import math
+import tomllib
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from modjax.names import DOWNSTREAM, MEASURES, UPSTREAM, WEIGHTS
+from modjax.report.page_columns import Columns, codes, floats, pack, rounded, shares
+from modjax.report.style import (
+    MEASURE_COLOURS,
+    MEASURE_DASHES,
+    MEASURE_TITLES,
+    UNTRAINED_COLOUR,
+    arm_looks,
+    layer_title,
+    strengths,
+)
+from modjax.report.summary import summary_table
+from modjax.storage.results import Sweep
+
+MAX_HISTORY_ROWS = 60_000
+MAX_ALIGNMENT_ROWS = 150_000
+MAX_LABELS = 2_000_000  # labels of units: beyond that, only Q and the numbers of modules
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+}
+ALIGNMENT_SCORES = {
+    "element_centric": "element-centric similarity",
+    "ami": "adjusted mutual information",
+    "ari": "adjusted Rand index",
+    "rmi": "reduced mutual information (bits per unit)",
+    "vi": "variation of information (bits; 0 is equal)",
+    "overlap_optimal": "optimal overlap of modules",
+    "spearman": "Spearman correlation of the graphs' weights",
+    "transfer_normalized": "normalized transfer Q(A of row, modules of column)",
+}
+_ALIGNMENT_COLUMNS = [
+    name
+    for score in ALIGNMENT_SCORES
+    for name in ([f"{score}_ab", f"{score}_ba"] if score.startswith("transfer") else [score])
+]
+_MODULE_COLUMNS = [
+    "q",
+    "num_modules",
+    "effective_modules",
+    "num_dead",
+    "joint_q",
+    "null_mean",
+    "null_sd",
+    "z",
+    "p",
+    "untrained_mean",
+    "untrained_z",
+    "untrained_p",
+]
+_TRIAL_NUMBERS = [
+    "seed",
+    "learning_rate",
+    "l1",
+    "l2",
+    "dropout",
+    "epochs",
+    "best_epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "l1_norm",
+    "l2_norm",
+    "nuclear_norm",
+    "sparsity",
+]
+STATUSES = ["pending", "done", "untrained", "diverged", "failed"]
+
+
+def places_of(trials: pl.DataFrame) -> pl.DataFrame:
+    """``trial_id, setting, strength`` of every trial; no strength for untrained and pending ones."""
+    is_trained = ~pl.col("status").is_in(["untrained", "pending"])
+    places = strengths(trials.filter(is_trained)).select("trial_id", "setting", "strength")
+    setting = pl.coalesce("setting", "status")
+    return trials.select("trial_id", "status").join(places, on="trial_id", how="left").with_columns(setting=setting)
+
+
+def embedding_order(trials: pl.DataFrame) -> list[str]:
+    """Trials, one seed of each setting first, then the next seed of each."""
+    placed = trials.join(places_of(trials).select("trial_id", "setting", "strength"), on="trial_id")
+    ranked = placed.with_columns(turn=pl.col("seed").rank("ordinal").over("arm", "setting"))
+    return ranked.sort("turn", pl.col("strength").is_null(), "arm", "strength", "trial_id")["trial_id"].to_list()
+
+
+def known_measures(sweep: Sweep) -> list[str]:
+    """Measures of the tables, upstream first."""
+    found = set(sweep.modules["measure"]) | set(sweep.alignment["measure_a"])
+    return [measure for measure in (*MEASURES, WEIGHTS) if measure in found]
+
+
+def page_columns(sweep: Sweep, measures: list[str]) -> tuple[Columns, dict[str, Any]]:
+    """All tables packed, and what was left out of them (``labelled``: the trials whose labels are there)."""
+    trials = sweep.trials.sort("trial_id")
+    ids, order = trials["trial_id"].to_list(), embedding_order(trials)
+    history, step = thinned(sweep.history)
+    aligned = first_trials(_sizes(sweep.alignment, pl.len()), order, MAX_ALIGNMENT_ROWS)
+    labelled = first_trials(_sizes(sweep.modules, pl.col("labels").list.len().sum()), order, MAX_LABELS)
+    alignment = sweep.alignment.filter(pl.col("trial_id").is_in(aligned))
+    tables = {
+        "trials": _trial_columns(trials),
+        "history": {
+            "trial": codes(history["trial_id"].to_list(), ids),
+            "epoch": history["epoch"].to_numpy(),
+            **{
+                name: rounded(floats(history[name]))
+                for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate")
+            },
+        },
+        "modules": _module_columns(sweep.modules, ids, measures, labelled),
+        "alignment": {
+            "trial": codes(alignment["trial_id"].to_list(), ids),
+            "layer": alignment["layer"].cast(pl.Int16).to_numpy(),
+            "a": _graphs(alignment, "a", measures),
+            "b": _graphs(alignment, "b", measures),
+            **{name: rounded(floats(alignment[name])) for name in _ALIGNMENT_COLUMNS},
+        },
+    }
+    left_out = {
+        "history_step": step,
+        "alignment_trials": len(aligned),
+        "labelled": labelled,
+        "alignment_total": sweep.alignment["trial_id"].n_unique(),
+    }
+    return pack(tables), left_out
+
+
+def thinned(history: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Every k-th epoch and the last, where the table is long; k."""
+    step = math.ceil(history.height / MAX_HISTORY_ROWS) if history.height else 1
+    is_last = pl.col("epoch") == pl.col("epoch").max().over("trial_id")
+    return history.filter((pl.col("epoch") % step == 0) | is_last), step
+
+
+def first_trials(sizes: dict[str, int], order: list[str], limit: int) -> list[str]:
+    """As many trials as fit into ``limit``, the most wanted first."""
+    wanted = [trial_id for trial_id in order if trial_id in sizes]
+    used = np.cumsum([sizes[trial_id] for trial_id in wanted])
+    return wanted[: int(np.searchsorted(used, limit, side="right"))]
+
+
+def _sizes(frame: pl.DataFrame, size: pl.Expr) -> dict[str, int]:
+    return dict(frame.group_by("trial_id").agg(size=size).iter_rows())
+
+
+def _trial_columns(trials: pl.DataFrame) -> dict[str, np.ndarray]:
+    strength = places_of(trials).sort("trial_id")["strength"]
+    return {
+        "status": codes(trials["status"].to_list(), STATUSES),
+        "excluded": trials["excluded"].fill_null(False).to_numpy(),
+        "strength": floats(strength),
+        **{name: floats(trials[name]) for name in _TRIAL_NUMBERS},
+    }
+
+
+def _graphs(frame: pl.DataFrame, side: str, measures: list[str]) -> np.ndarray:
+    """Which graph: twice the measure's place, plus one if normalized."""
+    places = codes(frame[f"measure_{side}"].to_list(), measures).astype(np.uint8)
+    return 2 * places + frame[f"normalized_{side}"].to_numpy().astype(np.uint8)
+
+
+def _module_columns(
+    modules: pl.DataFrame, ids: list[str], measures: list[str], labelled: list[str]
+) -> dict[str, np.ndarray]:
+    has_labels = pl.col("trial_id").is_in(labelled) & pl.col("labels").is_not_null()
+    modules = modules.with_columns(labels=pl.when(has_labels).then("labels").otherwise(pl.lit([], pl.List(pl.Int32))))
+    lengths = modules["labels"].list.len().fill_null(0)
+    joint = pl.when(pl.col("joint_labels").list.len() == pl.col("labels").list.len()).then("joint_labels")
+    lists = modules.select(
+        "labels",
+        joint_labels=joint.otherwise(pl.lit(-1, pl.Int32).repeat_by(pl.col("labels").list.len())),
+        certainty=_same_length("certainty"),
+    )
+    return {
+        "trial": codes(modules["trial_id"].to_list(), ids),
+        "layer": modules["layer"].cast(pl.Int16).to_numpy(),
+        "measure": codes(modules["measure"].to_list(), measures).astype(np.uint8),
+        "normalized": modules["normalized"].to_numpy(),
+        **{name: floats(modules[name]).astype(np.float32) for name in _MODULE_COLUMNS},
+        "num_units": lengths.cast(pl.UInt32).to_numpy(),
+        "labels": _flat(lists["labels"]).astype(np.int16),
+        "joint_labels": _flat(lists["joint_labels"]).astype(np.int16),
+        "certainty": shares(_flat(lists["certainty"])),
+    }
+
+
+def _same_length(name: str) -> pl.Expr:
+    """A list column with NaN for each unit where a row has none."""
+    units = pl.col("labels").list.len()
+    return pl.when(pl.col(name).list.len() == units).then(name).otherwise(pl.lit(math.nan, pl.Float32).repeat_by(units))
+
+
+def _flat(lists: pl.Series) -> np.ndarray:
+    return lists.filter(lists.list.len() > 0).explode().to_numpy()
+
+
+def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
+    """Names, looks, counts and main numbers; plain JSON values, no NaN."""
+    trials = sweep.trials.sort("trial_id")
+    arms = trials["arm"].unique().sort().to_list()
+    trained_arms = _trained_arms(trials)
+    looks = arm_looks(trained_arms)
+    counts = dict(trials.group_by("status").len().iter_rows())
+    layers = sweep.modules["layer"].unique().sort().to_list()
+    return {
+        "name": str(sweep.manifest.get("name", "")),
+        "question": question_of(sweep),
+        "trial_ids": trials["trial_id"].to_list(),
+        "arm_of": [arms.index(arm) for arm in trials["arm"]],
+        "setting_of": places_of(trials).sort("trial_id")["setting"].to_list(),
+        "statuses": STATUSES,
+        "arms": [{"name": arm, **look_of(looks.get(arm))} for arm in arms],
+        "trained_arms": [arms.index(arm) for arm in trained_arms],
+        "untrained_colour": UNTRAINED_COLOUR,
+        "measures": [_measure(name) for name in measures],
+        "layers": [{"layer": layer, "title": layer_title(layer)} for layer in layers],
+        "scores": [{"name": name, "title": title} for name, title in ALIGNMENT_SCORES.items()],
+        "counts": {
+            "all": trials.height,
+            **{status: counts.get(status, 0) for status in STATUSES},
+            "excluded": int(trials["excluded"].sum()),
+        },
+        "summary": plain_table(summary_table(sweep, next((layer for layer in layers if layer >= 0), 0))),
+    }
+
+
+def _trained_arms(trials: pl.DataFrame) -> list[str]:
+    """Arms of which a trial is not untrained, in the order that all figures give them their looks."""
+    return trials.filter(~pl.col("status").is_in(["untrained", "pending"]))["arm"].unique().sort().to_list()
+
+
+def look_of(look: tuple[str, str] | None) -> dict[str, str]:
+    """Colour and Plotly symbol of an arm; grey circles for one that was not trained."""
+    colour, marker = look or (UNTRAINED_COLOUR, "o")
+    return {"colour": colour, "symbol": SYMBOLS[marker]}
+
+
+def _measure(name: str) -> dict[str, str]:
+    family = "upstream" if name in UPSTREAM else "downstream" if name in DOWNSTREAM else "parameters"
+    title = MEASURE_TITLES.get(name, name).split("\n")[0]
+    return {
+        "name": name,
+        "title": title,
+        "family": family,
+        "colour": MEASURE_COLOURS[name],
+        "dash": MEASURE_DASHES[family],
+    }
+
+
+def question_of(sweep: Sweep) -> str:
+    """The question of the sweep's spec; empty if the spec cannot be read."""
+    try:
+        return str(tomllib.loads(spec_text(sweep)).get("question", ""))
+    except tomllib.TOMLDecodeError:
+        return ""
+
+
+def spec_text(sweep: Sweep) -> str:
+    """The spec as run; empty if it cannot be read."""
+    try:
+        return sweep.layout.spec.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def plain_table(frame: pl.DataFrame) -> dict[str, Any]:
+    """Columns and rows as JSON knows them: what is not finite becomes null."""
+    rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in frame.iter_rows()]
+    return {"columns": frame.columns, "rows": rows}

@@ -1,0 +1,34 @@
+"""Writes a sweep's report: the figures as files, and the page."""
+
+from pathlib import Path
+
+from modjax.report.claims import claims
+from modjax.report.figures import draw_figures
+from modjax.report.page import build_page
+from modjax.storage.files import write_text
+from modjax.storage.results import Sweep
+
+KEYS = ("claim", "quantity", "networks", "measure", "normalized", "layer")
+SHOWN = (*KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
+
+
+def write_report(sweep: Sweep) -> tuple[list[str], Path]:
+    """Draw the figures and write ``report.html``; returns the figures' names and the page's path.
+
+    Args:
+        sweep: A sweep, in progress or done.
+    """
+    return draw_figures(sweep), write_page(sweep)
+
+
+def write_page(sweep: Sweep) -> Path:
+    """Write ``report.html`` with the verdicts of :func:`modjax.claims`; returns its path.
+
+    Args:
+        sweep: A sweep, in progress or done.
+    """
+    found = claims(sweep)
+    verdicts = [sentence for sentences in found.headlines.values() for sentence in sentences] + list(found.notes)
+    table = found.table.select(SHOWN) if found.table.height else None
+    write_text(sweep.layout.report, build_page(sweep, verdicts, table))
+    return sweep.layout.report
