@@ -113,7 +113,7 @@ def score_agreement_figure(sweep: Sweep) -> Drawn | None:
 
 def null_figure(sweep: Sweep) -> Drawn | None:
     """Histograms of z = (Q - mean of the null) / sd, all layers: a panel a measure; trained against untrained."""
-    rows = sweep.modules.filter(pl.col("z").is_not_null())
+    rows = sweep.modules.filter(pl.col("z").is_finite())
     groups = {"untrained": pl.col("status") == "untrained", "trained": TRAINED}
     frames = [
         sweep.trials.filter(is_in).select("trial_id", group=pl.lit(name)).join(rows, on="trial_id")
