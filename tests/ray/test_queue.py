@@ -116,7 +116,7 @@ def test_trials_saved_by_an_earlier_run_go_first_and_go_on():
 def test_seats_stay_full_until_trials_run_out():
     fleet = MadeUpFleet(4, 8)
     run(fleet, 400)
-    # All trials of a worker end at once here, the hardest case: in the last quarter its small queue is too short for that.
+    # All trials of a worker end at once here, the hardest case: in the last quarter its small queue is too short.
     assert sum(fleet.idle[: len(fleet.idle) * 3 // 4]) == 0
     assert sum(fleet.idle) < 0.1 * len(fleet.idle) * fleet.seats
 

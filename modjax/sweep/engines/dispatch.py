@@ -96,7 +96,7 @@ def give_orders(fleet: Fleet, queue: TrialQueue, capacity: int) -> None:
     """Fill every worker's seats and, while there are many trials, its own small queue before them.
 
     Nobody gets more than a fair share of what is left, so that few trials are spread over all workers; and at most half
-    of a fair share of those that will have to wait goes ahead of free seats, so that the last ones are handed out one by one.
+    of a fair share of those that will have to wait goes ahead of free seats: the last ones are handed out one by one.
     """
     workers = fleet.workers()
     free = sum(max(0, capacity - queue.num_held(worker)) for worker in workers)
