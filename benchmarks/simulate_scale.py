@@ -15,6 +15,7 @@ import heapq
 import json
 import tempfile
 import time
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,10 +38,10 @@ SEARCH_CASE = "a layer: 8 searches, joint modules, 36 alignments"
 
 def measure(root: Path) -> list[dict[str, Any]]:
     """Costs of this package's parts, on stacks of a sweep."""
-    from modjax.storage.checkpoints import load_tree, save_tree
+    from modjax.storage.checkpoints import load_tree
     from modjax.storage.layout import SweepLayout
     from modjax.storage.results import open_sweep
-    from modjax.storage.tables import merge, read_table, write_table
+    from modjax.storage.tables import merge, read_table
 
     sweep, layout = open_sweep(root), SweepLayout(root)
     frames = {name: sweep.table(name) for name in ("trials", "history", "modules", "alignment", "similarity")}
@@ -49,39 +50,24 @@ def measure(root: Path) -> list[dict[str, Any]]:
     rows = {name: frame.filter(pl.col("trial_id").is_in(some)) for name, frame in frames.items()}
     weights = load_tree(next(path for path in sorted(layout.checkpoints.glob("stack_*")) if path.is_dir()))
     about = {"sweep": sweep.manifest["name"], "trials": sweep.trials.height}
-    seconds, sizes, counts = [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(6):
-            target = Path(folder) / str(number)
-            started = time.perf_counter()
-            save_tree(target / "stack", weights)
-            for name, frame in rows.items():
-                write_table(target / f"{name}.parquet", frame)
-            seconds.append(time.perf_counter() - started)
-            files = [path for path in target.rglob("*") if path.is_file()]
-            sizes.append(sum(path.stat().st_size for path in files))
-            counts.append(len(files) + 1)  # and the list of ids
+        stacks = [_commit(Path(folder), rows, weights, copies) for copies in (1, 16)]
         started = time.perf_counter()
-        parts = [read_table(Path(folder) / f"{n}" / "similarity.parquet", "similarity") for n in range(6)]
-        merged = merge("similarity", parts)
-        merging = time.perf_counter() - started
+        parts = [read_table(path, "similarity") for path in sorted(Path(folder).glob("1_*/similarity.parquet"))]
+        merged = merge("similarity", [_renamed(part, number) for number, part in enumerate(parts)])
+        merging = (time.perf_counter() - started) / (len(parts) * len(some))
+    assert merged.height == len(parts) * rows["similarity"].height
     merge_bytes = sum(frame.estimated_size() for frame in rows.values()) / len(some)
-    del merged
     per_trial = {name: round(frame.estimated_size() / len(some)) for name, frame in rows.items()}
     leaves = _leaves(weights)
     weight_bytes = sum(leaf.nbytes for leaf in leaves) // leaves[0].shape[0]
     costs = [
-        {
-            "case": "a stack of 8 trials committed",
-            "seconds": round(float(np.median(seconds[1:])), 4),
-            "bytes": int(np.median(sizes)),
-            "files": int(np.median(counts)),
-        },
+        *stacks,
         {
             "case": "tables in memory",
             "bytes_per_trial": round(merge_bytes),
             "of_which": per_trial,
-            "merge_us_per_trial": round(1e6 * merging / (6 * len(some)), 1),
+            "merge_us_per_trial": round(1e6 * merging, 1),
         },
         {
             "case": "a trial in training",
@@ -94,6 +80,43 @@ def measure(root: Path) -> list[dict[str, Any]]:
         *_measure_ray(weights, per_trial["similarity"]),
     ]
     return [{**about, **row} for row in costs]
+
+
+def _renamed(frame: pl.DataFrame, copy: int) -> pl.DataFrame:
+    return frame.with_columns(pl.col("trial_id") + f"-{copy}")
+
+
+def _commit(folder: Path, rows: dict[str, pl.DataFrame], weights: Any, copies: int) -> dict[str, Any]:
+    """A stack saved and read back, its tables made from rows and written, as the writer does; the least of six."""
+    from modjax.storage.checkpoints import load_tree, save_tree
+    from modjax.storage.tables import from_rows, write_table
+
+    stacked = _map(lambda leaf: np.concatenate([leaf] * copies), weights)
+    many = {
+        name: pl.concat([_renamed(frame, copy) for copy in range(copies)]).to_dicts() for name, frame in rows.items()
+    }
+    seconds = []
+    for number in range(6):
+        target = folder / f"{copies}_{number}"
+        started = time.perf_counter()
+        save_tree(target / "stack", stacked)
+        load_tree(target / "stack", stacked)
+        for name, made in many.items():
+            write_table(target / f"{name}.parquet", from_rows(name, made))
+        seconds.append(time.perf_counter() - started)
+    files = [path for path in target.rglob("*") if path.is_file()]
+    num_trials = copies * STACK_TRIALS
+    return {
+        "case": f"a stack of {num_trials} trials committed",
+        "stack_trials": num_trials,
+        "seconds": round(min(seconds), 4),
+        "bytes": sum(path.stat().st_size for path in files),
+        "files": len(files) + 1,  # and the list of ids
+    }
+
+
+def _map(function: Any, tree: Any) -> Any:
+    return {key: _map(function, value) for key, value in tree.items()} if isinstance(tree, dict) else function(tree)
 
 
 def _leaves(tree: Any) -> list[np.ndarray]:
@@ -166,7 +189,8 @@ def _measure_ray(weights: Any, matrix_bytes: int) -> list[dict[str, Any]]:
         def full(self) -> Any:
             return payload
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=2**28)
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init("local", num_cpus=1, object_store_memory=2**28, **quiet)
     found = []
     try:
         actor = ray.remote(Echo).remote()
@@ -198,7 +222,8 @@ class Costs(NamedTuple):
     """Seconds and bytes of the parts, from the rows."""
 
     stack_seconds: float
-    stack_bytes: float
+    stack_trial_seconds: float
+    trial_bytes: float
     stack_files: float
     table_bytes: float
     merge_seconds: float
@@ -216,9 +241,9 @@ class Costs(NamedTuple):
 def read_costs() -> Costs:
     """From ``results/``: scale_costs, modules and training of the machine with two cores."""
     rows = {row["case"]: row for row in _rows("scale_costs_cpu2.jsonl")}
-    stack, tables, trial = (
-        rows[name] for name in ("a stack of 8 trials committed", "tables in memory", "a trial in training")
-    )
+    tables, trial = rows["tables in memory"], rows["a trial in training"]
+    small, large = sorted((row for row in rows.values() if "stack_trials" in row), key=lambda row: row["stack_trials"])
+    per_trial = (large["seconds"] - small["seconds"]) / (large["stack_trials"] - small["stack_trials"])
     searches = [row["ms"] for row in _rows("modules_cpu2.jsonl") if row.get("what") == SEARCH_CASE]
     schedule = [
         row["microseconds_per_trial"]
@@ -227,9 +252,10 @@ def read_costs() -> Costs:
     ]
     empty, full = rows["a message through Ray, empty"], rows["a message through Ray, full"]
     return Costs(
-        stack_seconds=stack["seconds"],
-        stack_bytes=stack["bytes"],
-        stack_files=stack["files"],
+        stack_seconds=small["seconds"] - small["stack_trials"] * per_trial,
+        stack_trial_seconds=per_trial,
+        trial_bytes=small["bytes"] / small["stack_trials"],
+        stack_files=small["files"],
         table_bytes=tables["bytes_per_trial"],
         merge_seconds=tables["merge_us_per_trial"] / 1e6,
         snapshot_bytes=trial["snapshot_bytes"],
@@ -278,98 +304,140 @@ class Worker:
                 return seconds, ended
 
 
-def simulate(costs: Costs, num_gpus: int, num_trials: int, flops: float, commit: str = "driver") -> dict[str, Any]:
-    """One sweep, in events; ``commit`` is ``driver`` (as it is) or ``free`` (stacks cost the driver nothing)."""
-    rng = np.random.default_rng(0)
-    epochs = rng.choice(np.array(costs.epochs), num_trials)
-    epoch_seconds = SEATS * TRAIN_FLOP / flops + SEATS * costs.schedule_seconds
-    trial_seconds = MEASURE_FLOP / flops
-    workers = [Worker() for _ in range(num_gpus)]
-    given = finished = stacked = 0
-    driver, driver_busy, now = 0.0, 0.0, 0.0
-    pending: list[float] = []
-    events: list[tuple[float, int, int]] = []
-    stack_seconds = costs.stack_seconds if commit == "driver" else 0.0
+class Driver(NamedTuple):
+    """What the driver's time went to, in seconds, and the stacks that it wrote."""
 
-    def start(index: int, at: float) -> None:
-        worker = workers[index]
+    messages: float
+    stacks: float
+    num_stacks: int
+    ended: float
+    searches: list[float]
+
+
+class Cluster:
+    """Workers and the driver, in events.
+
+    Args:
+        costs: Of the parts.
+        num_gpus: Workers.
+        epochs: That each trial trains for.
+        flops: A GPU's.
+        has_free_stacks: Stacks cost the driver nothing.
+    """
+
+    def __init__(
+        self, costs: Costs, num_gpus: int, epochs: np.ndarray, flops: float, has_free_stacks: bool = False
+    ) -> None:
+        self.costs, self.epochs, self.has_free_stacks = costs, epochs.tolist(), has_free_stacks
+        self.epoch_seconds = SEATS * TRAIN_FLOP / flops + SEATS * costs.schedule_seconds
+        self.trial_seconds = MEASURE_FLOP / flops
+        self.workers = [Worker() for _ in range(num_gpus)]
+        self.given = self.finished = 0
+        self.events: list[tuple[float, int, int]] = []
+
+    def start(self, index: int, at: float) -> None:
+        """Let a worker carry out its next order, if it has one and is free."""
+        worker = self.workers[index]
         if worker.is_working or not worker.orders:
             return
         worker.is_working = True
-        seconds, ended = worker.work(epoch_seconds, trial_seconds)
+        seconds, ended = worker.work(self.epoch_seconds, self.trial_seconds)
         worker.busy += seconds
-        heapq.heappush(events, (at + seconds, index, ended))
+        heapq.heappush(self.events, (at + seconds, index, ended))
 
-    def top_up(index: int, at: float) -> None:
-        nonlocal given
-        worker = workers[index]
-        waiting = num_trials - given
-        share = -(-(num_trials - finished) // num_gpus)
+    def top_up(self, index: int, at: float) -> None:
+        """The rules of ``give_orders``."""
+        worker, num_trials, num_gpus = self.workers[index], len(self.epochs), len(self.workers)
+        waiting = num_trials - self.given
+        share = -(-(num_trials - self.finished) // num_gpus)
         ahead = min(SEATS, waiting // (2 * num_gpus))
         count = min(waiting, max(0, min(SEATS + ahead, share) - worker.held))
-        worker.queue.extend(epochs[given : given + count].tolist())
-        given += count
+        worker.queue.extend(self.epochs[self.given : self.given + count])
+        self.given += count
         worker.held += count
-        while worker.held and worker.orders < 2:
-            worker.orders += 1
-        start(index, at)
+        if worker.held:
+            worker.orders = 2
+        self.start(index, at)
 
-    for index in range(num_gpus):
-        top_up(index, 0.0)
-    end_of_training = 0.0
-    while events:
-        now, index, ended = heapq.heappop(events)
-        worker = workers[index]
-        worker.is_working = False
-        worker.orders -= 1
-        start(index, now)
-        end_of_training = now
-        # The driver takes reports in one by one, in the order of their arrival.
-        begun = max(driver, now)
-        cost = costs.get_seconds + costs.send_seconds + ended * (costs.dispatch_seconds + costs.get_full_seconds)
-        finished += ended
-        worker.held -= ended
-        stacked += ended
-        while stacked >= STACK_TRIALS:
-            stacked -= STACK_TRIALS
-            cost += stack_seconds
-        # A search a layer is sent off, and its result is taken in.
-        cost += LAYERS * ended * (costs.send_seconds + costs.get_seconds)
-        driver = begun + cost
-        driver_busy += cost
-        pending += [driver] * (LAYERS * ended)
-        top_up(index, driver)
-    # Searches begin when the driver sends them, on whatever core is free first.
-    cores = [0.0] * (CORES_PER_GPU * num_gpus)
-    for sent in pending:
+    def arrived(self, until: float) -> list[tuple[int, int]]:
+        """Reports until then, with those of second orders that ended meanwhile."""
+        reports = []
+        while self.events and self.events[0][0] <= until:
+            at, index, ended = heapq.heappop(self.events)
+            self.workers[index].is_working = False
+            self.workers[index].orders -= 1
+            reports.append((index, ended))
+            self.start(index, at)
+        return reports
+
+    def run(self) -> Driver:
+        """All trials: the driver takes in what has arrived, gives orders, writes; then again."""
+        costs, now, messages, stacks, num_stacks, buffered = self.costs, 0.0, 0.0, 0.0, 0, 0
+        searches: list[float] = []
+        for index in range(len(self.workers)):
+            self.top_up(index, 0.0)
+        while self.events:
+            now = max(now, self.events[0][0])
+            reports = self.arrived(now)
+            num = sum(ended for _, ended in reports)
+            spent = len(reports) * (costs.get_seconds + costs.send_seconds)
+            spent += num * (costs.dispatch_seconds + costs.get_full_seconds)
+            now += spent
+            self.finished += num
+            for index, ended in reports:
+                self.workers[index].held -= ended
+                self.top_up(index, now)
+            buffered += num
+            if buffered >= STACK_TRIALS or (buffered and not self.events):
+                writing = 0.0 if self.has_free_stacks else costs.stack_seconds + buffered * costs.stack_trial_seconds
+                # A search a layer is sent off, and its result is taken in.
+                sending = LAYERS * buffered * (costs.send_seconds + costs.get_seconds)
+                now += writing + sending
+                stacks, spent = stacks + writing, spent + sending
+                searches += [now] * (LAYERS * buffered)
+                num_stacks, buffered = num_stacks + 1, 0
+            messages += spent
+        return Driver(messages, stacks, num_stacks, now, searches)
+
+
+def simulate(
+    costs: Costs, num_gpus: int, num_trials: int, flops: float, has_free_stacks: bool = False
+) -> dict[str, Any]:
+    """One sweep; a row."""
+    epochs = np.random.default_rng(0).choice(np.array(costs.epochs), num_trials)
+    cluster = Cluster(costs, num_gpus, epochs, flops, has_free_stacks)
+    driver = cluster.run()
+    cores = [0.0] * (
+        CORES_PER_GPU * num_gpus
+    )  # a search begins when the driver sends it, on the core that is free first
+    for sent in driver.searches:
         heapq.heapreplace(cores, max(cores[0], sent) + costs.search_seconds)
-    searching = max(cores)
-    ideal = sum(worker.busy for worker in workers) / num_gpus
-    merging = num_trials * costs.merge_seconds
+    busy = sum(worker.busy for worker in cluster.workers) / num_gpus
     return {
         "case": f"{num_trials} trials on {num_gpus} GPUs",
         "assumed_flops_per_gpu": flops,
         "assumed_cores_per_gpu": CORES_PER_GPU,
-        "stacks_cost_the_driver": commit == "driver",
-        "training_seconds": round(max(end_of_training, driver), 1),
-        "gpu_busy_share": round(ideal / max(end_of_training, driver), 3),
-        "driver_busy_share": round(driver_busy / max(end_of_training, driver), 3),
-        "driver_seconds": round(driver_busy, 1),
-        "of_which_stacks": round(num_trials / STACK_TRIALS * stack_seconds, 1),
+        "stacks_cost_nothing": has_free_stacks,
+        "training_seconds": round(driver.ended, 1),
+        "gpu_busy_share": round(busy / driver.ended, 3),
+        "driver_message_seconds": round(driver.messages, 1),
+        "driver_stack_seconds": round(driver.stacks, 1),
+        "stacks": driver.num_stacks,
+        "files": round(driver.num_stacks * costs.stack_files),
         "scheduling_seconds_per_gpu": round(num_trials / num_gpus * costs.schedule_seconds, 4),
-        "searches_end_after": round(searching, 1),
+        "searches_end_after": round(max(cores), 1),
         "search_core_hours": round(LAYERS * num_trials * costs.search_seconds / 3600, 1),
-        "merge_seconds": round(merging, 1),
-        "merge_memory_gb": round(num_trials * costs.table_bytes / 1e9, 1),
-        "bytes_to_driver_gb": round(num_trials * costs.payload_bytes / 1e9, 1),
-        "bytes_to_searches_gb": round(LAYERS * num_trials * SEARCH_BYTES / 1e9, 1),
-        "stack_bytes_gb": round(num_trials / STACK_TRIALS * costs.stack_bytes / 1e9, 1),
-        "files": round(num_trials / STACK_TRIALS * costs.stack_files),
-        "snapshot_gb_a_minute": round(num_gpus * min(SEATS, num_trials / num_gpus) * costs.snapshot_bytes / 1e9, 1),
+        "merge_seconds": round(num_trials * costs.merge_seconds, 1),
+        "merge_memory_gb": round(num_trials * costs.table_bytes / 1e9, 2),
+        "to_driver_gb": round(num_trials * costs.payload_bytes / 1e9, 2),
+        "to_searches_gb": round(LAYERS * num_trials * SEARCH_BYTES / 1e9, 2),
+        "stacks_gb": round(num_trials * costs.trial_bytes / 1e9, 2),
+        "snapshot_gb": round(num_gpus * min(SEATS, num_trials / num_gpus) * costs.snapshot_bytes / 1e9, 2),
     }
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # Ray starts its programs right after it
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("measure").add_argument("directory", type=Path)
@@ -381,7 +449,7 @@ def main() -> None:
     costs = read_costs()
     cases = [(1, 1_000), (10, 10_000), (100, 100_000), (1000, 1_000_000)]
     rows = [simulate(costs, gpus, trials, flops) for flops in GPU_FLOPS for gpus, trials in cases]
-    rows += [simulate(costs, *cases[-1], flops, commit="free") for flops in GPU_FLOPS]
+    rows += [simulate(costs, *cases[-1], flops, has_free_stacks=True) for flops in GPU_FLOPS]
     for row in rows:
         print(json.dumps(row))
     print(write_rows("scale_simulated", rows))

@@ -55,9 +55,9 @@ def content(tiny_content, epochs=300):
 
 def start(spec, out, **options):
     command = [sys.executable, "-c", RUN, str(spec), str(out), json.dumps(options)]
-    log = out.with_suffix(".log").open("w")
     env = os.environ | {"NPROC": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
+    with out.with_suffix(".log").open("w") as log:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
 
 
 def finish(process, out):

@@ -80,15 +80,17 @@ class InlinePlace(LocalPlace):
         self.programs = [{"lanes": population.lanes, "is_paired": population.is_paired}]
 
 
+ENGINES = {}  # made and compiled once, for all workers and tests
+
+
 @pytest.fixture
 def sweep_with(folder, write_spec, tiny_content, monkeypatch):
     monkeypatch.setattr(worker_module, "ORDER_SECONDS", 0.0)
-    engines = {}  # made and compiled once for all workers, and for this process too
 
     def make_once(*arguments):
-        if "one" not in engines:
-            engines["one"] = make_engine(*arguments)
-        return engines["one"]
+        if "one" not in ENGINES:
+            ENGINES["one"] = make_engine(*arguments)
+        return ENGINES["one"]
 
     monkeypatch.setattr(worker_module, "make_engine", make_once)
     monkeypatch.setattr("modjax.sweep.pipeline.make_engine", make_once)
@@ -116,8 +118,8 @@ def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_loc
     sweep_with, finished, folder, monkeypatch
 ):
     with pytest.raises(KeyboardInterrupt):
-        sweep_with(InlinePlace(stop_after=2))
-    place = InlinePlace(stop_after=1)
+        sweep_with(InlinePlace(stop_after=1))
+    place = InlinePlace(stop_after=0)
     with pytest.raises(KeyboardInterrupt):
         sweep_with(place)
     assert place.resumed
@@ -129,7 +131,7 @@ def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_loc
 
 def test_a_damaged_snapshot_only_costs_time(sweep_with, finished, folder):
     with pytest.raises(KeyboardInterrupt):
-        sweep_with(InlinePlace(stop_after=2))
+        sweep_with(InlinePlace(stop_after=1))
     for path in (folder / "out" / "checkpoints" / "training").rglob("*"):
         if path.is_file() and "states" in path.parts:
             path.write_bytes(b"damaged")

@@ -73,23 +73,33 @@ def dispatch(
         saved_by: Where the trials of a worker that died were last saved.
 
     Yields:
-        What happened; each trial is told once.
+        What happened since; each trial is told once.
     """
     training: dict[int, int] = {}
+    fleet.grow()
+    give_orders(fleet, queue, capacity)
     while queue.num_unfinished:
-        fleet.grow()
-        give_orders(fleet, queue, capacity)
+        fresh: list[Finished] = []
+        messages: list[str] = []
+        num_epochs = 0
         for worker, done in fleet.wait(WAIT_SECONDS):
             if done is None:
                 training.pop(worker, None)
                 lost = queue.lose(worker, saved_by(worker))
                 resumed = sum(trial in queue.saved for trial in lost)
-                told = f"worker {worker} is gone: {len(lost)} trials go to others, {resumed} of them from a snapshot"
-                yield Progressed([], sum(training.values()), 0, (told,))
+                messages.append(
+                    f"worker {worker} is gone: {len(lost)} trials go to others, {resumed} of them from a snapshot"
+                )
                 continue
             training[worker] = done.num_training
-            fresh = [one for one in done.finished if queue.finish(one.trial.trial)]
-            yield Progressed(fresh, sum(training.values()), done.num_epochs, done.messages)
+            fresh += [one for one in done.finished if queue.finish(one.trial.trial)]
+            messages += done.messages
+            num_epochs += done.num_epochs
+        # First the orders, so that nobody waits while the caller writes; all reports in one, so that it writes at once
+        # what has come while it wrote: the busier it is, the larger its stacks.
+        fleet.grow()
+        give_orders(fleet, queue, capacity)
+        yield Progressed(fresh, sum(training.values()), num_epochs, tuple(messages))
 
 
 def give_orders(fleet: Fleet, queue: TrialQueue, capacity: int) -> None:

@@ -5,6 +5,7 @@ Ray is imported when this engine is asked for, not before, and only here.
 
 import signal
 import threading
+import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -119,7 +120,10 @@ def _connect(ray: Any, address: str | None) -> None:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
+        with warnings.catch_warnings():
+            # Ray starts its own programs; they are replaced right after the fork that JAX warns of.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)

@@ -101,7 +101,6 @@ class RaySearches:
 
 
 def _search(function: Callable, arguments: tuple) -> Any:
-    """A task: one job, at low priority; its process may serve several."""
-    if os.nice(0) < 10:
-        os.nice(10)
+    """A task: one job, at the lowest priority, since Ray's other processes have a low one already."""
+    os.nice(19)
     return function(*arguments)
