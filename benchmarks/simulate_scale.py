@@ -87,7 +87,7 @@ def _renamed(frame: pl.DataFrame, copy: int) -> pl.DataFrame:
 
 
 def _commit(folder: Path, rows: dict[str, pl.DataFrame], weights: Any, copies: int) -> dict[str, Any]:
-    """A stack saved and read back, its tables made from rows and written, as the writer does; the least of six."""
+    """A stack saved and read back, its tables made from rows and written; the least of twelve times."""
     from modjax.storage.checkpoints import load_tree, save_tree
     from modjax.storage.tables import from_rows, write_table
 
@@ -95,8 +95,10 @@ def _commit(folder: Path, rows: dict[str, pl.DataFrame], weights: Any, copies: i
     many = {
         name: pl.concat([_renamed(frame, copy) for copy in range(copies)]).to_dicts() for name, frame in rows.items()
     }
+    for row in many["similarity"]:
+        row["matrix"] = np.array(row["matrix"], np.float32)
     seconds = []
-    for number in range(6):
+    for number in range(12):
         target = folder / f"{copies}_{number}"
         started = time.perf_counter()
         save_tree(target / "stack", stacked)
