@@ -73,7 +73,7 @@ class SnapshotStore:
             return None
         for step in sorted(self._open().all_steps(), reverse=True):
             try:
-                return self.load(step, template, index_of)
+                return self.read(step, template, index_of)
             except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
                 told = " ".join(str(error).split())[:100]
                 say(
@@ -101,7 +101,7 @@ class SnapshotStore:
 
         return self._open().restore(step, args=ocp.args.Composite(trials=ocp.args.JsonRestore()))["trials"]["trials"]
 
-    def load(self, step: int, template: Any, index_of: dict[str, int]) -> Snapshot:
+    def read(self, step: int, template: Any, index_of: dict[str, int]) -> Snapshot:
         """One snapshot, with those trials that ``index_of`` knows; raises whatever orbax does where it is damaged."""
         import orbax.checkpoint as ocp
 

@@ -67,7 +67,7 @@ def load_saved(saved: dict[int, Saved], names: list[str], template: Any, say: Ca
     for (folder, step), index_of in groups.items():
         with closing(SnapshotStore(Path(folder))) as store:
             try:
-                loaded.append(store.load(step, template, index_of))
+                loaded.append(store.read(step, template, index_of))
             except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
                 told = " ".join(str(error).split())[:100]
                 say(
