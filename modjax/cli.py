@@ -65,14 +65,28 @@ def sweep(
     spec: Spec,
     out: Annotated[Path, typer.Option(help="Directory of the sweep; running the command again resumes it.")],
     slots: Annotated[int | None, typer.Option(help="Trials that train side by side (default: chosen).")] = None,
-    engine: Annotated[str, typer.Option(help="Where the work runs: local.")] = "local",
+    engine: Annotated[str, typer.Option(help="Where the work runs: local, or ray (a cluster).")] = "local",
     data_dir: DataDir = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (default: the one Ray finds, or a new one).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray: at most so many workers train.")] = None,
+    cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores of each (default: a node's).")] = None,
+    copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
 ) -> None:
     """Train all trials of a spec, find their modules, and write tables and figures."""
     from modjax.report.summary import summary_table
     from modjax.sweep.stages import cost_text
 
-    done = modjax.run_sweep(spec, out, engine=engine, slots=slots, data_dir=data_dir)
+    done = modjax.run_sweep(
+        spec,
+        out,
+        engine=engine,
+        slots=slots,
+        data_dir=data_dir,
+        address=address,
+        workers=workers,
+        cores_per_worker=cores_per_worker,
+        copy_to=copy_to,
+    )
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
     print_frame(summary_table(done))
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()

@@ -13,7 +13,10 @@ import jax
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process is to use: what ``NPROC`` says, as for XLA's own threads, or all that it may."""
+    asked = os.environ.get("NPROC", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

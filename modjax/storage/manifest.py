@@ -1,7 +1,6 @@
 """What a sweep ran on and with: versions, device, slots, data, checksums of its files."""
 
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,12 +42,14 @@ def describe_machine() -> dict[str, Any]:
     """Python, packages, device and threads of this process."""
     import jax
 
+    from modjax.threads import available_cores
+
     devices = jax.devices()
     return {
         "python": platform.python_version(),
         "packages": package_versions(),
         "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": available_cores(),
     }
 
 

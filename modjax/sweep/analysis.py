@@ -81,7 +81,7 @@ def similarity_rows(trial_id: str, layer: int, measures: dict[str, np.ndarray]) 
             "layer": layer,
             "measure": measure,
             "num_units": len(matrix),
-            "matrix": matrix.astype(np.float32).ravel().tolist(),
+            "matrix": matrix.astype(np.float32).ravel(),  # as a list of floats it would take eight times the memory
         }
         for measure, matrix in sorted(measures.items())
     ]

@@ -9,7 +9,6 @@ Order of resuming, for every trial:
 """
 
 import os
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,37 +17,28 @@ import jax
 import jax.numpy as jnp
 import polars as pl
 
-from modjax.clustering.pool import WorkerPool
 from modjax.measures.plan import make_plan, params_shapes
-from modjax.memory import release_free_memory
-from modjax.names import one_of
-from modjax.networks.base import Network
-from modjax.networks.cnn import cnn
-from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
 from modjax.report.write import write_page, write_report
+from modjax.storage.copies import check_target, copy_finished
 from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import describe_machine, write_manifest
 from modjax.storage.results import Sweep, open_sweep
+from modjax.sweep.build import Job, make_engine
 from modjax.sweep.directory import check_directory, write_plan
+from modjax.sweep.engines import EngineOptions, Place, check_options, open_place
 from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, merge_parts
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
-from modjax.sweep.setup import Setup, image_shape, prepare
+from modjax.sweep.setup import Setup, prepare
 from modjax.sweep.spec import SweepSpec
-from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device, seeds_of
+from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of
 from modjax.sweep.stages import Stages, cost_of_run
-from modjax.training.config import TrainConfig
 from modjax.training.events import FinishedTrial
-from modjax.training.layout import Layout, choose_layout
-from modjax.training.objective import classification
-from modjax.training.population import init_one, state_shapes
-from modjax.training.run import PopulationRun
-from modjax.training.snapshot import SnapshotStore
+from modjax.training.population import init_one
 
-ENGINES = ("local",)
 SNAPSHOT_SECONDS = 60.0  # trials in training are saved so often: what a killed process can lose of them
 
 
@@ -59,6 +49,10 @@ def run_sweep(
     slots: int | None = None,
     data_dir: str | os.PathLike | None = None,
     is_quiet: bool = False,
+    address: str | None = None,
+    workers: int | None = None,
+    cores_per_worker: int | None = None,
+    copy_to: str | None = None,
 ) -> Sweep:
     """Run a sweep, or go on with one: train all trials, find their modules, write tables and figures.
 
@@ -67,10 +61,14 @@ def run_sweep(
     Args:
         spec: A spec or the path of one.
         out: Directory of the sweep; new, empty, or holding this spec's sweep (or one that this spec only adds to).
-        engine: Where the work runs: ``local``.
+        engine: Where the work runs: ``local``, or ``ray`` for the nodes of a cluster (docs/scaling.md).
         slots: Trials that train side by side; None lets modjax choose. Kept with the sweep.
         data_dir: Folder looked in first for the dataset.
         is_quiet: No progress.
+        address: Of a Ray cluster; None takes the one that Ray finds, or starts one on this machine.
+        workers: At most so many of Ray's workers train.
+        cores_per_worker: CPU cores of each of them; None gives a worker all cores of a node.
+        copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
 
     Returns:
         The finished sweep.
@@ -80,7 +78,10 @@ def run_sweep(
         LockedError: Another process works in the directory.
         RuntimeError: The run failed; what it saved is kept, and the same call goes on from there.
     """
-    one_of(engine, ENGINES, "engine")
+    options = EngineOptions(engine, address, workers, cores_per_worker)
+    check_options(options)
+    if copy_to is not None:
+        check_target(copy_to)
     if slots is not None and slots < 1:
         raise ValueError(f"slots must be a whole number, at least 1; got {slots}.")
     stages = Stages()
@@ -94,11 +95,13 @@ def run_sweep(
         manifest = _check(layout, setup, slots)
         try:
             if not is_complete(layout, manifest, setup.spec):
-                _run(setup, layout, manifest, slots, stages, is_quiet)
+                _run(setup, layout, manifest, slots, stages, is_quiet, options)
             if not layout.report.is_file() or not list(layout.figures.glob("*.png")):
                 write_report(open_sweep(layout.root))
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
+        if copy_to is not None:
+            copy_finished(layout, copy_to)
     return open_sweep(out)
 
 
@@ -115,46 +118,53 @@ def _dtype() -> str:
 
 
 def _run(
-    setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int | None, stages: Stages, is_quiet: bool
+    setup: Setup,
+    layout: SweepLayout,
+    earlier: dict[str, Any],
+    slots: int | None,
+    stages: Stages,
+    is_quiet: bool,
+    options: EngineOptions,
 ) -> None:
     """All stages of all trials that are not finished."""
     progress = SweepProgress(setup.trials.height, is_quiet)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
-    with stages("setup"):
-        set_aside_damaged(layout, setup.spec, earlier, progress.say)
-        engine = _make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained))
-        manifest = _describe(setup, engine)
-        # The manifest comes first: it is what makes the directory a sweep.
-        write_manifest(layout, {**manifest, "complete": False})
-        finished = whole_trials(layout, setup.spec)
-        planned = write_plan(layout, setup.spec, setup.trials, finished)
-
-    pool = WorkerPool()
+    place = open_place(options)
     is_whole = False
     try:
+        with stages("setup"):
+            set_aside_damaged(layout, setup.spec, earlier, progress.say)
+            engine = make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained), place.cores)
+            manifest = {**_describe(setup, engine), **place.describe()}
+            # The manifest comes first: it is what makes the directory a sweep.
+            write_manifest(layout, {**manifest, "complete": False})
+            finished = whole_trials(layout, setup.spec)
+            planned = write_plan(layout, setup.spec, setup.trials, finished)
         with progress:
-            writer = StackWriter(engine, layout, planned, pool, stages)
+            writer = StackWriter(engine, layout, planned, place.searches, stages)
             in_parts = _recover_parts(layout, writer, progress)
             waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
             told = "sharing batches" if engine.population.is_paired else "in slots"
             progress.say(f"{planned.height} trials, {waiting.height} to do, {manifest['slots']} at a time {told}")
             _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
+            job = Job(setup, engine, layout, waiting.filter(~is_untrained), slots, SNAPSHOT_SECONDS)
             with stages("training"):
-                programs = _train(engine, layout, waiting.filter(~is_untrained), writer, pool, progress)
+                _train(place, job, writer, progress)
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
-            pool.close()  # an ended worker's cost is known
+            place.close()  # an ended worker's cost is known
             progress.stage("tables and figures")
             with stages("tables"):
                 merge_parts(layout, setup.spec, planned, finished)
             with stages("figures"):
                 draw_figures(open_sweep(layout.root))
-            complete(layout, {**manifest, "programs": programs, **cost_of_run(stages, pool.num_workers)})
+            cost = cost_of_run(stages, place.searches.num_workers)
+            complete(layout, {**manifest, **place.describe(), "programs": place.programs, **cost})
             write_page(open_sweep(layout.root))  # after the manifest, which it shows
             is_whole = True
     finally:
-        pool.close(wait=is_whole)
+        place.close(wait=is_whole)
 
 
 def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProgress) -> list[str]:
@@ -170,27 +180,6 @@ def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProg
                 continue
         kept += trial_ids
     return kept
-
-
-def _make_engine(setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame) -> Engine:
-    """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
-    trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
-    spec, data = setup.spec, setup.data
-    network = _make_network(setup)
-    task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
-    train_examples, test_examples = put_on_device(data)
-    if "layout" in earlier:
-        population = Layout(**earlier["layout"]["population"])
-    else:
-        population = choose_layout(task, config, hyperparams_of(trials), seeds_of(trials), train_examples)
-    return Engine(spec, network, task, config, population, train_examples, test_examples)
-
-
-def _make_network(setup: Setup) -> Network:
-    data, settings = setup.data, setup.spec.network
-    if settings.kind == "cnn":
-        return cnn(image_shape(data.x_train.shape[1:]), settings.widths, data.num_classes, settings.activation)
-    return mlp(data.in_features, settings.widths, data.num_classes, settings.activation)
 
 
 def _describe(setup: Setup, engine: Engine) -> dict[str, Any]:
@@ -220,45 +209,18 @@ def _init_untrained(engine: Engine, trials: pl.DataFrame, writer: StackWriter, p
         progress.update(1, 0, 0, 0)
 
 
-def _train(
-    engine: Engine,
-    layout: SweepLayout,
-    trials: pl.DataFrame,
-    writer: StackWriter,
-    pool: WorkerPool,
-    progress: SweepProgress,
-) -> list[dict[str, Any]]:
-    """Train the population; while the next epoch's numbers are made, workers search the modules of what finished.
-
-    Returns the programs that ran: the layout's (with fewer lanes, if memory ran out), and those with the same bits.
-    """
-    if not trials.height:
-        return []
-    trial_ids = trials["trial_id"].to_list()
-    hyperparams = hyperparams_of(trials)
-    shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
-    with closing(SnapshotStore(layout.training)) as store:
-        run = PopulationRun(
-            engine.task,
-            hyperparams,
-            seeds_of(trials),
-            engine.train_examples,
-            engine.config,
-            engine.population,
-            resume=store.newest(shapes, {name: index for index, name in enumerate(trial_ids)}, progress.say),
-        )
-        saved = time.perf_counter()
-        for report in run.rounds():
+def _train(place: Place, job: Job, writer: StackWriter, progress: SweepProgress) -> None:
+    """Train the population wherever the engine does; what finishes is committed, and its modules are searched."""
+    if not job.trials.height:
+        return
+    trial_ids = job.trials["trial_id"].to_list()
+    with closing(place.train(job)) as reports:
+        for report in reports:
             for message in report.messages:
                 progress.say(message)
             for one in report.finished:
-                writer.add(trial_ids[one.trial], one)
-            is_due = time.perf_counter() - saved >= SNAPSHOT_SECONDS
-            writer.advance(is_due=is_due)
-            if is_due:
-                store.save(run.snapshot(), trial_ids)
-                release_free_memory()
-                saved = time.perf_counter()
-            progress.update(len(report.finished), report.num_seated, len(report.rows), pool.num_unfinished)
-    remove_folder(layout.training)
-    return [one._asdict() for one in run.programs]
+                writer.add(trial_ids[one.trial.trial], one.trial, one.measured)
+            writer.advance(is_due=report.is_saving)
+            num_searches = place.searches.num_unfinished
+            progress.update(len(report.finished), report.num_training, report.num_epochs, num_searches)
+    remove_folder(job.layout.training)

@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from modjax.clustering.layer import LayerModules, cluster_layer
-from modjax.clustering.pool import WorkerPool
 from modjax.data.datasets import Dataset
 from modjax.memory import release_free_memory
 from modjax.networks.base import Network
@@ -32,6 +31,7 @@ from modjax.sweep.analysis import (
     similarity_rows,
     stack_matrices,
 )
+from modjax.sweep.engines import Measured, Searches
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stages import Stages
 from modjax.training.config import Hyperparams, TrainConfig
@@ -39,6 +39,7 @@ from modjax.training.events import FinishedTrial
 from modjax.training.layout import Layout
 from modjax.training.objective import Batch, Task
 from modjax.training.population import measure_trials
+from modjax.types import Params
 
 STACK_TRIALS = 8  # finished trials are saved in stacks of so many, or
 STACK_SECONDS = 30.0  # after so many seconds: all that a killed process can lose, beside trials in training
@@ -86,6 +87,20 @@ def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
     return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
 
 
+def measure_trial(engine: Engine, row: dict[str, Any], params: Params) -> dict[str, float]:
+    """Losses, accuracies and weight norms of one finished trial, a row of the trials table, by column."""
+    measured = measure_trials(
+        engine.task,
+        engine.config.recipe(),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params),
+        hyperparams_of(pl.DataFrame([row])),
+        jnp.asarray([row["seed"]], jnp.uint32),
+        engine.train_examples,
+        engine.test_examples,
+    )
+    return {name: float(value[0]) for name, value in jax.device_get(measured).items()}
+
+
 def seeds_of(trials: pl.DataFrame) -> np.ndarray:
     """The seeds of rows of the trials table, ``[trials]``, uint32."""
     return trials["seed"].to_numpy().astype(np.uint32)
@@ -98,22 +113,25 @@ class StackWriter:
         engine: What all trials share.
         layout: Of the sweep.
         planned: The trials table; rows are looked up by ``trial_id``.
-        pool: Worker processes.
+        pool: Where modules are searched.
         stages: Told what the time goes to.
     """
 
     def __init__(
-        self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: WorkerPool, stages: Stages
+        self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: Searches, stages: Stages
     ) -> None:
         self._engine, self._layout, self._pool, self._stages = engine, layout, pool, stages
         self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
         self._buffer: list[tuple[str, FinishedTrial]] = []
         self._oldest = 0.0
+        self._measured: dict[str, Measured] = {}
         self._pending: list[PendingStack] = []
         self._next_index = next_index(layout)
 
-    def add(self, trial_id: str, finished: FinishedTrial) -> None:
-        """Take one trial; a full or old enough buffer is committed by :meth:`advance`."""
+    def add(self, trial_id: str, finished: FinishedTrial, measured: Measured | None = None) -> None:
+        """Take one trial, measured already or not; a full or old enough buffer is committed by :meth:`advance`."""
+        if measured is not None:
+            self._measured[trial_id] = measured
         if not self._buffer:
             self._oldest = time.perf_counter()
         self._buffer.append((trial_id, finished))
@@ -152,19 +170,8 @@ class StackWriter:
 
     def _trial_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
         engine, row = self._engine, self._rows[trial_id]
-        one = pl.DataFrame([row])
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], finished.params)
-        seeds = jnp.asarray([row["seed"]], jnp.uint32)
-        measured = measure_trials(
-            engine.task,
-            engine.config.recipe(),
-            params,
-            hyperparams_of(one),
-            seeds,
-            engine.train_examples,
-            engine.test_examples,
-        )
-        numbers = {name: float(value[0]) for name, value in jax.device_get(measured).items()}
+        known = self._measured.get(trial_id)
+        numbers = measure_trial(engine, row, finished.params) if known is None else known.numbers
         is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY
         return {
             **row,
@@ -183,7 +190,7 @@ class StackWriter:
         trial_ids, stacked = load_stack(self._layout, index, one_trial)
         stack = PendingStack(index, [], {})
         with self._stages("similarity"):
-            matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
+            matrices = self._matrices(trial_ids, stacked)
         stack.matrices.extend(zip(trial_ids, matrices, strict=True))
         for trial_id, layers in stack.matrices:
             for layer, measures in layers.items():
@@ -193,6 +200,12 @@ class StackWriter:
                 settings, seed = search_settings(engine.spec), self._rows[trial_id]["seed"]
                 self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(graphs))
         self._pending.append(stack)
+
+    def _matrices(self, trial_ids: list[str], stacked: Params) -> list[Matrices]:
+        known = [self._measured.pop(trial_id, None) for trial_id in trial_ids]
+        if all(one is not None for one in known):
+            return [one.matrices for one in known if one is not None]
+        return stack_matrices(self._engine.network, stacked, self._engine.analysed_examples, self._engine.spec)
 
     def _commit_analysed(self, stack: PendingStack, found: dict[tuple[str, int], LayerModules]) -> None:
         modules, alignment = [], []

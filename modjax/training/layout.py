@@ -61,7 +61,13 @@ class Layout(NamedTuple):
 
 
 def choose_layout(
-    task: Task, config: TrainConfig, hyperparams: Any, seeds: np.ndarray, examples: Examples, memory: Path | None = None
+    task: Task,
+    config: TrainConfig,
+    hyperparams: Any,
+    seeds: np.ndarray,
+    examples: Examples,
+    memory: Path | None = None,
+    cores: int | None = None,
 ) -> Layout:
     """The layout for these trials.
 
@@ -77,9 +83,10 @@ def choose_layout(
         seeds: ``[trials]``.
         examples: Tree of arrays.
         memory: File of what was measured before; in the user's cache, where None.
+        cores: Of a CPU that will train them; this process's, where None.
     """
     num_devices, backend = len(jax.local_devices()[: config.num_devices]), jax.default_backend()
-    num_cores = available_cores() if backend == "cpu" and num_devices == 1 else 1
+    num_cores = (cores or available_cores()) if backend == "cpu" and num_devices == 1 else 1
     if config.num_slots is not None:
         num_threads = max(count for count in range(1, num_cores + 1) if config.num_slots % count == 0)
         lanes = -(-config.num_slots // (num_devices * num_threads))

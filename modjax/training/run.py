@@ -66,6 +66,7 @@ class PopulationRun:
         self._variants = Variants(Variant(layout.lanes, layout.is_paired), layout.is_fixed)
         self._running: dict[int, _Progress] = {}
         self._messages: list[str] = []
+        self._saved: dict[int, tuple[SeatedTrial, Any]] = {}
         mesh = make_mesh(layout.num_devices)
         num_places = mesh.size if mesh else layout.num_threads
         seated = resume.trials[: layout.seats * num_places] if resume else ()
@@ -87,6 +88,13 @@ class PopulationRun:
         self._compiled: set[Variant] = set()
         if resume and seated:
             self._restore(resume._replace(trials=seated))
+
+    def feed(self, trials: Sequence[int] | np.ndarray, resume: Snapshot | None = None) -> None:
+        """Queue more trials; those of ``resume``, these or queued ones, go on from where they were once seated."""
+        for row, one in enumerate(resume.trials if resume else ()):
+            state = jax.tree.map(lambda leaf, row=row: leaf[row], resume.states if resume else None)
+            self._saved[one.trial] = (one, state)
+        self._seating.extend(trials)
 
     def _values(self, trials: Sequence[int] | np.ndarray) -> tuple[np.ndarray, Any]:
         chosen = np.asarray(trials)
@@ -137,9 +145,21 @@ class PopulationRun:
 
     def _seat_new(self) -> None:
         chosen: list[list[int]] = [[] for _ in range(self._seating.num_devices)]
+        resumed: list[list[int]] = [[] for _ in range(self._seating.num_devices)]
+        states, row = [], {}
         for trial, place, _ in self._seating.fill():
-            chosen[place].append(trial)
-            self._running[trial] = _Progress()
+            if trial in self._saved:
+                one, state = self._saved.pop(trial)
+                self._seating.epochs[trial] = one.epochs
+                self._running[trial] = _Progress(list(one.history), one.seconds)
+                resumed[place].append(trial)
+                row[trial] = len(states)
+                states.append(state)
+            else:
+                chosen[place].append(trial)
+                self._running[trial] = _Progress()
+        if states:
+            self._write(resumed, jax.tree.map(lambda *leaves: np.stack(leaves), *states), row)
         for crew, trials, seats in self._chunks(chosen):
             crew.seat(trials, seats)
         if self._layout.is_paired:

@@ -63,6 +63,11 @@ class Seating:
         """Trials in the seats of one device, those that sat down first in front."""
         return list(self._on_device[device])
 
+    def extend(self, trials: Sequence[int] | np.ndarray) -> None:
+        """Queue more trials behind those that wait."""
+        self._queue = np.concatenate([self._queue[self._next :], np.asarray(trials, np.int64)])
+        self._next = 0
+
     def fill(self) -> list[tuple[int, int, int]]:
         """Seat waiting trials, the emptiest device first; returns the new (trial, device, seat).
 

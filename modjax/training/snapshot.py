@@ -73,7 +73,7 @@ class SnapshotStore:
             return None
         for step in sorted(self._open().all_steps(), reverse=True):
             try:
-                return self._load_step(step, template, index_of)
+                return self.read(step, template, index_of)
             except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
                 told = " ".join(str(error).split())[:100]
                 say(
@@ -81,11 +81,31 @@ class SnapshotStore:
                 )
         return None
 
-    def _load_step(self, step: int, template: Any, index_of: dict[str, int]) -> Snapshot:
+    def trials(self) -> dict[str, tuple[int, int]]:
+        """The newest step of every trial that a readable snapshot holds, and its epochs there, by name.
+
+        A trial that only the older snapshot holds has finished since; whether it was kept, others know.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        if not self._folder.is_dir():
+            return found
+        for step in sorted(self._open().all_steps()):
+            try:
+                found |= {row["trial"]: (step, row["epochs"]) for row in self._rows(step)}
+            except Exception:  # noqa: S112 (damaged: orbax raises what it likes, and the other snapshot may do)
+                continue
+        return found
+
+    def _rows(self, step: int) -> list[dict[str, Any]]:
         import orbax.checkpoint as ocp
 
-        args = ocp.args.Composite(trials=ocp.args.JsonRestore())
-        rows = self._open().restore(step, args=args)["trials"]["trials"]
+        return self._open().restore(step, args=ocp.args.Composite(trials=ocp.args.JsonRestore()))["trials"]["trials"]
+
+    def read(self, step: int, template: Any, index_of: dict[str, int]) -> Snapshot:
+        """One snapshot, with those trials that ``index_of`` knows; raises whatever orbax does where it is damaged."""
+        import orbax.checkpoint as ocp
+
+        rows = self._rows(step)
         shapes, structure = jax.tree.flatten(template)
         targets = [np.empty((len(rows), *shape.shape), shape.dtype) for shape in shapes]
         args = ocp.args.Composite(states=ocp.args.StandardRestore(_by_number(targets)))

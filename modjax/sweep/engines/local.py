@@ -1,0 +1,85 @@
+"""All work on this machine: training in this process, module searches in worker processes."""
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
+
+from modjax.clustering.pool import WorkerPool
+from modjax.memory import release_free_memory
+from modjax.sweep.build import Job
+from modjax.sweep.engines import Finished, Progressed, Searches
+from modjax.sweep.engines.saved import find_saved, load_saved, worker_folders
+from modjax.sweep.stacks import hyperparams_of, seeds_of
+from modjax.training.population import state_shapes
+from modjax.training.run import PopulationRun
+from modjax.training.snapshot import Snapshot, SnapshotStore
+
+
+class LocalPlace:
+    """While the next epoch's numbers are made, worker processes search the modules of what finished."""
+
+    def __init__(self) -> None:
+        self.searches: Searches = WorkerPool()
+        self.cores: int | None = None
+        self.programs: list[dict[str, Any]] = []
+
+    def train(self, job: Job) -> Generator[Progressed]:
+        """Train the trials to their end.
+
+        ``programs`` are then those that ran: the layout's (with fewer lanes, if memory ran out), and those with the
+        same bits.
+        """
+        engine, trials = job.engine, job.trials
+        names, hyperparams = trials["trial_id"].to_list(), hyperparams_of(trials)
+        shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
+        told: list[str] = []
+        with closing(SnapshotStore(job.layout.training)) as store:
+            resume, others = _earlier(job, store, names, shapes, told)
+            run = PopulationRun(
+                engine.task,
+                hyperparams,
+                seeds_of(trials),
+                engine.train_examples,
+                engine.config,
+                engine.population,
+                resume=resume,
+            )
+            for snapshot in others:
+                run.feed([], snapshot)
+            if told:
+                yield Progressed([], 0, 0, tuple(told))
+            saved = time.perf_counter()
+            for report in run.rounds():
+                is_due = time.perf_counter() - saved >= job.snapshot_seconds
+                yield Progressed(
+                    [Finished(one) for one in report.finished],
+                    report.num_seated,
+                    len(report.rows),
+                    report.messages,
+                    is_due,
+                )
+                if is_due:
+                    store.save(run.snapshot(), names)
+                    release_free_memory()
+                    saved = time.perf_counter()
+        self.programs = [one._asdict() for one in run.programs]
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: the manifest's device and threads are this process's."""
+        return {}
+
+    def close(self, wait: bool = True) -> None:
+        """End the workers."""
+        self.searches.close(wait=wait)
+
+
+def _earlier(
+    job: Job, store: SnapshotStore, names: list[str], shapes: Any, told: list[str]
+) -> tuple[Snapshot | None, list[Snapshot]]:
+    """The newest snapshot of this machine; or, where a cluster has trained before, all that it left."""
+    index_of = {name: index for index, name in enumerate(names)}
+    if not worker_folders(job.layout.training):
+        return store.newest(shapes, index_of, told.append), []
+    found = {index_of[name]: one for name, one in find_saved(job.layout.training).items() if name in index_of}
+    return None, load_saved(found, names, shapes, told.append)

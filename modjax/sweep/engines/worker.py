@@ -1,0 +1,113 @@
+"""What runs in a worker of a cluster: a population that is fed, measured and saved where it is; no Ray in here."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from modjax.storage.manifest import describe_machine
+from modjax.sweep.analysis import stack_matrices
+from modjax.sweep.build import make_engine
+from modjax.sweep.engines import Finished, Measured
+from modjax.sweep.engines.dispatch import Done, Order
+from modjax.sweep.engines.saved import load_saved
+from modjax.sweep.setup import Setup
+from modjax.sweep.stacks import hyperparams_of, measure_trial, seeds_of
+from modjax.training.events import FinishedTrial
+from modjax.training.population import state_shapes
+from modjax.training.run import PopulationRun
+from modjax.training.snapshot import SnapshotStore
+
+ORDER_SECONDS = 1.0
+
+
+class WorkerJob(NamedTuple):
+    """What every worker is told once.
+
+    Attributes:
+        setup: Spec and data.
+        manifest: The sweep's layout, in the manifest's words.
+        slots: Asked for.
+        trials: Rows of the trials table.
+        snapshot_seconds: Trials in training are saved so often.
+        is_double: Whether JAX computes in float64.
+    """
+
+    setup: Setup
+    manifest: dict[str, Any]
+    slots: int | None
+    trials: pl.DataFrame
+    snapshot_seconds: float
+    is_double: bool
+
+
+class TrialWorker:
+    """Trains the trials that it is given, by the sweep's layout.
+
+    Args:
+        job: Of the sweep.
+        folder: Of its own, for snapshots.
+    """
+
+    def __init__(self, job: WorkerJob, folder: str) -> None:
+        jax.config.update("jax_enable_x64", job.is_double)
+        self._rows = job.trials.to_dicts()
+        self._names = [row["trial_id"] for row in self._rows]
+        hyperparams = hyperparams_of(job.trials)
+        engine = self._engine = make_engine(job.setup, job.manifest, job.slots, job.trials)
+        self._run = PopulationRun(
+            engine.task,
+            hyperparams,
+            seeds_of(job.trials),
+            engine.train_examples,
+            engine.config,
+            engine.population,
+            trials=[],
+        )
+        self._shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
+        self._store = SnapshotStore(Path(folder))
+        self._seconds, self._saved = job.snapshot_seconds, time.perf_counter()
+
+    def carry_out(self, order: Order) -> Done:
+        """Take in new trials and train for about a second, at least a round; save when it is time to."""
+        messages: list[str] = []
+        snapshots = load_saved(order.saved, self._names, self._shapes, messages.append) if order.saved else []
+        for snapshot in snapshots:
+            self._run.feed([], snapshot)
+        self._run.feed(order.trials)
+        started, num_epochs, num_training = time.perf_counter(), 0, 0
+        finished: list[Finished] = []
+        for report in self._run.rounds():
+            finished += self._measure(report.finished)
+            num_epochs += len(report.rows)
+            num_training = report.num_seated
+            messages += report.messages
+            if time.perf_counter() - started >= ORDER_SECONDS:
+                break
+        if num_training and time.perf_counter() - self._saved >= self._seconds:
+            self._store.save(self._run.snapshot(), self._names)
+            self._saved = time.perf_counter()
+        programs = [one._asdict() for one in self._run.programs]
+        return Done(finished, num_training, num_epochs, tuple(messages), programs)
+
+    def _measure(self, trials: list[FinishedTrial]) -> list[Finished]:
+        if not trials:
+            return []
+        engine = self._engine
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in trials))
+        matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
+        # Only the weights that are kept travel: ``last`` is left behind.
+        return [
+            Finished(
+                one._replace(last=one.params), Measured(measure_trial(engine, self._rows[one.trial], one.params), found)
+            )
+            for one, found in zip(trials, matrices, strict=True)
+        ]
+
+
+def describe_worker() -> dict[str, Any]:
+    """The machine of this process, in the manifest's words: what numbers depend on."""
+    return describe_machine()

@@ -1,0 +1,198 @@
+"""A cluster of three Ray nodes on this machine: the local engine's tables bit for bit, whoever is killed."""
+
+import importlib.util
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from modjax.storage.layout import SweepLayout
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'modjax[ray]'"),
+]
+
+ROWS = "MODJAX_RELIABILITY_ROWS"
+STORE_BYTES = 80 * 2**20
+LIMIT_SECONDS = 600
+# One CPU thread for whoever computes, and an odd number of slots; saved so often that there is something to go on from.
+RUN = """
+import json, sys, time
+from modjax.sweep import pipeline, stacks
+pipeline.SNAPSHOT_SECONDS = stacks.STACK_SECONDS = 0.3
+spec, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+if options.get("engine") == "ray":
+    from modjax.sweep.engines import ray as engine
+    whole, epochs = engine.dispatch, []
+    def timed(*arguments):
+        for report in whole(*arguments):
+            epochs.append((time.perf_counter(), report.num_epochs))
+            yield report
+    engine.dispatch = timed
+pipeline.run_sweep(spec, out, slots=3, **options)
+if options.get("engine") == "ray":
+    print(json.dumps(epochs))
+"""
+TABLES = ("trials", "history", "modules", "alignment", "similarity/layer_0", "similarity/layer_1")
+
+
+def content(tiny_content, epochs=300):
+    """Eighteen trials that train for some seconds, all as long; and two that do not train."""
+    arms = [
+        {"name": "dropout", "dropout": [0.0, 0.2, 0.4, 0.5, 0.6, 0.7], "learning_rate": [1e-3]},
+        {"name": "untrained", "untrained": True, "seeds": [0, 1]},
+    ]
+    training = {"max_epochs": epochs, "batch_size": 8, "early_stopping": False}
+    return tiny_content | {"arms": arms, "training": training, "seeds": [0, 1, 2], "similarity": {"combined": False}}
+
+
+def start(spec, out, **options):
+    command = [sys.executable, "-c", RUN, str(spec), str(out), json.dumps(options)]
+    env = os.environ | {
+        "NPROC": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "jax_cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    with out.with_suffix(".log").open("w") as log:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
+
+
+def finish(process, out):
+    told, _ = process.communicate(timeout=LIMIT_SECONDS)
+    said = out.with_suffix(".log").read_text()
+    assert process.returncode == 0, said[-3000:]
+    return told, said
+
+
+def wait_for_snapshots(process, out, num_workers):
+    """Until so many workers have saved trials in training."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < LIMIT_SECONDS:
+        assert process.poll() is None, out.with_suffix(".log").read_text()[-3000:]
+        folders = SweepLayout(out).training.glob("worker_*")
+        if sum(any(path.name.isdigit() for path in folder.iterdir()) for folder in folders) >= num_workers:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no snapshots: " + out.with_suffix(".log").read_text()[-3000:])
+
+
+def assert_same_bits(one, other):
+    for name in TABLES:
+        a, b = (pl.read_parquet(root / f"{name}.parquet") for root in (one, other))
+        times = [column for column in a.columns if "seconds" in column or "time" in column]
+        assert a.drop(times).rechunk().serialize() == b.drop(times).rechunk().serialize(), name
+
+
+def engine_of(out):
+    return json.loads((out / "manifest.json").read_text())["engine"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    for _ in range(2):
+        cluster.add_node(**node)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory, tiny_content):
+    """A spec, and its sweep by the local engine."""
+    import tomli_w
+
+    from tests.conftest import write_npz
+
+    root = tmp_path_factory.mktemp("ray")
+    write_npz(root / "tiny.npz")
+    (root / "spec.toml").write_text(tomli_w.dumps(content(tiny_content)))
+    finish(start(root / "spec.toml", root / "local"), root / "local")
+    return root
+
+
+def test_three_workers_make_the_tables_of_the_local_engine(cluster, sweep):
+    out = sweep / "workers"
+    finish(start(sweep / "spec.toml", out, engine="ray", address=cluster.address), out)
+    assert_same_bits(sweep / "local", out)
+    assert engine_of(out)["workers"] == 3
+    layouts = [json.loads((root / "manifest.json").read_text())["layout"] for root in (sweep / "local", out)]
+    assert layouts[0] == layouts[1]
+    assert not SweepLayout(out).training.exists()
+
+
+def test_node_killed_in_mid_training(cluster, sweep):
+    out = sweep / "node"
+    process = start(sweep / "spec.toml", out, engine="ray", address=cluster.address)
+    wait_for_snapshots(process, out, 3)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    _, said = finish(process, out)
+    assert "is gone" in said
+    assert "from a snapshot" in said
+    assert_same_bits(sweep / "local", out)
+    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+
+
+def test_driver_killed_and_run_again(cluster, sweep):
+    out = sweep / "driver"
+    process = start(sweep / "spec.toml", out, engine="ray", address=cluster.address)
+    wait_for_snapshots(process, out, 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (out / "history.parquet").exists()
+    finish(start(sweep / "spec.toml", out, engine="ray", address=cluster.address), out)
+    assert_same_bits(sweep / "local", out)
+
+
+def test_one_worker_and_two(cluster, tiny_content, sweep):
+    """Epochs a second with one worker and with two, on two cores; and the same tables from both."""
+    import tomli_w
+
+    spec = sweep / "long.toml"
+    spec.write_text(tomli_w.dumps(content(tiny_content, 500) | {"similarity": {"measures": []}}))
+    rates = {}
+    for workers in (1, 2):
+        out = sweep / f"rate_{workers}"
+        options = {"engine": "ray", "address": cluster.address, "workers": workers}
+        told, _ = finish(start(spec, out, **options), out)
+        rates[workers] = steady_rate(json.loads(told.splitlines()[-1]))
+    for name in ("trials", "history"):
+        a, b = (pl.read_parquet(sweep / f"rate_{workers}" / f"{name}.parquet") for workers in (1, 2))
+        times = [column for column in a.columns if "seconds" in column]
+        assert a.drop(times).equals(b.drop(times), null_equal=True)
+    # Recorded, not judged: other programs on the machine decide, and Ray's processes have a low priority.
+    gain = round(rates[2] / rates[1], 2)
+    record("ray workers", epochs_per_second=rates, gain=gain, load_average=round(os.getloadavg()[0], 1))
+
+
+def steady_rate(reports):
+    """Epochs a second between a fifth and four fifths of all epochs: starting and the last trials left out."""
+    total, done, marks = sum(epochs for _, epochs in reports), 0, []
+    for at, epochs in reports:
+        done += epochs
+        marks.append((at, done))
+    first = next(mark for mark in marks if mark[1] >= 0.2 * total)
+    last = next(mark for mark in marks if mark[1] >= 0.8 * total)
+    return round((last[1] - first[1]) / (last[0] - first[0]), 1)
+
+
+def record(name, **row):
+    """Append a row to the file that the environment names."""
+    if ROWS in os.environ:
+        import jax
+        import ray
+
+        about = {"date": time.strftime("%Y-%m-%d"), "machine": platform.machine(), "cores": os.cpu_count()}
+        about |= {"jax": jax.__version__, "ray": ray.__version__, "python": platform.python_version()}
+        with open(os.environ[ROWS], "a", encoding="utf-8") as file:
+            file.write(json.dumps({"test": name, **row, **about}) + "\n")

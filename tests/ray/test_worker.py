@@ -1,0 +1,150 @@
+"""Workers in this process, without Ray: the tables of the local engine bit for bit, also when workers die."""
+
+import numpy as np
+import pytest
+
+import modjax as mj
+from modjax.sweep.build import make_engine
+from modjax.sweep.engines import worker as worker_module
+from modjax.sweep.engines.dispatch import dispatch
+from modjax.sweep.engines.local import LocalPlace
+from modjax.sweep.engines.queue import TrialQueue
+from modjax.sweep.engines.saved import find_saved, saved_in, worker_folder, worker_folders
+from modjax.sweep.engines.worker import TrialWorker, WorkerJob
+from modjax.training.seating import Seating
+from tests.sweep.test_pipeline import assert_same_tables
+
+
+class InlineFleet:
+    """Real workers, one order at a time; those in ``deaths`` die instead of carrying out so many orders."""
+
+    def __init__(self, job, root, first, num_workers, deaths):
+        self.job, self.root, self.next, self.num_workers, self.deaths = job, root, first, num_workers, dict(deaths)
+        self.live, self.orders, self.carried_out = {}, {}, {}
+
+    def grow(self):
+        while len(self.live) < self.num_workers:
+            self.live[self.next] = TrialWorker(self.job, str(worker_folder(self.root, self.next)))
+            self.orders[self.next], self.carried_out[self.next] = [], 0
+            self.next += 1
+
+    def workers(self):
+        return list(self.live)
+
+    def num_orders(self, worker):
+        return len(self.orders[worker])
+
+    def send(self, worker, order):
+        self.orders[worker].append(order)
+
+    def wait(self, seconds):
+        told = []
+        for worker in [one for one in self.live if self.orders[one]]:
+            if self.carried_out[worker] == self.deaths.get(worker):
+                self.live.pop(worker)._store.close()  # what a dead one was writing is whole or not there
+                told.append((worker, None))
+                continue
+            told.append((worker, self.live[worker].carry_out(self.orders[worker].pop(0))))
+            self.carried_out[worker] += 1
+        return told
+
+
+class InlinePlace(LocalPlace):
+    """Trains by workers in this process."""
+
+    def __init__(self, deaths=(), stop_after=None):
+        super().__init__()
+        self.deaths, self.stop_after, self.told = deaths, stop_after, []
+
+    def train(self, job):
+        names, root = job.trials["trial_id"].to_list(), job.layout.training
+        index_of = {name: index for index, name in enumerate(names)}
+        manifest = {"layout": {"population": job.engine.population._asdict()}}
+        about = WorkerJob(job.setup, manifest, job.slots, job.trials, 0.0, False)
+        fleet = InlineFleet(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
+        saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
+        self.resumed = {names[index]: one.epochs for index, one in saved.items()}
+
+        def saved_by(worker):
+            return {index_of[name]: one for name, one in saved_in(worker_folder(root, worker)).items()}
+
+        population = job.engine.population
+        capacity = population.seats * population.num_threads
+        for count, report in enumerate(dispatch(fleet, TrialQueue(range(len(names)), saved), capacity, saved_by)):
+            self.told += report.messages
+            yield report
+            if count == self.stop_after:
+                for one in fleet.live.values():
+                    one._store.close()
+                raise KeyboardInterrupt
+        self.programs = [{"lanes": population.lanes, "is_paired": population.is_paired}]
+
+
+ENGINES = {}  # made and compiled once, for all workers and tests
+
+
+@pytest.fixture
+def sweep_with(folder, write_spec, tiny_content, monkeypatch):
+    monkeypatch.setattr(worker_module, "ORDER_SECONDS", 0.0)
+
+    def make_once(*arguments):
+        if "one" not in ENGINES:
+            ENGINES["one"] = make_engine(*arguments)
+        return ENGINES["one"]
+
+    monkeypatch.setattr(worker_module, "make_engine", make_once)
+    monkeypatch.setattr("modjax.sweep.pipeline.make_engine", make_once)
+    spec = write_spec(tiny_content)
+
+    def run(place):
+        monkeypatch.setattr("modjax.sweep.pipeline.open_place", lambda options: place)
+        return mj.run_sweep(spec, folder / "out", slots=6, is_quiet=True)
+
+    return run
+
+
+def test_two_workers_make_the_tables_of_the_local_engine(sweep_with, finished):
+    assert_same_tables(sweep_with(InlinePlace()), finished)
+
+
+def test_workers_that_die_lose_nothing(sweep_with, finished):
+    place = InlinePlace(deaths={0: 2, 1: 3, 2: 1})
+    assert_same_tables(sweep_with(place), finished)
+    assert len(place.told) == 3
+    assert "worker 0 is gone: 3 trials go to others, 3 of them from a snapshot" in place.told
+
+
+def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_local_engine(
+    sweep_with, finished, folder, monkeypatch
+):
+    with pytest.raises(KeyboardInterrupt):
+        sweep_with(InlinePlace(stop_after=1))
+    place = InlinePlace(stop_after=0)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_with(place)
+    assert place.resumed
+    assert min(place.resumed.values()) >= 1
+    local = LocalPlace()
+    assert_same_tables(sweep_with(local), finished)
+    assert not (folder / "out" / "checkpoints" / "training").exists()
+
+
+def test_a_damaged_snapshot_only_costs_time(sweep_with, finished, folder):
+    with pytest.raises(KeyboardInterrupt):
+        sweep_with(InlinePlace(stop_after=1))
+    for path in (folder / "out" / "checkpoints" / "training").rglob("*"):
+        if path.is_file() and "states" in path.parts:
+            path.write_bytes(b"damaged")
+    place = InlinePlace()
+    assert_same_tables(sweep_with(place), finished)
+    assert any("cannot be read" in line and "begin again" in line for line in place.told)
+
+
+def test_seating_takes_more_trials_behind_those_that_wait():
+    seating = Seating(1, 2, [5, 6, 7], np.zeros(10, int))
+    assert [trial for trial, _, _ in seating.fill()] == [5, 6]
+    seating.extend([8, 9])
+    assert seating.num_waiting == 3
+    seating.release(5)
+    seating.release(6)
+    assert [trial for trial, _, _ in seating.fill()] == [7, 8]
