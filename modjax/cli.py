@@ -67,8 +67,10 @@ def sweep(
     slots: Annotated[int | None, typer.Option(help="Trials that train side by side (default: chosen).")] = None,
     engine: Annotated[str, typer.Option(help="Where the work runs: local.")] = "local",
     data_dir: DataDir = None,
-) -> None:
+) -> int:
     """Train all trials of a spec, find their modules, and write tables and figures."""
+    import polars as pl
+
     from modjax.report.summary import summary_table
     from modjax.sweep.stages import cost_text
 
@@ -78,13 +80,17 @@ def sweep(
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
     if diverged:
         typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
-    num_excluded = int(done.trials["excluded"].sum())
+    num_excluded = done.trials.filter(pl.col("excluded") & (pl.col("status") != "failed")).height
     if num_excluded:
         typer.echo(f"Left out of summaries and figures (test accuracy below 0.8): {num_excluded} trials")
+    failed = done.manifest.get("failed", {})
+    for trial_id, reason in failed.items():
+        typer.echo(f"Failed, to be tried again by the same command: {trial_id} ({reason})")
     if "seconds_by_stage" in done.manifest:
         typer.echo(cost_text(done.manifest))
     typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
     typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
+    return FAILED if failed else 0
 
 
 @app.command()
