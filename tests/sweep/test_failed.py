@@ -116,7 +116,7 @@ def test_what_hits_all_trials_stops_the_sweep(folder, write_spec, tiny_content, 
     with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
         mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True)
     monkeypatch.setattr(stacks, "measure_trials", explode)
-    with pytest.raises(RuntimeError, match="no trial could be finished; trial .*: ZeroDivisionError: a bad member"):
+    with pytest.raises(RuntimeError, match=r"no trial could be finished; trial .*: ZeroDivisionError: a bad member"):
         mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True)
 
 
