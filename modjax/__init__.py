@@ -64,6 +64,8 @@ _HOME_OF = {
     "open_sweep": "modjax.storage.results",
     "load_params": "modjax.storage.checkpoints",
     "run_sweep": "modjax.sweep.pipeline",
+    "watch_sweep": "modjax.sweep.status",
+    "Status": "modjax.sweep.status",
 }
 
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -111,6 +113,8 @@ if TYPE_CHECKING:
     from modjax.sweep.pipeline import run_sweep as run_sweep
     from modjax.sweep.spec import SweepSpec as SweepSpec
     from modjax.sweep.spec import load_spec as load_spec
+    from modjax.sweep.status import Status as Status
+    from modjax.sweep.status import watch_sweep as watch_sweep
     from modjax.training.config import Hyperparams as Hyperparams
     from modjax.training.config import TrainConfig as TrainConfig
     from modjax.training.objective import Task as Task

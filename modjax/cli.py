@@ -94,11 +94,22 @@ def sweep(
 
 
 @app.command()
-def status(directory: Directory) -> None:
-    """Print how far a sweep is."""
-    from modjax.sweep.status import sweep_status
+def status(
+    directory: Directory,
+    watch: Annotated[float, typer.Option(help="Print it again every so many seconds while it runs.", min=0)] = 0,
+) -> None:
+    """Print how far a sweep is: while it runs, after an interruption, or when it is complete."""
+    import time
 
-    print_frame(sweep_status(directory))
+    from modjax.sweep.status import status_text, watch_sweep
+
+    while True:
+        found = watch_sweep(directory)
+        print_frame(found.trials)
+        typer.echo("\n".join(status_text(found)))
+        if not (watch and found.is_running):
+            return
+        time.sleep(watch)
 
 
 @app.command()

@@ -26,6 +26,11 @@ class SweepLayout:
         return self.root / ".lock"
 
     @property
+    def progress(self) -> Path:
+        """What a running sweep tells other processes; gone when it is complete."""
+        return self.root / "progress.json"
+
+    @property
     def similarity(self) -> Path:
         """Folder of the matrices, a file a layer."""
         return self.root / "similarity"

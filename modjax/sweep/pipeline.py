@@ -116,7 +116,7 @@ def _run(
     setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int | None, stages: Stages, is_quiet: bool
 ) -> None:
     """All stages of all trials that are not finished."""
-    progress = SweepProgress(setup.trials.height, is_quiet)
+    progress = SweepProgress(setup.trials.height, is_quiet, layout.progress)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     with stages("setup"):
         set_aside_damaged(layout, setup.spec, earlier, progress.say)
@@ -254,6 +254,8 @@ def _train(
             if is_due:
                 store.save(run.snapshot(), trial_ids)
                 saved = time.perf_counter()
-            progress.update(len(report.finished), report.num_seated, len(report.rows), pool.num_unfinished)
+            ended = [len(one.history) for one in report.finished]
+            counts = (len(ended), report.num_seated, len(report.rows), pool.num_unfinished)
+            progress.update(*counts, ended, len(writer.failures.reasons))
     remove_folder(layout.training)
     return [one._asdict() for one in run.programs]
