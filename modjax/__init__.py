@@ -64,6 +64,7 @@ _HOME_OF = {
     "open_sweep": "modjax.storage.results",
     "load_params": "modjax.storage.checkpoints",
     "run_sweep": "modjax.sweep.pipeline",
+    "export_sweep": "modjax.sweep.trackers",
     "watch_sweep": "modjax.sweep.status",
     "Status": "modjax.sweep.status",
 }
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from modjax.sweep.spec import load_spec as load_spec
     from modjax.sweep.status import Status as Status
     from modjax.sweep.status import watch_sweep as watch_sweep
+    from modjax.sweep.trackers import export_sweep as export_sweep
     from modjax.training.config import Hyperparams as Hyperparams
     from modjax.training.config import TrainConfig as TrainConfig
     from modjax.training.objective import Task as Task

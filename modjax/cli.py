@@ -143,6 +143,18 @@ def report(directory: Directory) -> None:
     typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
 
 
+@app.command()
+def export(
+    directory: Directory,
+    to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow; each needs its package.")],
+    dest: Annotated[Path | None, typer.Option(help="Folder to write to (default: DIR/<tracker>).")] = None,
+) -> None:
+    """Give the trials of a sweep to an experiment tracker, one run each; again adds what is new."""
+    from modjax.sweep.trackers import export_sweep
+
+    typer.echo(f"{export_sweep(directory, to, dest)} trials added to {to} in {dest or directory / to}")
+
+
 @data_app.command("list")
 def data_list(data_dir: DataDir = None) -> None:
     """List the datasets and where they are."""
