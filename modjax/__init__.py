@@ -65,6 +65,8 @@ _HOME_OF = {
     "load_params": "modjax.storage.checkpoints",
     "run_sweep": "modjax.sweep.pipeline",
     "export_sweep": "modjax.sweep.trackers",
+    "plan_sweep": "modjax.sweep.plan",
+    "Plan": "modjax.sweep.plan",
     "watch_sweep": "modjax.sweep.status",
     "Status": "modjax.sweep.status",
 }
@@ -112,6 +114,8 @@ if TYPE_CHECKING:
     from modjax.storage.results import Sweep as Sweep
     from modjax.storage.results import open_sweep as open_sweep
     from modjax.sweep.pipeline import run_sweep as run_sweep
+    from modjax.sweep.plan import Plan as Plan
+    from modjax.sweep.plan import plan_sweep as plan_sweep
     from modjax.sweep.spec import SweepSpec as SweepSpec
     from modjax.sweep.spec import load_spec as load_spec
     from modjax.sweep.status import Status as Status

@@ -43,21 +43,23 @@ class Interrupted(BaseException):
 
 
 @app.command()
-def plan(spec: Spec, data_dir: DataDir = None) -> None:
-    """Print the trials of a spec, their number, and what a sweep would write."""
+def plan(
+    spec: Spec,
+    slots: Annotated[int | None, typer.Option(help="As for sweep.")] = None,
+    probe: Annotated[bool, typer.Option(help="Measure this machine by a short run of each step.")] = True,
+    like: Annotated[Path | None, typer.Option(help="An earlier sweep of the same dataset: its mean epochs.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print what a sweep would be: trials, layout, programs, memory, bytes on the disk, and time."""
     import polars as pl
 
-    from modjax.sweep.setup import output_paths, prepare
+    from modjax.sweep.plan_text import plan_text
 
-    setup = prepare(spec, data_dir)
-    arms = setup.trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm")
-    print_frame(setup.trials.select("trial_id", "arm", "seed", "learning_rate", "l1", "l2", "dropout"), max_rows=60)
-    print_frame(arms)
-    examples = f"{len(setup.data.x_train)} training and {len(setup.data.x_test)} test examples of {setup.spec.dataset}"
-    num_layers = len(setup.spec.network.widths) + setup.spec.similarity.combined
-    num_matrices = setup.trials.height * num_layers * len(setup.spec.similarity.measures)
-    typer.echo(f"{setup.trials.height} trials, {num_matrices} similarity matrices, {examples}. A sweep writes:")
-    typer.echo("  " + "  ".join(output_paths(Path("DIR"))))
+    found = modjax.plan_sweep(spec, data_dir, slots, probe, like)
+    trials = found.setup.trials
+    print_frame(trials.select("trial_id", "arm", "seed", "learning_rate", "l1", "l2", "dropout"), max_rows=60)
+    print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))
+    typer.echo("\n".join(plan_text(found)))
 
 
 @app.command()
