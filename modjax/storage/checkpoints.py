@@ -1,6 +1,7 @@
 """Stacks of finished trials' weights, by orbax."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from modjax.hostile import check_bytes, read_json
 from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
 from modjax.storage.results import Sweep, open_sweep
+
+MAX_ITEMSIZE = 8
 
 
 def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
@@ -48,11 +52,27 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def load_tree(path: Path, target: Any = None) -> Any:
-    """Load a tree of NumPy arrays, into the shapes of ``target``; without one, as it was saved, in plain dicts."""
+    """Load a tree of NumPy arrays, into the shapes of ``target``; without one, as it was saved, in plain dicts.
+
+    Raises:
+        ValueError: Not a checkpoint, one of other shapes, or one of arrays that do not fit this machine.
+    """
+    import jax
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path.resolve(), target)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            about = checkpointer.metadata(path.resolve()).item_metadata
+            about = getattr(about, "tree", about)
+            shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(about)]
+            wanted = None if target is None else [tuple(leaf.shape) for leaf in jax.tree.leaves(target)]
+            if wanted is not None and sorted(wanted) != sorted(shapes):
+                raise ValueError("it has arrays of other shapes")
+            check_bytes(path, sum(MAX_ITEMSIZE * math.prod(shape) for shape in shapes))
+            return checkpointer.restore(path.resolve(), target)
+    except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {told}).") from error
 
 
 def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
@@ -84,15 +104,26 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
 def _pick(tree: Any, place: int) -> Any:
     import jax
 
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    if any(leaf.ndim < 1 or len(leaf) <= place for leaf in leaves):
+        raise ValueError(f"a checkpoint has fewer trials than its list of them; expected more than {place}.")
     return jax.tree.map(lambda leaf: np.asarray(leaf)[place], tree)
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a stack."""
-    return json.loads(path.read_text(encoding="utf-8"))["trial_ids"]
+    """The ids of a stack.
+
+    Raises:
+        ValueError: Not such a file.
+    """
+    found = read_json(path, "a list of a stack's trials")
+    ids = found.get("trial_ids") if isinstance(found, dict) else None
+    if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
+        raise ValueError(f"{path}: not a list of a stack's trials (expected trial_ids, a list of names).")
+    return ids
 
 
 def next_index(layout: SweepLayout) -> int:
     """An index that no stack, whole or not, has had."""
-    found = (re.match(r"stack_(\d+)", path.name) for path in layout.checkpoints.glob("stack_*"))
+    found = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in layout.checkpoints.glob("stack_*"))
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)

@@ -1,5 +1,6 @@
 """Every path inside a sweep's directory."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,4 +88,5 @@ class SweepLayout:
 
     def part_indices(self, kind: str) -> list[int]:
         """Indices of the whole parts of a kind, ``trained`` or ``analysed``."""
-        return sorted(int(path.name.rsplit("_", 1)[1]) for path in self.parts.glob(f"{kind}_[0-9]*[0-9]"))
+        found = (re.fullmatch(rf"{kind}_([0-9]{{5,12}})", path.name) for path in self.parts.glob(f"{kind}_*"))
+        return sorted(int(match[1]) for match in found if match)

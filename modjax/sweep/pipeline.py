@@ -34,7 +34,7 @@ from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, merge_parts
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
-from modjax.sweep.setup import Setup, image_shape, prepare
+from modjax.sweep.setup import Setup, check_layout, image_shape, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device, seeds_of
 from modjax.sweep.stages import Stages, cost_of_run
@@ -102,6 +102,7 @@ def run_sweep(
 
 def _check(layout: SweepLayout, setup: Setup, slots: int | None) -> dict[str, Any]:
     manifest = check_directory(layout, setup.spec, setup.trials, setup.data_checksum, _dtype())
+    check_layout(setup, manifest)
     kept = manifest.get("slots", slots)
     if slots is not None and slots != kept:
         raise ValueError(f"{layout.root} was begun with {kept} slots, which its numbers depend on; leave --slots out.")
