@@ -97,6 +97,7 @@ def plan_sweep(
         low, stages, high = (stage_seconds(setup, trained, layout, slots, measured, epochs) for epochs in guess[:3])
         seconds = (sum(low.values()), sum(stages.values()), sum(high.values()))
     device = device_bytes(setup, layout)
+    is_cpu, peak = jax.default_backend() == "cpu", measured.peak_bytes if measured else 0
     return Plan(
         setup,
         trained.height,
@@ -104,7 +105,7 @@ def plan_sweep(
         slots,
         _programs(setup, layout, trained.height),
         device,
-        host_bytes(device, jax.default_backend() == "cpu", num_workers if setup.spec.similarity.measures else 0),
+        host_bytes(device, is_cpu, num_workers if setup.spec.similarity.measures else 0, peak),
         disk_bytes(setup, layout, num_devices, guess.typical),
         guess,
         measured,
@@ -131,8 +132,9 @@ def stage_seconds(
 
     Training: N trials of E epochs in S slots take N E trial-epochs, and half of E more of each slot, since trials end
     one after the other; where trials share batches, lanes idle as :func:`expected_use` says instead. Module searches
-    take the cores that the other stages leave, and all of them after that: (C - (cores - 1) single) / cores, C their
-    processor seconds, single the seconds of stages that keep one core busy.
+    of C core-seconds take C / cores; on a CPU, where training keeps all cores busy, less what untrained networks, which
+    come first, get done while the training program is compiled by one core. On an accelerator all that training takes
+    longer is theirs.
 
     Args:
         setup: Spec, data, trials.
@@ -156,15 +158,17 @@ def stage_seconds(
     if clustering:
         clustering += cores * (WORKER_SECONDS + measured.cluster_first)
     training = work * measured.trial_epoch
-    is_cpu = jax.default_backend() == "cpu"
-    single = compiling + saving + (0.0 if is_cpu else training)
+    untrained = 1 - trained.height / num_trials
+    hidden = min(untrained * clustering, (cores - 1) * measured.compile_train)
+    if jax.default_backend() != "cpu":
+        hidden = max(hidden, (cores - 1) * training)
     return {
         "starting": START_SECONDS,
         "compiling": compiling,
         "training": training,
         "evaluating and saving": num_trials * measured.evaluate + saving,
         "similarity": num_stacks * measured.similarity,
-        "module searches": max(0.0, clustering - (cores - 1) * single) / cores,
+        "module searches": max(0.0, clustering - hidden) / cores,
         "tables": TABLE_SECONDS + num_stacks * STACK_TABLE_SECONDS,
         "figures": FIGURE_SECONDS,
     }

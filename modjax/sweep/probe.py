@@ -1,5 +1,6 @@
 """What a sweep's steps take on this machine: each is run, for real and shortly, with the spec's own layout."""
 
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -40,7 +41,8 @@ class Measured(NamedTuple):
         compile_similarity: The similarity programs.
         similarity: A stack of 8 trials.
         cluster_first: What the first job of a worker takes more.
-        cluster: Processor seconds of the module searches of one trial, all layers.
+        cluster: Seconds of the module searches of one trial, all layers, on one core.
+        peak_bytes: The most memory that this process has had.
     """
 
     compile_train: float = 0.0
@@ -55,6 +57,7 @@ class Measured(NamedTuple):
     similarity: float = 0.0
     cluster_first: float = 0.0
     cluster: float = 0.0
+    peak_bytes: int = 0
 
 
 def probe(engine: Engine, trials: pl.DataFrame) -> Measured:
@@ -72,7 +75,7 @@ def probe(engine: Engine, trials: pl.DataFrame) -> Measured:
     found = found._replace(**_save(params))
     if engine.spec.similarity.measures:
         found = found._replace(**_similarity(engine, params))
-    return found
+    return found._replace(peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _train(engine: Engine, trials: pl.DataFrame) -> Measured:
@@ -166,9 +169,9 @@ def _similarity(engine: Engine, params: Any) -> dict[str, float]:
         settings = search_settings(spec)._replace(nulls=nulls, permutations=permutations)
         seconds = []
         for graphs, adjacencies in jobs:
-            started = time.process_time()
+            started = time.perf_counter()
             cluster_layer(adjacencies, settings, 0, joint_groups(graphs))
-            seconds.append(time.process_time() - started)
+            seconds.append(time.perf_counter() - started)
         return seconds[0], sum(seconds)
 
     warm, _ = cluster(*few)

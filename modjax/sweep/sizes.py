@@ -14,8 +14,8 @@ STACK_BYTES = 40_000  # of a checkpoint, beside the weights
 FIGURE_BYTES = 1_600_000
 STACK_TRIALS = 8
 STATE_COPIES = 4  # weights, two moments of Adam, best weights
-MAIN_BYTES = 600_000_000  # the interpreter with JAX, polars, igraph
-WORKER_BYTES = 250_000_000
+MAIN_BYTES = 1_000_000_000  # the interpreter with JAX, polars, igraph, compiled programs
+WORKER_BYTES = 300_000_000
 
 
 def disk_bytes(setup: Setup, layout: Layout, num_devices: int, epochs: float) -> dict[str, int]:
@@ -62,9 +62,16 @@ def device_bytes(setup: Setup, layout: Layout) -> int:
     return round(examples + layout.num_threads * ((layout.seats + 1) * state + layout.lanes * step + copies))
 
 
-def host_bytes(device: int, is_cpu: bool, num_workers: int) -> int:
-    """Memory of this process and its workers; a CPU's device memory is the host's."""
-    return MAIN_BYTES + num_workers * WORKER_BYTES + (device if is_cpu else 0)
+def host_bytes(device: int, is_cpu: bool, num_workers: int, measured: int = 0) -> int:
+    """Memory of this process and its workers; a CPU's device memory is the host's.
+
+    Args:
+        device: Of the device.
+        is_cpu: Whether that is the host's.
+        num_workers: Worker processes.
+        measured: The most that a probe took; 0 where there was none.
+    """
+    return max(MAIN_BYTES + (device if is_cpu else 0), measured) + num_workers * WORKER_BYTES
 
 
 def matrix_units(setup: Setup) -> list[int]:
