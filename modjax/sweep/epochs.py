@@ -43,12 +43,13 @@ def guess_epochs(spec: SweepSpec, like: str | os.PathLike | None = None) -> Epoc
     """
     most = spec.training.max_epochs
     if not spec.training.early_stopping:
-        return EpochGuess(most, most, most, f"no early stopping: all {most}")
+        return EpochGuess(float(most), float(most), float(most), f"no early stopping: all {most}")
     if like is not None:
         mean = _mean_epochs(spec, like)
         return _guess(mean, LIKE_SPREAD, most, f"mean of the sweep in {like}")
     why = f"assumed: {TYPICAL_SHARE:.0%} of max_epochs = {most}, as early stopping left of the paper's recipe before"
-    return _guess(max(TYPICAL_SHARE * most, min(most, spec.training.early_stopping_patience + 1)), SPREAD, most, why)
+    least = float(min(most, spec.training.early_stopping_patience + 1))
+    return _guess(max(TYPICAL_SHARE * most, least), SPREAD, most, why)
 
 
 def with_pilot(guess: EpochGuess, ended: Sequence[int], running: Sequence[int], spec: SweepSpec) -> EpochGuess:
@@ -73,7 +74,8 @@ def with_pilot(guess: EpochGuess, ended: Sequence[int], running: Sequence[int], 
 
 
 def _guess(typical: float, spread: float, most: int, why: str) -> EpochGuess:
-    return EpochGuess(*(min(float(most), value) for value in (typical / spread, typical, typical * spread)), why)
+    low, middle, high = (min(float(most), value) for value in (typical / spread, typical, typical * spread))
+    return EpochGuess(low, middle, high, why)
 
 
 def _mean_epochs(spec: SweepSpec, like: str | os.PathLike) -> float:

@@ -85,7 +85,7 @@ def weights_of(setup: Setup) -> int:
     return num_weights(layer_sizes(setup.spec, setup.data.x_train.shape[1:]), setup.data.num_classes)
 
 
-def size_text(size: float) -> str:
+def size_text(size: int | float) -> str:
     """For people.
 
     Example:

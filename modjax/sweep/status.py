@@ -112,7 +112,7 @@ def status_text(status: Status) -> list[str]:
     lines[-1] += f"; {status.epochs} trial-epochs of ended trials"
     told = status.heartbeat
     if told is not None and (status.is_running or not status.is_complete):
-        trained = status.trials.filter(pl.col("mean_epochs") > 0)["trials"].sum()
+        trained = int(status.trials.filter(pl.col("mean_epochs") > 0)["trials"].sum())
         lines += _heartbeat_lines(told, status.is_running, status.epochs / trained if trained else 0.0)
     if status.checkpoint_age >= 0:
         lines.append(f"last checkpoint {status.checkpoint_age:.0f} s ago")

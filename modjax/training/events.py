@@ -33,21 +33,21 @@ class FinishedTrial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a callback makes of a trial: its status from now on (None: it goes on), and why it failed."""
+    """What becomes of a trial: its status from now on (empty: it goes on), and why it failed."""
 
-    status: str | None
+    status: str
     reason: str = ""
 
 
 def ask(callback: TrialCallback | None, trial: int, row: Row) -> Verdict:
     """Call a trial's callback with its newest row: true ends the trial as done, an exception as failed."""
     if callback is None:
-        return Verdict(None)
+        return Verdict("")
     try:
         is_over = callback(trial, dict(row))
     except Exception as error:
         return Verdict("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Verdict("done" if is_over else None)
+    return Verdict("done" if is_over else "")
 
 
 class EpochReport(NamedTuple):

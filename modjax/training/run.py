@@ -228,9 +228,9 @@ class PopulationRun:
                 progress.seconds += seconds / num_trained
                 self._seating.epochs[trial] += 1
                 verdict = ask(self._callback, trial, row)
-                if status != RUNNING or verdict.status:
-                    is_own = status != RUNNING and verdict.status != "failed"
-                    verdict = Verdict(STATUS_NAMES[status]) if is_own else verdict
+                if status != RUNNING and verdict.status != "failed":
+                    verdict = Verdict(STATUS_NAMES[status])
+                if verdict.status:
                     ended.append((trial, lane, verdict, best_epoch))
             finished += self._finish(crew, ended, part)
         messages, self._messages = tuple(self._messages), []

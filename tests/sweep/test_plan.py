@@ -96,7 +96,7 @@ def test_machines_are_read_from_rows_of_benchmarks(tmp_path):
     (tmp_path / "training_broken.jsonl").write_text("{")
     (machine,) = known_machines(tmp_path)
     assert (machine.name, machine.about, machine.threads) == ("big4", "Fast, cpu", 4)
-    assert seconds_there(machine, 1e12, 5e11, 400) == pytest.approx(10 + 10 + 1)
+    assert seconds_there(machine, 1e12, 5e11, 400.0) == pytest.approx(10 + 10 + 1)
     assert known_machines(tmp_path / "none") == []
     assert [one.name for one in known_machines()] >= ["cpu2"]
 
