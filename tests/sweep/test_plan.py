@@ -29,7 +29,7 @@ def tiny(write_spec, tiny_content):
 
 
 def test_without_a_probe_sizes_are_those_of_the_sweep(tiny, finished):
-    plan = plan_sweep(tiny, slots=6, is_probed=False)
+    plan = plan_sweep(tiny, is_probed=False)
     assert plan.setup.trials["trial_id"].to_list() == finished.trials["trial_id"].to_list()
     assert (plan.num_trained, plan.slots) == (6, 6)
     assert plan.layout._asdict() == finished.manifest["layout"]["population"]
