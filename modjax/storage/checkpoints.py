@@ -1,9 +1,14 @@
 """Stacks of finished trials' weights, by orbax."""
 
+import gc
 import json
 import math
 import os
 import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from modjax.storage.layout import SweepLayout
 from modjax.storage.results import Sweep, open_sweep
 
 MAX_ITEMSIZE = 8
+LATE_SECONDS = 0.2
 
 
 def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
@@ -57,22 +63,50 @@ def load_tree(path: Path, target: Any = None) -> Any:
     Raises:
         ValueError: Not a checkpoint, one of other shapes, or one of arrays that do not fit this machine.
     """
+    with _no_late_errors():
+        try:
+            return _restore(path.resolve(), target)
+        except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        gc.collect()  # the error is gone, and with it what is left of the reads that it stopped
+        time.sleep(LATE_SECONDS)
+    raise ValueError(f"{path}: not a readable checkpoint ({told}).")
+
+
+def _restore(path: Path, target: Any) -> Any:
     import jax
     import orbax.checkpoint as ocp
 
+    with ocp.StandardCheckpointer() as checkpointer:
+        about = checkpointer.metadata(path).item_metadata
+        about = getattr(about, "tree", about)
+        shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(about)]
+        wanted = None if target is None else [tuple(leaf.shape) for leaf in jax.tree.leaves(target)]
+        if not shapes:
+            raise ValueError("it does not say what it holds")
+        if wanted is not None and sorted(wanted) != sorted(shapes):
+            raise ValueError("it has arrays of other shapes")
+        check_bytes(path, sum(MAX_ITEMSIZE * math.prod(shape) for shape in shapes))
+        return checkpointer.restore(path, target)
+
+
+@contextmanager
+def _no_late_errors() -> Iterator[None]:
+    """Where one array cannot be read, the reads of the others end after orbax has closed its loop, and complain.
+
+    Nobody waits for them, so each would print a traceback; they are given a moment to end unheard.
+    """
+    before = sys.unraisablehook
+
+    def ignore(error: Any) -> None:
+        if "Event loop is closed" not in str(error.exc_value):
+            before(error)
+
+    sys.unraisablehook = ignore
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            about = checkpointer.metadata(path.resolve()).item_metadata
-            about = getattr(about, "tree", about)
-            shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(about)]
-            wanted = None if target is None else [tuple(leaf.shape) for leaf in jax.tree.leaves(target)]
-            if wanted is not None and sorted(wanted) != sorted(shapes):
-                raise ValueError("it has arrays of other shapes")
-            check_bytes(path, sum(MAX_ITEMSIZE * math.prod(shape) for shape in shapes))
-            return checkpointer.restore(path.resolve(), target)
-    except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}: {told}).") from error
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:

@@ -65,8 +65,8 @@ def test_damaged_part_is_set_aside_and_made_again(finished, folder, write_spec, 
     monkeypatch.setattr(stacks, "STACK_TRIALS", 3)
     whole = stacks.StackWriter._commit_analysed
 
-    def stop_after(self, stack):
-        whole(self, stack)
+    def stop_after(self, *given):
+        whole(self, *given)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stacks.StackWriter, "_commit_analysed", stop_after)
