@@ -66,6 +66,11 @@ _HOME_OF = {
     "run_sweep": "modjax.sweep.pipeline",
     "Claims": "modjax.report.claims",
     "claims": "modjax.report.claims",
+    "export_sweep": "modjax.sweep.trackers",
+    "plan_sweep": "modjax.sweep.plan",
+    "Plan": "modjax.sweep.plan",
+    "watch_sweep": "modjax.sweep.status",
+    "Status": "modjax.sweep.status",
 }
 
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -113,8 +118,13 @@ if TYPE_CHECKING:
     from modjax.storage.results import Sweep as Sweep
     from modjax.storage.results import open_sweep as open_sweep
     from modjax.sweep.pipeline import run_sweep as run_sweep
+    from modjax.sweep.plan import Plan as Plan
+    from modjax.sweep.plan import plan_sweep as plan_sweep
     from modjax.sweep.spec import SweepSpec as SweepSpec
     from modjax.sweep.spec import load_spec as load_spec
+    from modjax.sweep.status import Status as Status
+    from modjax.sweep.status import watch_sweep as watch_sweep
+    from modjax.sweep.trackers import export_sweep as export_sweep
     from modjax.training.config import Hyperparams as Hyperparams
     from modjax.training.config import TrainConfig as TrainConfig
     from modjax.training.objective import Task as Task

@@ -43,21 +43,23 @@ class Interrupted(BaseException):
 
 
 @app.command()
-def plan(spec: Spec, data_dir: DataDir = None) -> None:
-    """Print the trials of a spec, their number, and what a sweep would write."""
+def plan(
+    spec: Spec,
+    slots: Annotated[int | None, typer.Option(help="As for sweep.")] = None,
+    probe: Annotated[bool, typer.Option(help="Measure this machine by a short run of each step.")] = True,
+    like: Annotated[Path | None, typer.Option(help="An earlier sweep of the same dataset: its mean epochs.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print what a sweep would be: trials, layout, programs, memory, bytes on the disk, and time."""
     import polars as pl
 
-    from modjax.sweep.setup import output_paths, prepare
+    from modjax.sweep.plan_text import plan_text
 
-    setup = prepare(spec, data_dir)
-    arms = setup.trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm")
-    print_frame(setup.trials.select("trial_id", "arm", "seed", "learning_rate", "l1", "l2", "dropout"), max_rows=60)
-    print_frame(arms)
-    examples = f"{len(setup.data.x_train)} training and {len(setup.data.x_test)} test examples of {setup.spec.dataset}"
-    num_layers = len(setup.spec.network.widths) + setup.spec.similarity.combined
-    num_matrices = setup.trials.height * num_layers * len(setup.spec.similarity.measures)
-    typer.echo(f"{setup.trials.height} trials, {num_matrices} similarity matrices, {examples}. A sweep writes:")
-    typer.echo("  " + "  ".join(output_paths(Path("DIR"))))
+    found = modjax.plan_sweep(spec, data_dir, slots, probe, like)
+    trials = found.setup.trials
+    print_frame(trials.select("trial_id", "arm", "seed", "learning_rate", "l1", "l2", "dropout"), max_rows=60)
+    print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))
+    typer.echo("\n".join(plan_text(found)))
 
 
 @app.command()
@@ -71,8 +73,10 @@ def sweep(
     workers: Annotated[int | None, typer.Option(help="Ray: at most so many workers train.")] = None,
     cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores of each (default: a node's).")] = None,
     copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
-) -> None:
+) -> int:
     """Train all trials of a spec, find their modules, and write tables and figures."""
+    import polars as pl
+
     from modjax.report.summary import summary_table
     from modjax.sweep.stages import cost_text
 
@@ -92,22 +96,37 @@ def sweep(
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
     if diverged:
         typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
-    num_excluded = int(done.trials["excluded"].sum())
+    num_excluded = done.trials.filter(pl.col("excluded") & (pl.col("status") != "failed")).height
     if num_excluded:
         typer.echo(f"Left out of summaries and figures (test accuracy below 0.8): {num_excluded} trials")
+    failed = done.manifest.get("failed", {})
+    for trial_id, reason in failed.items():
+        typer.echo(f"Failed, to be tried again by the same command: {trial_id} ({reason})")
     if "seconds_by_stage" in done.manifest:
         typer.echo(cost_text(done.manifest))
     typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
     typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
     typer.echo(f"Report:  {done.layout.report}")
+    return FAILED if failed else 0
 
 
 @app.command()
-def status(directory: Directory) -> None:
-    """Print how far a sweep is."""
-    from modjax.sweep.status import sweep_status
+def status(
+    directory: Directory,
+    watch: Annotated[float, typer.Option(help="Print it again every so many seconds while it runs.", min=0)] = 0,
+) -> None:
+    """Print how far a sweep is: while it runs, after an interruption, or when it is complete."""
+    import time
 
-    print_frame(sweep_status(directory))
+    from modjax.sweep.status import status_text, watch_sweep
+
+    while True:
+        found = watch_sweep(directory)
+        print_frame(found.trials)
+        typer.echo("\n".join(status_text(found)))
+        if not (watch and found.is_running):
+            return
+        time.sleep(watch)
 
 
 @app.command()
@@ -175,6 +194,18 @@ def claims(
         write_text(out, found.table.write_csv())
     if markdown is not None:
         write_text(markdown, reproduction_text(opened, found))
+
+
+@app.command()
+def export(
+    directory: Directory,
+    to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow; each needs its package.")],
+    dest: Annotated[Path | None, typer.Option(help="Folder to write to (default: DIR/<tracker>).")] = None,
+) -> None:
+    """Give the trials of a sweep to an experiment tracker, one run each; again adds what is new."""
+    from modjax.sweep.trackers import export_sweep
+
+    typer.echo(f"{export_sweep(directory, to, dest)} trials added to {to} in {dest or directory / to}")
 
 
 @data_app.command("list")

@@ -121,7 +121,7 @@ def test_bad_arguments_exit_2_with_one_line(tmp_path, capsys, monkeypatch, case)
 
 
 def test_plan_prints_trials_counts_and_files(capsys, tmp_path):
-    status, out, _ = run(capsys, "plan", write(tmp_path / "spec.toml", SPEC))
+    status, out, _ = run(capsys, "plan", write(tmp_path / "spec.toml", SPEC), "--no-probe")
     assert status == 0
     assert "1 trials, 8 similarity matrices, 1442 training and 355 test examples of digits" in out
     assert "modules.parquet" in out

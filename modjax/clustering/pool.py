@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from loky import get_reusable_executor
+from loky import ProcessPoolExecutor, get_reusable_executor
 
 MAX_ATTEMPTS = 3
 IDLE_SECONDS = 60
@@ -55,22 +55,34 @@ class WorkerPool:
         """The result of a job, waiting for it; the job is forgotten.
 
         Raises:
-            RuntimeError: Its worker died each time it was tried.
+            RuntimeError: Its worker died each time it was tried, the last time with no other job beside it.
+            Exception: Whatever the job raised.
         """
-        while True:
-            try:
-                value = self._futures[name].result()
-            except BrokenProcessPool as error:
-                if self._attempts[name] >= MAX_ATTEMPTS:
-                    raise RuntimeError(
-                        f"the worker process of job {name!r} died {MAX_ATTEMPTS} times, perhaps for lack of memory; "
-                        "nothing finished is lost: run the same command again."
-                    ) from error
-                self._submit_again(name)
-                continue
+        try:
+            while True:
+                try:
+                    return self._futures[name].result()
+                except BrokenProcessPool:
+                    if self._attempts[name] >= MAX_ATTEMPTS:
+                        return self._result_alone(name)
+                    self._submit_again(name)
+        finally:
             for record in (self._jobs, self._futures, self._attempts):
                 record.pop(name)
-            return value
+
+    def _result_alone(self, name: Hashable) -> Any:
+        """A dying worker takes the jobs beside it with it: by itself, a job shows whether it is the one that kills."""
+        function, arguments = self._jobs[name]
+        alone = ProcessPoolExecutor(1, initializer=_prepare_worker)
+        try:
+            return alone.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"the worker process of job {name!r} died {MAX_ATTEMPTS} times, and once alone, perhaps for lack of "
+                "memory; nothing finished is lost: run the same command again."
+            ) from error
+        finally:
+            alone.shutdown(wait=False, kill_workers=True)
 
     def close(self, wait: bool = True) -> None:
         """End the workers, if any were started; a pool can be closed twice."""

@@ -4,6 +4,7 @@ Images stay ``uint8`` until they are on the device; there ``uint8`` always means
 """
 
 import hashlib
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from modjax.checks import check_finite, check_labels
 from modjax.data.sources import SOURCES, find_or_fetch
+from modjax.hostile import check_bytes
 from modjax.names import DATASETS
 
 
@@ -138,6 +140,25 @@ def _npz(path: Path) -> Dataset:
     return Dataset(str(path), x_train, y_train, x_test, y_test, num_classes)
 
 
+def _check_archive(path: Path, wanted: tuple[str, ...]) -> None:
+    """Raise if the arrays that an archive's headers promise are not in it, or do not fit this machine."""
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        inside = [entry for entry in archive.infolist() if entry.filename.removesuffix(".npy") in wanted]
+        if len({entry.filename for entry in inside}) < len(inside):
+            raise ValueError("it holds an array twice")
+        for entry in inside:
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            promised = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or not 0 <= promised <= entry.file_size:
+                raise ValueError(f"{entry.filename} promises {dtype} of shape {shape}, and does not hold it")
+            total += promised
+    check_bytes(path, total)
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     wanted = ("x_train", "y_train", "x_test", "y_test")
     expected = f"expected an .npz file with {', '.join(wanted)}"
@@ -146,6 +167,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("there is no such file")
         if not zipfile.is_zipfile(path):
             raise ValueError("it is not an .npz file")
+        _check_archive(path, wanted)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in wanted if name in archive.files}
     except Exception as error:  # a file from anywhere can fail to be read in any way; each ends in one line

@@ -1,16 +1,26 @@
 """Stacks of finished trials' weights, by orbax."""
 
+import gc
 import json
+import math
 import os
 import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from modjax.hostile import check_bytes, read_json
 from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
 from modjax.storage.results import Sweep, open_sweep
+
+MAX_ITEMSIZE = 8
+LATE_SECONDS = 0.2
 
 
 def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
@@ -48,11 +58,55 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def load_tree(path: Path, target: Any = None) -> Any:
-    """Load a tree of NumPy arrays, into the shapes of ``target``; without one, as it was saved, in plain dicts."""
+    """Load a tree of NumPy arrays, into the shapes of ``target``; without one, as it was saved, in plain dicts.
+
+    Raises:
+        ValueError: Not a checkpoint, one of other shapes, or one of arrays that do not fit this machine.
+    """
+    with _no_late_errors():
+        try:
+            return _restore(path.resolve(), target)
+        except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        gc.collect()  # the error is gone, and with it what is left of the reads that it stopped
+        time.sleep(LATE_SECONDS)
+    raise ValueError(f"{path}: not a readable checkpoint ({told}).")
+
+
+def _restore(path: Path, target: Any) -> Any:
+    import jax
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path.resolve(), target)
+        about = checkpointer.metadata(path).item_metadata
+        about = getattr(about, "tree", about)
+        shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(about)]
+        wanted = None if target is None else [tuple(leaf.shape) for leaf in jax.tree.leaves(target)]
+        if not shapes:
+            raise ValueError("it does not say what it holds")
+        if wanted is not None and sorted(wanted) != sorted(shapes):
+            raise ValueError("it has arrays of other shapes")
+        check_bytes(path, sum(MAX_ITEMSIZE * math.prod(shape) for shape in shapes))
+        return checkpointer.restore(path, target)
+
+
+@contextmanager
+def _no_late_errors() -> Iterator[None]:
+    """Where one array cannot be read, the reads of the others end after orbax has closed its loop, and complain.
+
+    Nobody waits for them, so each would print a traceback; they are given a moment to end unheard.
+    """
+    before = sys.unraisablehook
+
+    def ignore(error: Any) -> None:
+        if "Event loop is closed" not in str(error.exc_value):
+            before(error)
+
+    sys.unraisablehook = ignore
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
@@ -84,15 +138,26 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
 def _pick(tree: Any, place: int) -> Any:
     import jax
 
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    if any(leaf.ndim < 1 or len(leaf) <= place for leaf in leaves):
+        raise ValueError(f"a checkpoint has fewer trials than its list of them; expected more than {place}.")
     return jax.tree.map(lambda leaf: np.asarray(leaf)[place], tree)
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a stack."""
-    return json.loads(path.read_text(encoding="utf-8"))["trial_ids"]
+    """The ids of a stack.
+
+    Raises:
+        ValueError: Not such a file.
+    """
+    found = read_json(path, "a list of a stack's trials")
+    ids = found.get("trial_ids") if isinstance(found, dict) else None
+    if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
+        raise ValueError(f"{path}: not a list of a stack's trials (expected trial_ids, a list of names).")
+    return ids
 
 
 def next_index(layout: SweepLayout) -> int:
     """An index that no stack, whole or not, has had."""
-    found = (re.match(r"stack_(\d+)", path.name) for path in layout.checkpoints.glob("stack_*"))
+    found = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in layout.checkpoints.glob("stack_*"))
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)

@@ -1,5 +1,6 @@
 """Every path inside a sweep's directory."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,11 @@ class SweepLayout:
     def lock(self) -> Path:
         """Held by the process that writes here."""
         return self.root / ".lock"
+
+    @property
+    def progress(self) -> Path:
+        """What a running sweep tells other processes; gone when it is complete."""
+        return self.root / "progress.json"
 
     @property
     def similarity(self) -> Path:
@@ -87,4 +93,5 @@ class SweepLayout:
 
     def part_indices(self, kind: str) -> list[int]:
         """Indices of the whole parts of a kind, ``trained`` or ``analysed``."""
-        return sorted(int(path.name.rsplit("_", 1)[1]) for path in self.parts.glob(f"{kind}_[0-9]*[0-9]"))
+        found = (re.fullmatch(rf"{kind}_([0-9]{{5,12}})", path.name) for path in self.parts.glob(f"{kind}_*"))
+        return sorted(int(match[1]) for match in found if match)

@@ -6,8 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from modjax.hostile import read_json
 from modjax.storage.files import sha256_of, write_text
 from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest_model import manifest_problem
 
 SCHEMA_VERSION = 3
 PACKAGES = (
@@ -70,20 +72,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: Not a manifest of this version.
     """
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a sweep's manifest ({type(error).__name__}).") from error
+    manifest = read_json(path, "a sweep's manifest")
+    found = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if found is None:
+        raise ValueError(f"{path}: not a sweep's manifest (it has no schema_version).")
     if found != SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: written by another version of modjax (schema {found}; this one reads {SCHEMA_VERSION})."
+            f"{path}: written by another version of modjax (schema {str(found)[:20]}; this one reads {SCHEMA_VERSION})."
         )
-    try:
-        is_whole = "slots" in manifest and "checksum" in manifest["data"] and "dtype" in manifest["precision"]
-        is_whole = is_whole and {"lanes", "is_paired", "seats"} <= manifest["layout"]["population"].keys()
-    except (KeyError, TypeError, AttributeError):
-        is_whole = False
-    if not is_whole:
-        raise ValueError(f"{path}: not a sweep's manifest (expected data, slots, precision and layout in it).")
+    problem = manifest_problem(manifest)
+    if problem is not None:
+        raise ValueError(f"{path}: not a sweep's manifest ({problem}).")
     return manifest

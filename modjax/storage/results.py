@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from modjax.hostile import refuse_links
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
 from modjax.storage.tables import SCHEMAS, empty, merge, read_table
@@ -80,4 +81,5 @@ def open_sweep(out: str | os.PathLike) -> Sweep:
     sweep = Sweep(out)
     if not sweep.layout.manifest.is_file() or not sweep.layout.table("trials").is_file():
         raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
+    refuse_links(sweep.layout.root)
     return sweep

@@ -6,7 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from modjax.hostile import check_bytes
 from modjax.storage.files import write_atomic
+from modjax.storage.parquet_footer import table_bytes
 
 Schema = dict[str, Any]
 
@@ -112,6 +114,7 @@ SCHEMAS: dict[str, Schema] = {
     "modules": MODULES,
     "alignment": ALIGNMENT,
 }
+STATUSES = ("pending", "done", "diverged", "untrained", "failed")
 KEYS: dict[str, list[str]] = {
     "trials": ["trial_id"],
     "history": ["trial_id", "epoch"],
@@ -139,6 +142,15 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
         raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
 
 
+def _check_size(path: Path) -> None:
+    """Raise if a file is no parquet, or holds more than fits."""
+    try:
+        needed = table_bytes(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a readable parquet file ({error}).") from error
+    check_bytes(path, needed)
+
+
 def read_table(path: Path, name: str) -> pl.DataFrame:
     """Read a table and hold it against its schema.
 
@@ -146,12 +158,35 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
         ValueError: Not a parquet file of the named schema.
     """
     try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]}).") from error
+        _check_size(path)
+        frame = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, OverflowError, MemoryError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable parquet file ({told}).") from error
     if dict(frame.schema) != pl.Schema(SCHEMAS[name]):
         raise ValueError(f"{path}: not a {name} table of this version; expected columns {', '.join(SCHEMAS[name])}.")
+    problem = _problem_of_rows(frame, name)
+    if problem is not None:
+        raise ValueError(f"{path}: not a {name} table: {problem}.")
     return frame
+
+
+def _problem_of_rows(frame: pl.DataFrame, name: str) -> str | None:
+    """What no table that was written here holds."""
+    keys = frame.select(KEYS[name])
+    if sum(keys.null_count().row(0)):
+        return "a row without its key"
+    if keys.is_duplicated().any():
+        return "two rows of one key"
+    if name == "trials" and not frame["status"].is_in(STATUSES).all():
+        return f"a status that is none of {', '.join(STATUSES)}"
+    if name == "trials" and (frame["epochs"].fill_null(0) < 0).any():
+        return "a negative number of epochs"
+    if name == "similarity":
+        square = pl.col("num_units").cast(pl.Int64).pow(2) == pl.col("matrix").list.len()
+        if not frame.select(square.fill_null(False).all()).item():
+            return "a matrix that is not num_units x num_units"
+    return None
 
 
 def merge(name: str, frames: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -41,7 +41,7 @@ def make_engine(
     """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
     trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
     spec, data = setup.spec, setup.data
-    network = _make_network(setup)
+    network = make_network(setup)
     task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
     train_examples, test_examples = put_on_device(data)
     if "layout" in earlier:
@@ -51,7 +51,8 @@ def make_engine(
     return Engine(spec, network, task, config, population, train_examples, test_examples)
 
 
-def _make_network(setup: Setup) -> Network:
+def make_network(setup: Setup) -> Network:
+    """The spec's architecture for its data."""
     data, settings = setup.data, setup.spec.network
     if settings.kind == "cnn":
         return cnn(image_shape(data.x_train.shape[1:]), settings.widths, data.num_classes, settings.activation)

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from modjax.hostile import refuse_links
 from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
@@ -25,6 +26,7 @@ def check_directory(
     root = layout.root
     _check_path(root)
     found = sorted(path.name for path in root.iterdir() if not _is_leftover(path.name)) if root.exists() else []
+    refuse_links(root)
     if not found:
         return {}
     if not layout.manifest.is_file():

@@ -9,6 +9,7 @@ from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, write_manifest
 from modjax.storage.tables import merge, read_table, write_table
 from modjax.sweep.directory import merge_results
+from modjax.sweep.failures import failed_trials, mark_failed
 from modjax.sweep.recovery import layers_of
 from modjax.sweep.significance import with_sweep_columns
 from modjax.sweep.spec import SweepSpec
@@ -35,6 +36,7 @@ def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, fin
         new = [read_table(path, "similarity") for path in parts if path.exists()]
         write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
     trials = merge_results(planned, merge("trials", part_rows(layout, "trials")))
+    trials = mark_failed(trials, failed_trials(layout))
     for name in ("modules", "alignment", "history"):
         target = layout.table(name)
         rows = merge(name, [*_earlier(target, name, finished), *part_rows(layout, name)])
@@ -47,6 +49,7 @@ def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
 
 
 def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
-    """Write the manifest with the checksums of all tables, then remove the parts."""
-    write_manifest(layout, {**manifest, "complete": True, "checksums": checksums(layout)})
+    """Write the manifest with the checksums of all tables and why trials failed, then remove the parts."""
+    about = {"complete": True, "failed": failed_trials(layout), "checksums": checksums(layout)}
+    write_manifest(layout, {**manifest, **about})
     remove_folder(layout.parts)

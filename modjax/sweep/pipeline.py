@@ -32,7 +32,7 @@ from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, merge_parts
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
-from modjax.sweep.setup import Setup, prepare
+from modjax.sweep.setup import Setup, check_layout, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of
 from modjax.sweep.stages import Stages, cost_of_run
@@ -107,6 +107,7 @@ def run_sweep(
 
 def _check(layout: SweepLayout, setup: Setup, slots: int | None) -> dict[str, Any]:
     manifest = check_directory(layout, setup.spec, setup.trials, setup.data_checksum, _dtype())
+    check_layout(setup, manifest)
     kept = manifest.get("slots", slots)
     if slots is not None and slots != kept:
         raise ValueError(f"{layout.root} was begun with {kept} slots, which its numbers depend on; leave --slots out.")
@@ -127,7 +128,7 @@ def _run(
     options: EngineOptions,
 ) -> None:
     """All stages of all trials that are not finished."""
-    progress = SweepProgress(setup.trials.height, is_quiet)
+    progress = SweepProgress(setup.trials.height, is_quiet, layout.progress)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     place = open_place(options)
     is_whole = False
@@ -221,6 +222,7 @@ def _train(place: Place, job: Job, writer: StackWriter, progress: SweepProgress)
             for one in report.finished:
                 writer.add(trial_ids[one.trial.trial], one.trial, one.measured)
             writer.advance(is_due=report.is_saving)
-            num_searches = place.searches.num_unfinished
-            progress.update(len(report.finished), report.num_training, report.num_epochs, num_searches)
+            ended = [len(one.trial.history) for one in report.finished]
+            counts = (len(ended), report.num_training, report.num_epochs, place.searches.num_unfinished)
+            progress.update(*counts, ended, len(writer.failures.reasons))
     remove_folder(job.layout.training)

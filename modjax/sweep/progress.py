@@ -1,13 +1,19 @@
-"""What a running sweep says: a live bar in a terminal, plain lines elsewhere."""
+"""What a running sweep says: a live bar in a terminal, plain lines elsewhere, a small file for other processes."""
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from modjax.sweep.heartbeat import Heartbeat, HeartbeatFile
+from modjax.sweep.pace import Pace
+
 LINE_EVERY_SECONDS = 10.0
+EXPECTED_EPOCHS = 40.0  # where nothing better is known
 
 
 class SweepProgress:
@@ -16,13 +22,22 @@ class SweepProgress:
     Args:
         num_trials: Trials of the sweep.
         is_quiet: Say nothing.
+        path: File for other processes; None writes none.
+        expected_epochs: Epochs a trial, for the time left.
     """
 
-    def __init__(self, num_trials: int, is_quiet: bool = False) -> None:
+    def __init__(
+        self,
+        num_trials: int,
+        is_quiet: bool = False,
+        path: Path | None = None,
+        expected_epochs: float = EXPECTED_EPOCHS,
+    ) -> None:
         self._console = Console(stderr=True, quiet=is_quiet)
-        self._num_trials, self._done, self._at_start = num_trials, 0, 0
-        self._epochs = 0
-        self._started = self._last_line = time.perf_counter()
+        self._num_trials = num_trials
+        self._pace, self._file = Pace(expected_epochs), HeartbeatFile(path)
+        self._told = Heartbeat(trials=num_trials)
+        self._last_line = time.perf_counter()
         self._bar = Progress(
             BarColumn(20),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
@@ -37,7 +52,8 @@ class SweepProgress:
 
     def begin(self, num_finished: int) -> None:
         """Trials that were finished before this run count as done, but not for the time left."""
-        self._done = self._at_start = num_finished
+        self._told = self._told._replace(done=num_finished, stage="training")
+        self._file.write(self._told, is_due=True)
         self._bar.update(self._task, completed=num_finished)
 
     def __enter__(self) -> "SweepProgress":
@@ -46,6 +62,8 @@ class SweepProgress:
 
     def __exit__(self, *error: Any) -> None:
         self._bar.stop()
+        if error and error[0] is None:
+            self._file.remove()
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -53,24 +71,56 @@ class SweepProgress:
 
     def stage(self, name: str) -> None:
         """Name what is going on."""
+        self._told = self._told._replace(stage=name)
+        self._file.write(self._told, is_due=True)
         self._bar.update(self._task, description=name)
         if not self._console.is_terminal:
             self.say(name)
 
-    def update(self, num_new: int, training: int, epochs: int, waiting: int) -> None:
-        """After an epoch: trials that finished, trials training now, epochs trained, jobs waiting for workers."""
-        self._done += num_new
-        self._epochs += epochs
-        note = f"{self._time_left()}, {training} training, {self._epochs} epochs, {waiting} searches"
-        self._bar.update(self._task, completed=self._done, description=note)
+    def update(
+        self, num_new: int, training: int, epochs: int, waiting: int, ended: Sequence[int] = (), failed: int = 0
+    ) -> None:
+        """After a round.
+
+        Args:
+            num_new: Trials that finished.
+            training: Trials in training now.
+            epochs: Trial-epochs trained.
+            waiting: Jobs waiting for workers.
+            ended: Epochs of each of the trained trials that finished.
+            failed: Trials of this run that failed.
+        """
+        self._pace.add(epochs, ended)
+        told = self._told
+        done = told.done + num_new
+        self._told = told._replace(
+            done=done,
+            training=training,
+            failed=failed,
+            epochs=told.epochs + epochs,
+            searches=waiting,
+            epochs_per_second=round(self._pace.epochs_per_second, 3),
+            seconds_left=round(self._pace.seconds_left(max(0, self._num_trials - done - training), training), 1),
+        )
+        self._file.write(self._told)
+        note = f"{time_text(self._told.seconds_left)}, {training} training, {self._told.epochs} epochs"
+        note += f", {waiting} searches"
+        self._bar.update(self._task, completed=done, description=note)
         now = time.perf_counter()
         if not self._console.is_terminal and now - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = now
-            self.say(f"{self._done}/{self._num_trials} trials done, {note}")
+            self.say(f"{done}/{self._num_trials} trials done, {note}")
 
-    def _time_left(self) -> str:
-        fresh = self._done - self._at_start
-        if fresh < 1:
-            return "time left unknown"
-        left = (time.perf_counter() - self._started) / fresh * (self._num_trials - self._done)
-        return f"~{left:.0f} s left" if left < 120 else f"~{left / 60:.0f} min left"
+
+def time_text(seconds: float) -> str:
+    """For people; negative is unknown.
+
+    Example:
+        >>> time_text(-1), time_text(90), time_text(600), time_text(20_000)
+        ('time left unknown', '~90 s left', '~10 min left', '~5.6 h left')
+    """
+    if seconds < 0:
+        return "time left unknown"
+    if seconds < 120:
+        return f"~{seconds:.0f} s left"
+    return f"~{seconds / 60:.0f} min left" if seconds < 7200 else f"~{seconds / 3600:.1f} h left"

@@ -12,6 +12,7 @@ from modjax.storage.files import remove_folder, set_aside, sha256_of
 from modjax.storage.layout import SweepLayout
 from modjax.storage.tables import TRIALS, empty, read_table
 from modjax.sweep.directory import FINISHED
+from modjax.sweep.failures import failed_in_part
 from modjax.sweep.spec import SweepSpec
 
 Say = Callable[[str], None]
@@ -23,8 +24,8 @@ def layers_of(spec: SweepSpec) -> list[int]:
 
 
 def is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec) -> bool:
-    """Whether this very spec was run to its end and every file of it is as it was written."""
-    if not manifest.get("complete", False) or manifest.get("spec_hash") != spec.spec_hash():
+    """Whether this very spec was run to its end, no trial failed, and every file of it is as it was written."""
+    if not manifest.get("complete", False) or manifest.get("failed") or manifest.get("spec_hash") != spec.spec_hash():
         return False
     sums = manifest.get("checksums", {})
     return all((layout.root / name).is_file() and sha256_of(layout.root / name) == sums[name] for name in sums)
@@ -92,5 +93,9 @@ def whole_trials(layout: SweepLayout, spec: SweepSpec) -> list[str]:
 
 
 def trials_in_parts(layout: SweepLayout) -> dict[int, list[str]]:
-    """The trials of each trained part, by its index."""
-    return {index: read_ids(layout.stack_ids(index)) for index in layout.part_indices("trained")}
+    """The trials of each trained part that did not fail, by its index."""
+    found = {index: read_ids(layout.stack_ids(index)) for index in layout.part_indices("trained")}
+    return {
+        index: [trial_id for trial_id in trial_ids if trial_id not in failed_in_part(layout, index)]
+        for index, trial_ids in found.items()
+    }

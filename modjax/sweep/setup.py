@@ -3,7 +3,7 @@
 import math
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -57,6 +57,18 @@ def check_fit(spec: SweepSpec, data: Dataset) -> None:
             f"those of this cnn have {locations}. Use combined = false."
         )
     check_memory(spec, layers, data.num_classes)
+
+
+def check_layout(setup: Setup, manifest: dict[str, Any]) -> None:
+    """Raise if the seats of a manifest's layout do not fit this machine."""
+    if not manifest:
+        return
+    population = manifest["layout"]["population"]
+    layers = layer_sizes(setup.spec, setup.data.x_train.shape[1:])
+    state = COPIES_OF_WEIGHTS * FLOAT_BYTES * num_weights(layers, setup.data.num_classes)
+    seats = max(population["seats"], population["lanes"]) * population.get("num_threads", 1)
+    if seats * state > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(f"the manifest's layout, {seats} seats, does not fit this machine; choose another directory.")
 
 
 class LayerSize(NamedTuple):

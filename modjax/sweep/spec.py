@@ -140,7 +140,7 @@ class SweepSpec(_Section):
 
     name: Name
     question: Annotated[str, Field(strict=True)] = ""
-    dataset: Annotated[str, Field(strict=True), AfterValidator(check_dataset)]
+    dataset: Annotated[str, Field(strict=True, max_length=1000), AfterValidator(check_dataset)]
     seeds: Seeds
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec = TrainingSpec()

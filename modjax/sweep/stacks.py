@@ -32,6 +32,7 @@ from modjax.sweep.analysis import (
     stack_matrices,
 )
 from modjax.sweep.engines import Measured, Searches
+from modjax.sweep.failures import FAILED, Failures, failed_in_part, hits_all_trials, write_failures
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stages import Stages
 from modjax.training.config import Hyperparams, TrainConfig
@@ -64,11 +65,12 @@ class Engine(NamedTuple):
 
 
 class PendingStack(NamedTuple):
-    """A stack whose module searches are under way: the matrices of each trial, and the graphs of each job."""
+    """A stack whose module searches are under way: its matrices, the graphs of each job, why trials failed."""
 
     number: int
-    matrices: list[tuple[str, Matrices]]
+    matrices: dict[tuple[str, int], dict[str, np.ndarray]]
     jobs: dict[tuple[str, int], list[Graph]]
+    failed: dict[str, str]
 
 
 def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
@@ -127,6 +129,7 @@ class StackWriter:
         self._measured: dict[str, Measured] = {}
         self._pending: list[PendingStack] = []
         self._next_index = next_index(layout)
+        self.failures = Failures()
 
     def add(self, trial_id: str, finished: FinishedTrial, measured: Measured | None = None) -> None:
         """Take one trial, measured already or not; a full or old enough buffer is committed by :meth:`advance`."""
@@ -147,7 +150,7 @@ class StackWriter:
         for stack in self._pending:
             if is_last or all(self._pool.is_done(job) for job in stack.jobs):
                 with self._stages("waiting for modules"):
-                    found = {job: self._pool.result(job) for job in stack.jobs}
+                    found = self._collect(stack)
                 with self._stages("tables"):
                     self._commit_analysed(stack, found)
             else:
@@ -163,10 +166,17 @@ class StackWriter:
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for _, one in buffer))
         save_stack(self._layout, index, trial_ids, stacked)
         history = [{"trial_id": trial_id, **row} for trial_id, one in buffer for row in one.history]
+        rows = [self.failures.attempt(one[0], self._trial_row, *one) or self._failed_row(*one) for one in buffer]
         with new_folder(self._layout.trained_part(index)) as folder:
-            write_table(folder / "trials.parquet", from_rows("trials", [self._trial_row(*pair) for pair in buffer]))
+            write_table(folder / "trials.parquet", from_rows("trials", rows))
             write_table(folder / "history.parquet", from_rows("history", history))
+            write_failures(folder, self.failures.among(trial_ids))
         return index
+
+    def _failed_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
+        """What is known of a trial that could not be measured."""
+        known = {"epochs": len(finished.history), "best_epoch": finished.best_epoch, "seconds": finished.seconds}
+        return {**self._rows[trial_id], **known, "status": FAILED, "excluded": True}
 
     def _trial_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
         engine, row = self._engine, self._rows[trial_id]
@@ -188,33 +198,61 @@ class StackWriter:
         engine = self._engine
         one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._layout, index, one_trial)
-        stack = PendingStack(index, [], {})
+        stack = PendingStack(index, {}, {}, failed_in_part(self._layout, index))
         with self._stages("similarity"):
             matrices = self._matrices(trial_ids, stacked)
-        stack.matrices.extend(zip(trial_ids, matrices, strict=True))
-        for trial_id, layers in stack.matrices:
-            for layer, measures in layers.items():
-                graphs, adjacencies = graphs_of(measures)
-                job = (trial_id, layer)
-                stack.jobs[job] = graphs
-                settings, seed = search_settings(engine.spec), self._rows[trial_id]["seed"]
-                self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(graphs))
+        for trial_id, layers in zip(trial_ids, matrices, strict=True):
+            if trial_id not in stack.failed:
+                self.failures.attempt(trial_id, self._submit, stack, trial_id, layers)
+        stack.failed.update(self.failures.among(trial_ids))
         self._pending.append(stack)
 
     def _matrices(self, trial_ids: list[str], stacked: Params) -> list[Matrices]:
+        """The matrices of each trial; where the whole stack raises, of those trials that do not by themselves."""
+        engine = self._engine
         known = [self._measured.pop(trial_id, None) for trial_id in trial_ids]
         if all(one is not None for one in known):
             return [one.matrices for one in known if one is not None]
-        return stack_matrices(self._engine.network, stacked, self._engine.analysed_examples, self._engine.spec)
+
+        def measure(params: Params) -> list[Matrices]:
+            return stack_matrices(engine.network, params, engine.analysed_examples, engine.spec)
+
+        try:
+            return measure(stacked)
+        except Exception as error:
+            if hits_all_trials(error):
+                raise
+        alone = []
+        for place, trial_id in enumerate(trial_ids):
+            one = jax.tree.map(lambda leaf, place=place: leaf[place : place + 1], stacked)
+            alone += self.failures.attempt(trial_id, measure, one) or [{}]
+        return alone
+
+    def _submit(self, stack: PendingStack, trial_id: str, layers: Matrices) -> None:
+        graphs = {layer: graphs_of(measures) for layer, measures in layers.items()}
+        settings, seed = search_settings(self._engine.spec), self._rows[trial_id]["seed"]
+        for layer, (named, adjacencies) in graphs.items():
+            job = (trial_id, layer)
+            stack.jobs[job], stack.matrices[job] = named, layers[layer]
+            self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(named))
+
+    def _collect(self, stack: PendingStack) -> dict[tuple[str, int], LayerModules]:
+        """Results of a stack's jobs; a trial is left out with all its layers if one of them failed."""
+        found = {job: self.failures.attempt(job[0], self._pool.result, job) for job in stack.jobs}
+        stack.failed.update(self.failures.among(trial_id for trial_id, _ in stack.jobs))
+        return {job: value for job, value in found.items() if job[0] not in stack.failed}
 
     def _commit_analysed(self, stack: PendingStack, found: dict[tuple[str, int], LayerModules]) -> None:
         modules, alignment = [], []
-        for (trial_id, layer), graphs in stack.jobs.items():
-            modules += module_rows(trial_id, layer, graphs, found[trial_id, layer])
-            alignment += alignment_rows(trial_id, layer, graphs, found[trial_id, layer])
+        similarity: dict[int, list[dict[str, Any]]] = {}
+        for (trial_id, layer), result in found.items():
+            graphs = stack.jobs[trial_id, layer]
+            modules += module_rows(trial_id, layer, graphs, result)
+            alignment += alignment_rows(trial_id, layer, graphs, result)
+            similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, stack.matrices[trial_id, layer]))
         with new_folder(self._layout.analysed_part(stack.number)) as folder:
-            for layer in stack.matrices[0][1]:
-                rows = [row for trial, layers in stack.matrices for row in similarity_rows(trial, layer, layers[layer])]
+            write_failures(folder, stack.failed)
+            for layer, rows in similarity.items():
                 write_table(self._layout.similarity_file(layer, folder / "similarity"), from_rows("similarity", rows))
             write_table(folder / "modules.parquet", from_rows("modules", modules))
             write_table(folder / "alignment.parquet", from_rows("alignment", alignment))

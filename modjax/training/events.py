@@ -1,8 +1,11 @@
 """What the host hears of trials in training."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from modjax.types import Params, Row
+
+TrialCallback = Callable[[int, Row], bool | None]
 
 
 class FinishedTrial(NamedTuple):
@@ -13,9 +16,10 @@ class FinishedTrial(NamedTuple):
         params: Weights of its best epoch (the initial ones, if no epoch had a finite validation loss).
         last: Weights after its last epoch.
         history: A row an epoch.
-        status: ``done`` or ``diverged`` (in its last epoch).
+        status: ``done``, ``diverged`` (in its last epoch) or ``failed`` (its callback raised).
         best_epoch: Counted from 0; -1 if there is none.
         seconds: Its share of the time of its rounds.
+        reason: Why it failed.
     """
 
     trial: int
@@ -25,6 +29,25 @@ class FinishedTrial(NamedTuple):
     status: str
     best_epoch: int
     seconds: float
+    reason: str = ""
+
+
+class Verdict(NamedTuple):
+    """What becomes of a trial: its status from now on (empty: it goes on), and why it failed."""
+
+    status: str
+    reason: str = ""
+
+
+def ask(callback: TrialCallback | None, trial: int, row: Row) -> Verdict:
+    """Call a trial's callback with its newest row: true ends the trial as done, an exception as failed."""
+    if callback is None:
+        return Verdict("")
+    try:
+        is_over = callback(trial, dict(row))
+    except Exception as error:
+        return Verdict("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return Verdict("done" if is_over else "")
 
 
 class EpochReport(NamedTuple):

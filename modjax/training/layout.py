@@ -68,6 +68,7 @@ def choose_layout(
     examples: Examples,
     memory: Path | None = None,
     cores: int | None = None,
+    may_measure: bool = True,
 ) -> Layout:
     """The layout for these trials.
 
@@ -84,6 +85,7 @@ def choose_layout(
         examples: Tree of arrays.
         memory: File of what was measured before; in the user's cache, where None.
         cores: Of a CPU that will train them; this process's, where None.
+        may_measure: Whether layouts may be measured now, which takes a minute.
     """
     num_devices, backend = len(jax.local_devices()[: config.num_devices]), jax.default_backend()
     num_cores = (cores or available_cores()) if backend == "cpu" and num_devices == 1 else 1
@@ -99,7 +101,7 @@ def choose_layout(
     memory = memory or Path(pooch.os_cache("modjax")) / "layouts.json"
     rates = recall(memory, probe.key())
     seconds = probe.expected_seconds(num_trials)
-    if not rates and seconds > LONG_SECONDS:
+    if not rates and may_measure and seconds > LONG_SECONDS:
         candidates = CANDIDATES.get(backend, ACCELERATOR_CANDIDATES)
         rates = probe.measure([Variant(lanes, paired) for lanes in candidates for paired in (False, True)])
         remember(memory, probe.key(), rates)

@@ -17,7 +17,7 @@ import numpy as np
 from modjax.threads import Threads
 from modjax.training.config import TrainConfig
 from modjax.training.crew import Crew, Part, same_bits
-from modjax.training.events import EpochReport, FinishedTrial
+from modjax.training.events import EpochReport, FinishedTrial, TrialCallback, Verdict, ask
 from modjax.training.layout import Layout
 from modjax.training.objective import Task
 from modjax.training.population import COPY, Variant, make_mesh, put, state_shapes
@@ -48,6 +48,7 @@ class PopulationRun:
         layout: Seats and programs.
         trials: Which trials to train, in this order; all, where None.
         resume: Trials in training that go on from where they were.
+        callback: Asked after every epoch of every trial whether it goes on.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class PopulationRun:
         layout: Layout,
         trials: Sequence[int] | np.ndarray | None = None,
         resume: Snapshot | None = None,
+        callback: TrialCallback | None = None,
     ) -> None:
+        self._callback = callback
         self._columns, self._structure = jax.tree.flatten(jax.tree.map(np.asarray, hyperparams))
         self._seeds, self._layout = seeds, layout
         self._variants = Variants(Variant(layout.lanes, layout.is_paired), layout.is_fixed)
@@ -244,22 +247,26 @@ class PopulationRun:
                 progress.history.append(row)
                 progress.seconds += seconds / num_trained
                 self._seating.epochs[trial] += 1
-                if status != RUNNING:
-                    ended.append((trial, lane, STATUS_NAMES[status], best_epoch))
+                verdict = ask(self._callback, trial, row)
+                if status != RUNNING and verdict.status != "failed":
+                    verdict = Verdict(STATUS_NAMES[status])
+                if verdict.status:
+                    ended.append((trial, lane, verdict, best_epoch))
             finished += self._finish(crew, ended, part)
         messages, self._messages = tuple(self._messages), []
         num_lanes = len(parts[0].trials) * len(self._crews)  # those of a thread without trials idle too
         return EpochReport(rows, finished, self._seating.num_waiting, messages, num_lanes, self._seating.num_living)
 
-    def _finish(self, crew: Crew, ended: list[tuple[int, int, str, int]], part: Part) -> list[FinishedTrial]:
+    def _finish(self, crew: Crew, ended: list[tuple[int, int, Verdict, int]], part: Part) -> list[FinishedTrial]:
         if not ended:
             return []
         weights = crew.read((part.states.best_params, part.states.params), [lane for _, lane, _, _ in ended])
         finished = []
-        for (trial, _, status, best_epoch), (best, last) in zip(ended, weights, strict=True):
+        for (trial, _, verdict, best_epoch), (best, last) in zip(ended, weights, strict=True):
             progress = self._running.pop(trial)
             self._seating.release(trial)
-            finished.append(FinishedTrial(trial, best, last, progress.history, status, best_epoch, progress.seconds))
+            told = (progress.history, verdict.status, best_epoch, progress.seconds, verdict.reason)
+            finished.append(FinishedTrial(trial, best, last, *told))
         return finished
 
     def snapshot(self) -> Snapshot:

@@ -14,7 +14,7 @@ from modjax.checks import check_batches, check_finite
 from modjax.data.datasets import Dataset
 from modjax.names import MAX_SEED, one_of
 from modjax.training.config import TrainConfig
-from modjax.training.events import EpochReport, FinishedTrial
+from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
 from modjax.training.folder import SAVE_SECONDS, TrainingFolder, identity_of
 from modjax.training.layout import choose_layout
 from modjax.training.objective import Batch, Task
@@ -32,10 +32,11 @@ class Population(NamedTuple):
         params: Weights of each trial's best validation epoch.
         last: Weights after each trial's last epoch.
         history: ``{name: [trials epochs]}``, NaN after a trial's last epoch.
-        status: ``[trials]``: ``done`` or ``diverged``.
+        status: ``[trials]``: ``done``, ``diverged``, or ``failed`` (its callback raised).
         epochs: ``[trials]``: epochs trained.
         best_epoch: ``[trials]``: counted from 0; -1 where no epoch had a finite validation loss.
         seconds: ``[trials]``: each trial's share of the time of the epochs that it trained in.
+        reason: ``[trials]``: why it failed; empty where it did not.
     """
 
     params: Any
@@ -45,6 +46,7 @@ class Population(NamedTuple):
     epochs: np.ndarray
     best_epoch: np.ndarray
     seconds: np.ndarray
+    reason: np.ndarray
 
     @property
     def diverged_epoch(self) -> np.ndarray:
@@ -60,6 +62,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = SAVE_SECONDS,
+    callback: TrialCallback | None = None,
 ) -> Population:
     """Train many networks at once, each with its own hyperparameters, seed, schedule and early stopping.
 
@@ -76,6 +79,9 @@ def train(
             :class:`EpochReport`.
         checkpoint: A folder to save to, in the background, and to go on from when the same call is made again.
         checkpoint_seconds: Save so often.
+        callback: ``callback(trial, row)``, called after every epoch of every trial with its row of the history; the
+            trial ends (``done``) where it returns true. Where it raises, that trial alone is ``failed``, with the
+            ``reason``; the others finish, and a ``checkpoint`` tries it again.
 
     Raises:
         ValueError: Hyperparameters of unequal length, not finite or unknown to the task, data that fill no batch, or a
@@ -101,14 +107,15 @@ def train(
     check_task(task, config, hyperparams, examples)
     layout = choose_layout(task, config, hyperparams, seeds, examples)
     if checkpoint is None:
-        return _collect(PopulationRun(task, hyperparams, seeds, examples, config, layout), [], num_trials, on_epoch)
+        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, callback=callback)
+        return _collect(run, [], num_trials, on_epoch)
     identity = identity_of(hyperparams, seeds, examples, config)
     with TrainingFolder(Path(checkpoint), identity, checkpoint_seconds) as folder:
         shapes = state_shapes(task, config.recipe(), hyperparams)
         earlier = folder.finished(shapes.params)
         left = np.setdiff1d(np.arange(num_trials), [one.trial for one in earlier])
         resume = folder.snapshots.newest(shapes, {str(trial): int(trial) for trial in left}, warnings.warn)
-        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume)
+        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume, callback)
         return _collect(run, earlier, num_trials, on_epoch, folder)
 
 
@@ -129,7 +136,7 @@ def _collect(
         for one in report.finished:
             collected.add(one)
         if folder is not None:
-            folder.add(report.finished)
+            folder.add([one for one in report.finished if one.status != "failed"])
             if folder.is_due:
                 folder.save(run.snapshot())
         if on_epoch is not None:
@@ -153,6 +160,7 @@ class Collector:
         self._status = np.full(num_trials, "", "<U8")
         self._epochs, self._best_epoch = np.zeros(num_trials, np.int64), np.full(num_trials, -1)
         self._seconds = np.zeros(num_trials)
+        self._reason = np.full(num_trials, "", object)
 
     def add(self, one: FinishedTrial) -> None:
         """Take one trial in."""
@@ -172,13 +180,15 @@ class Collector:
             values[one.trial, :epochs] = [row[name] for row in one.history]
         self._status[one.trial], self._epochs[one.trial] = one.status, epochs
         self._best_epoch[one.trial], self._seconds[one.trial] = one.best_epoch, one.seconds
+        self._reason[one.trial] = one.reason
 
     def population(self) -> Population:
         """All trials."""
         most = int(self._epochs.max())
         best, last = self._weights
         history = {name: values[:, :most] for name, values in self._history.items()}
-        return Population(best, last, history, self._status, self._epochs, self._best_epoch, self._seconds)
+        numbers = (self._status, self._epochs, self._best_epoch, self._seconds, self._reason)
+        return Population(best, last, history, *numbers)
 
 
 def check_examples(examples: Examples, config: TrainConfig) -> int:

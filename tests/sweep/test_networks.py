@@ -7,7 +7,7 @@ import pytest
 
 import modjax as mj
 from modjax.sweep import setup
-from modjax.sweep.pipeline import _make_network
+from modjax.sweep.build import make_network
 from modjax.sweep.setup import Setup, check_fit, image_shape, layer_sizes, num_weights
 from modjax.sweep.spec import parse_spec
 
@@ -29,7 +29,7 @@ def test_sizes_are_those_of_the_network(kind, shape):
     x = np.zeros((150, *shape), np.float32)
     y = np.zeros(150, np.int32)
     data = mj.Dataset("x", x, y, x, y, 6)
-    network = _make_network(Setup(spec, data, "", pl.DataFrame()))
+    network = make_network(Setup(spec, data, "", pl.DataFrame()))
     params = jax.eval_shape(network.init, jax.random.key(0))
     assert num_weights(layers, 6) == sum(leaf.size for leaf in jax.tree.leaves(params))
     hidden = jax.eval_shape(network.apply, params, x[:1]).hidden

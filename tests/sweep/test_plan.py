@@ -1,0 +1,133 @@
+"""What a plan says, held against what a sweep then is."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import modjax as mj
+from modjax.sweep import plan as plans
+from modjax.sweep.epochs import TYPICAL_SHARE, guess_epochs, with_pilot
+from modjax.sweep.machines import known_machines, seconds_there
+from modjax.sweep.plan import plan_sweep, stage_seconds
+from modjax.sweep.plan_text import plan_text
+from modjax.sweep.probe import Measured
+from modjax.sweep.spec import parse_spec
+from tests.conftest import ROOT
+
+BOUND = 1.5
+MEASURED = Measured(4.0, 0.01, (30, 40, 50), (20,), 1.0, 0.02, 1.0, 0.2, 1.0, 0.1, 0.5, 0.3)
+
+
+@pytest.fixture
+def tiny(write_spec, tiny_content):
+    return write_spec(tiny_content)
+
+
+def test_without_a_probe_sizes_are_those_of_the_sweep(tiny, finished):
+    plan = plan_sweep(tiny, is_probed=False)
+    assert plan.setup.trials["trial_id"].to_list() == finished.trials["trial_id"].to_list()
+    assert (plan.num_trained, plan.slots) == (6, 6)
+    assert plan.layout._asdict() == finished.manifest["layout"]["population"]
+    assert plan.seconds is None
+    root = finished.layout.root
+    matrices = sum(path.stat().st_size for path in finished.layout.similarity.glob("*.parquet"))
+    assert plan.disk["modules"] == pytest.approx((root / "modules.parquet").stat().st_size, rel=0.7)
+    assert matrices < 9 * 4 * (64 + 36 + 196) * 4 + 3 * 5000
+    assert any("not probed" in line for line in plan_text(plan))
+    assert sorted(os.listdir(tiny.parent)) == ["spec.toml", "tiny.npz"]
+
+
+def test_a_probe_runs_every_step(tiny):
+    plan = plan_sweep(tiny, slots=2)
+    measured = plan.measured
+    assert min(measured.trial_epoch, measured.evaluate, measured.save, measured.similarity, measured.cluster) > 0
+    assert measured.ended == (4,) * 6  # the longest that this recipe lets them
+    assert plan.epochs.typical == 4
+    assert plan.seconds[0] <= plan.seconds[1] <= plan.seconds[2]
+    assert sum(plan.stages.values()) == plan.seconds[1]
+    assert any("time on this machine: about" in line for line in plan_text(plan))
+    assert sorted(os.listdir(tiny.parent)) == ["spec.toml", "tiny.npz"]
+
+
+def test_epochs_are_assumed_measured_or_known(tiny, finished, tiny_content):
+    spec = parse_spec({**tiny_content, "training": {"max_epochs": 500, "batch_size": 16}})
+    guess = guess_epochs(spec)
+    assert guess.typical == TYPICAL_SHARE * 500
+    assert guess.low < guess.typical < guess.high
+    assert guess_epochs(spec, like=finished.layout.root).typical == 4
+    assert with_pilot(guess, [30, 50], [], spec).typical == 40
+    assert with_pilot(guess, [30], [38, 10], spec) == guess  # too few have come to their end
+    assert with_pilot(guess, [30, 30], [38], spec).typical == pytest.approx((30 + 30 + 44) / 3)
+    fixed = parse_spec({**tiny_content, "training": {"max_epochs": 7, "batch_size": 16, "early_stopping": False}})
+    assert guess_epochs(fixed)[:3] == (7, 7, 7)
+    with pytest.raises(ValueError, match="leave --like out"):
+        guess_epochs(parse_spec({**tiny_content, "dataset": "digits"}), like=finished.layout.root)
+    with pytest.raises(ValueError, match="is not a sweep"):
+        guess_epochs(spec, like=tiny.parent)
+
+
+def test_training_time_is_trial_epochs_times_seconds(tiny, monkeypatch):
+    plan = plan_sweep(tiny, slots=2, is_probed=False)
+    trained = plan.setup.trials.filter(plan.setup.trials["arm"] != "untrained")
+    monkeypatch.setattr(plans.os, "cpu_count", lambda: 1)
+    stages = stage_seconds(plan.setup, trained, plan.layout, 2, MEASURED, 40.0)
+    assert stages["training"] == pytest.approx((6 * 40 + 2 * 40 / 2) * 0.01)
+    assert stages["compiling"] == 6.0
+    assert stages["module searches"] == pytest.approx(9 * 0.3 + plans.WORKER_SECONDS + 0.5)
+    more = stage_seconds(plan.setup, trained, plan.layout, 2, MEASURED, 80.0)
+    assert more["training"] == pytest.approx(2 * stages["training"])
+
+
+def test_machines_are_read_from_rows_of_benchmarks(tmp_path):
+    rows = {
+        "training": [
+            {"case": "modjax, 2 trials (default)", "gflops": 100.0, "threads": 4, "cpu": "Fast", "device": "cpu"}
+        ],
+        "similarity": [{"method": "closed form", "measures": "all", "gflops": 50.0, "threads": 4}],
+        "modules": [{"method": "leiden (default)", "units": 64, "ms_per_graph": 10.0, "threads": 4}],
+    }
+    for kind, found in rows.items():
+        (tmp_path / f"{kind}_big4.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    (tmp_path / "training_broken.jsonl").write_text("{")
+    (machine,) = known_machines(tmp_path)
+    assert (machine.name, machine.about, machine.threads) == ("big4", "Fast, cpu", 4)
+    assert seconds_there(machine, 1e12, 5e11, 400.0) == pytest.approx(10 + 10 + 1)
+    assert known_machines(tmp_path / "none") == []
+    assert [one.name for one in known_machines()] >= ["cpu2"]
+
+
+def test_plan_command(tiny, capsys):
+    from modjax import cli
+
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["plan", str(tiny), "--no-probe"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for word in ("layout:", "programs:", "memory:", "disk:", "epochs a trained trial:", "elsewhere:"):
+        assert word in out
+
+
+@pytest.mark.slow
+def test_quickstart_takes_what_was_planned(tmp_path):
+    """The planned seconds, within a factor of 1.5 of those of the command that follows."""
+    if os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1):
+        pytest.skip("this machine is busy with something else: times would say nothing")
+    modjax = [sys.executable, "-m", "modjax.cli"]
+    spec = str(ROOT / "experiments" / "quickstart.toml")
+    told = subprocess.run([*modjax, "plan", spec], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    planned = float(re.search(r"of the (\d+) s:", told)[1])
+    started = time.perf_counter()
+    subprocess.run([*modjax, "sweep", spec, "--out", str(tmp_path / "out")], capture_output=True, check=True, cwd=ROOT)
+    taken = time.perf_counter() - started
+    path = os.environ.get("MODJAX_RELIABILITY_ROWS")
+    if path:
+        row = {"kind": "plan of quickstart", "number": 1, "seconds": round(taken, 1), "outcome": f"{planned} planned"}
+        with open(path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+    assert planned / BOUND < taken < planned * BOUND
+    assert mj.open_sweep(tmp_path / "out").manifest["complete"]
