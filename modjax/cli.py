@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import modjax
+from modjax import cli_results
+from modjax.cli_results import print_frame
 
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 FAILED, WRONG_INPUT = 1, 2
@@ -28,9 +28,9 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 bench_app = typer.Typer(help="Benchmarks of this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
+app.add_typer(cli_results.app)  # its commands stand beside these
 
 Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
-Directory = Annotated[Path, typer.Argument(help="A sweep's directory.", metavar="DIR")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <name>/train-images-idx3-ubyte[.gz] and so on.")]
 
 
@@ -110,104 +110,6 @@ def sweep(
     return FAILED if failed else 0
 
 
-@app.command()
-def status(
-    directory: Directory,
-    watch: Annotated[float, typer.Option(help="Print it again every so many seconds while it runs.", min=0)] = 0,
-) -> None:
-    """Print how far a sweep is: while it runs, after an interruption, or when it is complete."""
-    import time
-
-    from modjax.sweep.status import status_text, watch_sweep
-
-    while True:
-        found = watch_sweep(directory)
-        print_frame(found.trials)
-        typer.echo("\n".join(status_text(found)))
-        if not (watch and found.is_running):
-            return
-        time.sleep(watch)
-
-
-@app.command()
-def table(
-    directory: Directory,
-    name: Annotated[str, typer.Argument(help="trials, history, similarity, modules or alignment.")] = "trials",
-    rows: Annotated[int, typer.Option(help="Rows to print.", min=1)] = 40,
-    csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV; lists are written as JSON.")] = False,
-) -> None:
-    """Print a table of a sweep."""
-    import polars as pl
-
-    frame = modjax.open_sweep(directory).table(name)
-    if not csv:
-        print_frame(frame, max_rows=rows)
-        return
-    lists = [column for column, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-    as_json = [
-        pl.format("[{}]", pl.col(column).cast(pl.List(pl.String)).list.join(",")).alias(column) for column in lists
-    ]
-    typer.echo(frame.with_columns(as_json).write_csv(), nl=False)
-
-
-@app.command()
-def report(directory: Directory) -> None:
-    """Write the report of a sweep again from its tables: report.html and the figures."""
-    from modjax.report.write import write_report
-
-    opened = modjax.open_sweep(directory)
-    names, page = write_report(opened)
-    typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
-    typer.echo(f"Report:  {page}")
-
-
-@app.command()
-def compare(
-    first: Directory,
-    second: Annotated[Path, typer.Argument(help="Another sweep's directory.", metavar="DIR")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
-) -> None:
-    """Compare two sweeps: one page with their curves and what differs at the settings they share."""
-    from modjax.report.page_compare import write_comparison
-
-    typer.echo(f"Report:  {write_comparison(modjax.open_sweep(first), modjax.open_sweep(second), out)}")
-
-
-@app.command()
-def claims(
-    directory: Directory,
-    out: Annotated[Path | None, typer.Option(help="Write all rows, with a sentence each, to this CSV file.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the sweep's numbers and verdicts to this file.")] = None,
-) -> None:
-    """Test the paper's claims from a sweep's tables: effects, intervals over seeds, verdicts."""
-    from modjax.report.reproduction import reproduction_text
-    from modjax.storage.files import write_text
-
-    opened = modjax.open_sweep(directory)
-    found = modjax.claims(opened)
-    for name, lines in found.headlines.items():
-        typer.echo("\n".join(lines))
-        if found.shown(name).height:
-            print_frame(found.shown(name), max_rows=10_000)
-    typer.echo("\n".join(found.notes), nl=bool(found.notes))
-    if out is not None:
-        write_text(out, found.table.write_csv())
-    if markdown is not None:
-        write_text(markdown, reproduction_text(opened, found))
-
-
-@app.command()
-def export(
-    directory: Directory,
-    to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow; each needs its package.")],
-    dest: Annotated[Path | None, typer.Option(help="Folder to write to (default: DIR/<tracker>).")] = None,
-) -> None:
-    """Give the trials of a sweep to an experiment tracker, one run each; again adds what is new."""
-    from modjax.sweep.trackers import export_sweep
-
-    typer.echo(f"{export_sweep(directory, to, dest)} trials added to {to} in {dest or directory / to}")
-
-
 @data_app.command("list")
 def data_list(data_dir: DataDir = None) -> None:
     """List the datasets and where they are."""
@@ -262,28 +164,6 @@ def bench_modules(
 
     report = run_benchmark(out, widths or (64,), passes, say=lambda text: typer.echo(text, err=True))
     typer.echo(f"{report.table}\nRows: {report.path}")
-
-
-def print_frame(frame: Any, max_rows: int = 100) -> None:
-    """Print a polars frame as a plain table."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column, dtype in frame.schema.items():
-        shown.add_column(column, justify="right" if dtype.is_numeric() else "left", no_wrap=True)
-    for row in frame.head(max_rows).iter_rows():
-        shown.add_row(*(_cell(value) for value in row))
-    # As wide as it needs to be: a long row wraps in a narrow terminal, no column is left out.
-    Console(width=10_000, highlight=False, markup=False, soft_wrap=True).print(shown)
-    if frame.height > max_rows:
-        typer.echo(f"... {frame.height - max_rows} more rows")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _or_help(arguments: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ LEVELS = [
     {"training", "measures", "clustering"},
     {"report"},
     {"sweep", "bench"},
+    {"cli_results"},
     {"cli"},
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
