@@ -64,6 +64,7 @@ _HOME_OF = {
     "open_sweep": "modjax.storage.results",
     "load_params": "modjax.storage.checkpoints",
     "run_sweep": "modjax.sweep.pipeline",
+    "verify_sweep": "modjax.sweep.verify",
 }
 
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from modjax.sweep.pipeline import run_sweep as run_sweep
     from modjax.sweep.spec import SweepSpec as SweepSpec
     from modjax.sweep.spec import load_spec as load_spec
+    from modjax.sweep.verify import verify_sweep as verify_sweep
     from modjax.training.config import Hyperparams as Hyperparams
     from modjax.training.config import TrainConfig as TrainConfig
     from modjax.training.objective import Task as Task

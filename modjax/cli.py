@@ -1,18 +1,18 @@
 """The command line: each command parses, calls one public function, and prints what it did."""
 
-import os
-import signal
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 import modjax
+from modjax.stopping import INTERRUPTED as INTERRUPTED
+from modjax.stopping import Interrupted, leave, signals_stop_the_process
 
-INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 FAILED, WRONG_INPUT = 1, 2
 
 app = typer.Typer(
@@ -32,14 +32,6 @@ app.add_typer(bench_app, name="bench")
 Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
 Directory = Annotated[Path, typer.Argument(help="A sweep's directory.", metavar="DIR")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <name>/train-images-idx3-ubyte[.gz] and so on.")]
-
-
-class Interrupted(BaseException):
-    """A signal asked this process to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_status = INTERRUPTED[signal.Signals(number)]
 
 
 @app.command()
@@ -67,12 +59,14 @@ def sweep(
     slots: Annotated[int | None, typer.Option(help="Trials that train side by side (default: chosen).")] = None,
     engine: Annotated[str, typer.Option(help="Where the work runs: local.")] = "local",
     data_dir: DataDir = None,
+    fork: Annotated[Path | None, typer.Option(help="Begin a sweep here with what the one in --out has.")] = None,
 ) -> None:
     """Train all trials of a spec, find their modules, and write tables and figures."""
     from modjax.report.summary import summary_table
     from modjax.sweep.stages import cost_text
 
-    done = modjax.run_sweep(spec, out, engine=engine, slots=slots, data_dir=data_dir)
+    done = modjax.run_sweep(spec, out, engine=engine, slots=slots, data_dir=data_dir, fork=fork)
+    out = done.layout.root
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
     print_frame(summary_table(done))
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
@@ -114,6 +108,20 @@ def table(
         pl.format("[{}]", pl.col(column).cast(pl.List(pl.String)).list.join(",")).alias(column) for column in lists
     ]
     typer.echo(frame.with_columns(as_json).write_csv(), nl=False)
+
+
+@app.command()
+def verify(directory: Directory) -> None:
+    """Check every file of a sweep; exit 0 whole, 1 damaged, 2 not a sweep."""
+    found = modjax.verify_sweep(directory)
+    for problem in found.problems:
+        typer.echo(problem)
+    told = ", ".join(f"{number} {name}" for name, number in found.checked.items() if number)
+    state = "run to its end" if found.is_finished else "not finished; run its sweep again to go on"
+    if found.problems:
+        typer.echo("Run its sweep again: what is damaged is set aside and made anew.", err=True)
+        raise typer.Exit(FAILED)
+    typer.echo(f"{directory} is whole ({told}); {state}")
 
 
 @app.command()
@@ -204,6 +212,16 @@ def _cell(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def what_to_do(error: BaseException) -> str:
+    """The end of the line that tells of a file that could not be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "; make room, then run the same command again: what was written before is whole."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; allow this user to write there, or choose another directory; what was written before is whole."
+    return ""
+
+
 def _or_help(arguments: list[str]) -> list[str]:
     """A command group by itself asks for its help."""
     return [*arguments, "--help"] if arguments in ([], ["data"], ["bench"]) else arguments
@@ -214,38 +232,23 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(message or type(error).__name__).split())
 
 
-def _stop(number: int, frame: Any) -> None:
-    del frame
-    for again in INTERRUPTED:
-        signal.signal(again, lambda number, frame: _leave(INTERRUPTED[signal.Signals(number)]))
-    raise Interrupted(number)
-
-
-def _leave(exit_status: int) -> NoReturn:
-    """End the process without the interpreter's tidying up.
-
-    XLA may be compiling in a thread of its own, which the tidying up would take the devices from under its feet: the
-    process then ended with a segmentation fault. What is on the disk is whole at every moment.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_status)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit 0 done, 1 something failed, 2 the input is wrong, 130 or 143 interrupted."""
-    for number in INTERRUPTED:
-        signal.signal(number, _stop)
+    with signals_stop_the_process():
+        _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: list[str]) -> None:
     try:
-        outcome = app(args=_or_help(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        outcome = app(args=_or_help(arguments), standalone_mode=False)
     except Interrupted as stop:
         typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
-        _leave(stop.exit_status)
+        leave(stop.exit_status)
     except ValueError as error:
         typer.echo(f"modjax: {_one_line(error)}", err=True)
         sys.exit(WRONG_INPUT)
     except (OSError, RuntimeError, MemoryError) as error:
-        typer.echo(f"modjax: {_one_line(error)}", err=True)
+        typer.echo(f"modjax: {_one_line(error)}{what_to_do(error)}", err=True)
         sys.exit(FAILED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not an argument error of the parser: a bug, told in full

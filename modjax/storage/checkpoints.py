@@ -8,16 +8,43 @@ from typing import Any
 
 import numpy as np
 
-from modjax.storage.files import write_text
+from modjax.storage.files import as_os_error, write_text
 from modjax.storage.layout import SweepLayout
 from modjax.storage.results import Sweep, open_sweep
+from modjax.storage.sums import ALTERED, MISSING, UNKNOWN, sum_of, sum_of_json
 
 
 def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
     """Save weights with a leading axis of trials; the list of ids, written last, says that the stack is whole."""
     layout.checkpoints.mkdir(parents=True, exist_ok=True)
     save_tree(layout.stack(index), params)
-    write_text(layout.stack_ids(index), json.dumps({"trial_ids": trial_ids}, indent=1) + "\n")
+    _write_ids(layout, index, trial_ids)
+
+
+def _write_ids(layout: SweepLayout, index: int, trial_ids: list[str]) -> None:
+    content = {"trial_ids": trial_ids, "sha256": sum_of_json([trial_ids, sum_of(layout.stack(index))])}
+    write_text(layout.stack_ids(index), json.dumps(content, indent=1) + "\n")
+
+
+def stack_problem(layout: SweepLayout, index: int) -> str | None:
+    """What is wrong with a stack, or None."""
+    ids, folder = layout.stack_ids(index), layout.stack(index)
+    if not ids.is_file() or not folder.is_dir():
+        return f"{(folder if ids.is_file() else ids).name} {MISSING}"
+    try:
+        written = json.loads(ids.read_text(encoding="utf-8")).get("sha256")
+        right = sum_of_json([read_ids(ids), sum_of(folder)])
+    except (ValueError, AttributeError):
+        return ALTERED
+    if written is None:
+        return UNKNOWN
+    return None if written == right else ALTERED
+
+
+def adopt_stack(layout: SweepLayout, index: int) -> None:
+    """Take a stack that was written before sums were kept for what it is."""
+    if layout.stack(index).is_dir() and "sha256" not in json.loads(layout.stack_ids(index).read_text("utf-8")):
+        _write_ids(layout, index, read_ids(layout.stack_ids(index)))
 
 
 def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[str], Any]:
@@ -39,12 +66,19 @@ def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[st
 
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Save a tree of arrays as one orbax checkpoint; an older one of that name is replaced."""
+    """Save a tree of arrays as one orbax checkpoint; an older one of that name is replaced.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     import jax
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.resolve(), jax.tree.map(np.asarray, tree), force=True)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path.resolve(), jax.tree.map(np.asarray, tree), force=True)
+    except Exception as error:  # orbax and tensorstore raise what they like for a full disk
+        raise as_os_error(path, error) from error
 
 
 def load_tree(path: Path, target: Any = None) -> Any:
@@ -88,8 +122,15 @@ def _pick(tree: Any, place: int) -> Any:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a stack."""
-    return json.loads(path.read_text(encoding="utf-8"))["trial_ids"]
+    """The ids of a stack.
+
+    Raises:
+        ValueError: Not a list of ids.
+    """
+    try:
+        return [str(one) for one in json.loads(path.read_text(encoding="utf-8"))["trial_ids"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the list of a stack's trials ({type(error).__name__}).") from error
 
 
 def next_index(layout: SweepLayout) -> int:

@@ -1,13 +1,17 @@
 """From parts to the final tables, figures and manifest."""
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
-from modjax.storage.files import remove_folder
+from modjax.report.figures import draw_figures
+from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, write_manifest
+from modjax.storage.results import open_sweep
 from modjax.storage.tables import merge, read_table, write_table
+from modjax.sweep.damage import figure_damage
 from modjax.sweep.directory import merge_results
 from modjax.sweep.recovery import layers_of
 from modjax.sweep.significance import with_sweep_columns
@@ -50,3 +54,13 @@ def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
     """Write the manifest with the checksums of all tables, then remove the parts."""
     write_manifest(layout, {**manifest, "complete": True, "checksums": checksums(layout)})
     remove_folder(layout.parts)
+
+
+def redraw_damaged(layout: SweepLayout, say: Callable[[str], None]) -> None:
+    """Draw the figures of a finished sweep again if one is not as it was drawn, or if there are none."""
+    damaged = figure_damage(layout)
+    for damage in damaged:
+        aside = f", moved to {set_aside(damage.path, layout.damaged)}" if damage.path.exists() else ""
+        say(f"{damage.path} {damage.why}{aside}: drawn again")
+    if damaged or not any(layout.figures.glob("*.png")):
+        draw_figures(open_sweep(layout.root))

@@ -25,15 +25,18 @@ from modjax.networks.base import Network
 from modjax.networks.cnn import cnn
 from modjax.networks.mlp import mlp
 from modjax.report.figures import draw_figures
+from modjax.stopping import signals_wait
 from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import describe_machine, write_manifest
 from modjax.storage.results import Sweep, open_sweep
 from modjax.sweep.directory import check_directory, write_plan
+from modjax.sweep.environment import check_environment
 from modjax.sweep.expand import untrained_arms
-from modjax.sweep.finish import complete, merge_parts
+from modjax.sweep.finish import complete, merge_parts, redraw_damaged
+from modjax.sweep.fork import Source, copy_reusable, open_source
 from modjax.sweep.progress import SweepProgress
-from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
+from modjax.sweep.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
 from modjax.sweep.setup import Setup, image_shape, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of, put_on_device, seeds_of
@@ -57,10 +60,12 @@ def run_sweep(
     slots: int | None = None,
     data_dir: str | os.PathLike | None = None,
     is_quiet: bool = False,
+    fork: str | os.PathLike | None = None,
 ) -> Sweep:
     """Run a sweep, or go on with one: train all trials, find their modules, write tables and figures.
 
-    Works from a plain script without a ``__main__`` guard and from a notebook.
+    Works from a plain script without a ``__main__`` guard and from a notebook; ``KeyboardInterrupt`` while it trains is
+    raised after a checkpoint at the end of the epoch, or at once if it comes twice.
 
     Args:
         spec: A spec or the path of one.
@@ -69,6 +74,8 @@ def run_sweep(
         slots: Trials that train side by side; None lets modjax choose. Kept with the sweep.
         data_dir: Folder looked in first for the dataset.
         is_quiet: No progress.
+        fork: A directory for a sweep of its own, which begins with the trials of ``out`` (only read) that it can use
+            again: :mod:`modjax.sweep.fork` says which. For other settings, versions, devices or threads.
 
     Returns:
         The finished sweep.
@@ -84,20 +91,23 @@ def run_sweep(
     stages = Stages()
     with stages("setup"):
         setup = prepare(spec, data_dir)
-    layout = SweepLayout(Path(out))
+    source = open_source(Path(out), Path(fork), setup, _dtype()) if fork is not None else None
+    layout = SweepLayout(Path(out if fork is None else fork))
     _check(layout, setup, slots)
     layout.root.mkdir(parents=True, exist_ok=True)
     with locked(layout.lock):
         # Looked at again, now that nobody else can write here.
         manifest = _check(layout, setup, slots)
+        is_done = is_complete(layout, manifest, setup.spec)
+        if not is_done:
+            check_environment(layout.root, manifest)
         try:
-            if not is_complete(layout, manifest, setup.spec):
-                _run(setup, layout, manifest, slots, stages, is_quiet)
-            if not list(layout.figures.glob("*.png")):
-                draw_figures(open_sweep(layout.root))
+            if not is_done:
+                _run(setup, layout, manifest, slots, stages, is_quiet, source)
+            redraw_damaged(layout, SweepProgress(0, is_quiet).say)
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
-    return open_sweep(out)
+    return open_sweep(layout.root)
 
 
 def _check(layout: SweepLayout, setup: Setup, slots: int | None) -> dict[str, Any]:
@@ -113,7 +123,13 @@ def _dtype() -> str:
 
 
 def _run(
-    setup: Setup, layout: SweepLayout, earlier: dict[str, Any], slots: int | None, stages: Stages, is_quiet: bool
+    setup: Setup,
+    layout: SweepLayout,
+    earlier: dict[str, Any],
+    slots: int | None,
+    stages: Stages,
+    is_quiet: bool,
+    source: Source | None,
 ) -> None:
     """All stages of all trials that are not finished."""
     progress = SweepProgress(setup.trials.height, is_quiet)
@@ -121,11 +137,13 @@ def _run(
     with stages("setup"):
         set_aside_damaged(layout, setup.spec, earlier, progress.say)
         engine = _make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained))
-        manifest = _describe(setup, engine)
+        manifest = _describe(setup, engine) | kept_of(layout, earlier) | (source.about() if source else {})
         # The manifest comes first: it is what makes the directory a sweep.
         write_manifest(layout, {**manifest, "complete": False})
         finished = whole_trials(layout, setup.spec)
         planned = write_plan(layout, setup.spec, setup.trials, finished)
+        if source is not None:
+            copy_reusable(source, layout, setup.spec, planned, finished, progress.say)
 
     pool = WorkerPool()
     is_whole = False
@@ -233,7 +251,8 @@ def _train(
     trial_ids = trials["trial_id"].to_list()
     hyperparams = hyperparams_of(trials)
     shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
-    with closing(SnapshotStore(layout.training)) as store:
+    store = SnapshotStore(layout.training, layout.damaged)
+    with closing(store), signals_wait() as is_asked_to_stop:
         run = PopulationRun(
             engine.task,
             hyperparams,
@@ -249,6 +268,13 @@ def _train(
                 progress.say(message)
             for one in report.finished:
                 writer.add(trial_ids[one.trial], one)
+            if is_asked_to_stop():
+                writer.save()
+                if report.num_seated:
+                    store.save(run.snapshot(), trial_ids)
+                    store.wait()
+                progress.say(f"checkpoint saved: {report.num_seated} trials in training, and all that had finished")
+                break
             is_due = time.perf_counter() - saved >= SNAPSHOT_SECONDS
             writer.advance(is_due=is_due)
             if is_due:

@@ -116,6 +116,11 @@ class StackWriter:
             self._oldest = time.perf_counter()
         self._buffer.append((trial_id, finished))
 
+    def save(self) -> None:
+        """Commit the buffer as a stack, and no more: what there is time for before the process stops."""
+        if self._buffer:
+            self._commit_trained()
+
     def advance(self, is_last: bool = False, is_due: bool = False) -> None:
         """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
         is_old = self._buffer and (is_due or time.perf_counter() - self._oldest >= STACK_SECONDS)
