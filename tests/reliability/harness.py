@@ -45,6 +45,7 @@ class Sweeps:
 
     def __init__(self, spec: Path, folder: Path) -> None:
         self.spec, self.folder, self.num_started = spec, folder, 0
+        self.seconds = 0.0  # of a run that nothing happens to, programs compiled
         self.env = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "jax_cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -18,12 +18,11 @@ def test_damaged_between_kills(undisturbed, folder, num_damages):
     sweeps, whole = undisturbed
     rng, out = random.Random(num_damages), folder / "out"
     done, kinds, verified, set_aside, finished = Counter(), Counter(), Counter(), 0, 0
-    seconds = sweeps.finish(folder / "first")
     started = time.perf_counter()
     for _ in range(num_damages):
         process = sweeps.start(out)
         if sweeps.wait_for(process, lambda: " to do, " in sweeps.said()):  # what was damaged before is set aside
-            time.sleep(rng.uniform(0.0, 0.7 * seconds))
+            time.sleep(rng.uniform(0.0, 0.7 * sweeps.seconds))
         is_killed = kill(process)
         if not is_killed:
             assert process.returncode == 0, sweeps.said()[-3000:]

@@ -34,11 +34,14 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_unfinished_sweep_of_another_environment_is_refused_and_untouched(out, write_spec, tiny_content, case):
+def test_unfinished_sweep_of_another_environment_is_refused_and_untouched(
+    finished, out, write_spec, tiny_content, case
+):
     changes, told = OTHERS[case]
     pretend(out, **changes)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    mj.run_sweep(write_spec(tiny_content), out, is_quiet=True)  # whole: there is nothing to compute
+    same = finished.layout.root.parent / "spec.toml"
+    mj.run_sweep(same, out, is_quiet=True)  # whole: there is nothing to compute
     more = write_spec({**tiny_content, "seeds": [0, 1, 2]})
     with pytest.raises(ValueError, match=f"{told}.*--fork NEW_DIR"):
         mj.run_sweep(more, out, is_quiet=True)
