@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from modjax.hostile import check_bytes
-from modjax.storage.files import write_atomic
+from modjax.storage.files import as_os_error
 from modjax.storage.parquet_footer import table_bytes
+from modjax.storage.sums import write_summed
 
 Schema = dict[str, Any]
 
@@ -135,11 +136,11 @@ def from_rows(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Write a parquet file atomically; raises OSError where it cannot."""
+    """Write a parquet file atomically, with its sum beside it; raises OSError where it cannot."""
     try:
-        write_atomic(path, lambda temporary: frame.write_parquet(temporary, compression="zstd", statistics=True))
+        write_summed(path, lambda temporary: frame.write_parquet(temporary, compression="zstd", statistics=True))
     except pl.exceptions.PolarsError as error:  # how polars tells of a full disk
-        raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+        raise as_os_error(path, error) from error
 
 
 def _check_size(path: Path) -> None:
