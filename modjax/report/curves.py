@@ -66,6 +66,8 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     excluded = trials.select("trial_id", "excluded")
     points = _arm_points(trials, varied).join(values, on="trial_id").join(excluded, on="trial_id")
     untrained = values.join(trials.filter(pl.col("status") == "untrained").select("trial_id", "arm"), on="trial_id")
+    if not points.height:
+        return None
     layers, measures = points["layer"].unique().sort().to_list(), ordered_measures(points["measure"])
     figure = Figure(figsize=(2.7 * len(varied) + 0.9, 2.3 * len(layers) + 0.9), layout="constrained")
     axes = figure.subplots(len(layers), len(varied), sharex="col", sharey="row", squeeze=False)
@@ -100,6 +102,8 @@ def depth_figure(sweep: Sweep) -> Drawn | None:
     settings.append(untrained.select("trial_id", "arm", setting=pl.lit("untrained")))
     points = pl.concat(settings).join(modules.select("trial_id", "layer", "measure", "q"), on="trial_id")
     measures = ordered_measures(points["measure"])
+    if not measures:
+        return None
     figure = Figure(figsize=(2.5 * len(measures) + 0.8, 3.3), layout="constrained")
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     names = points["setting"].unique().sort().to_list()

@@ -106,3 +106,12 @@ def test_tables_without_matrices_can_be_drawn(kept):
     assert matrices.example_figure(without) is None
     assert matrices.sorted_matrices_figure(without) is None
     assert alignments.alignment_figure(without) is not None
+
+
+def test_a_sweep_whose_trials_all_diverged_has_the_figures_of_what_is_left(sweep):
+    diverged = sweep.trials.filter(pl.col("status") != "untrained").with_columns(
+        status=pl.lit("diverged"), excluded=pl.lit(True), test_accuracy=pl.lit(float("nan"))
+    )
+    gone = {name: pl.DataFrame(schema=SCHEMAS[name]) for name in ("alignment",)}
+    modules = sweep.modules.with_columns(q=pl.lit(float("nan")), z=pl.lit(None, pl.Float64))
+    assert "performance" in draw_figures(rewrite(sweep, trials=diverged, modules=modules, **gone))
