@@ -71,6 +71,7 @@ _HOME_OF = {
     "Plan": "modjax.sweep.plan",
     "watch_sweep": "modjax.sweep.status",
     "Status": "modjax.sweep.status",
+    "verify_sweep": "modjax.sweep.verify",
 }
 
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
     from modjax.sweep.status import Status as Status
     from modjax.sweep.status import watch_sweep as watch_sweep
     from modjax.sweep.trackers import export_sweep as export_sweep
+    from modjax.sweep.verify import verify_sweep as verify_sweep
     from modjax.training.config import Hyperparams as Hyperparams
     from modjax.training.config import TrainConfig as TrainConfig
     from modjax.training.objective import Task as Task

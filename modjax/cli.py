@@ -1,19 +1,19 @@
 """The command line: each command parses, calls one public function, and prints what it did."""
 
-import os
-import signal
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
 import modjax
 from modjax import cli_results
-from modjax.cli_results import print_frame
+from modjax.cli_results import FAILED, print_frame
+from modjax.stopping import INTERRUPTED as INTERRUPTED
+from modjax.stopping import Interrupted, leave, signals_stop_the_process
 
-INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-FAILED, WRONG_INPUT = 1, 2
+WRONG_INPUT = 2
 
 app = typer.Typer(
     name="modjax",
@@ -32,14 +32,6 @@ app.add_typer(cli_results.app)  # its commands stand beside these
 
 Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <name>/train-images-idx3-ubyte[.gz] and so on.")]
-
-
-class Interrupted(BaseException):
-    """A signal asked this process to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_status = INTERRUPTED[signal.Signals(number)]
 
 
 @app.command()
@@ -73,6 +65,7 @@ def sweep(
     workers: Annotated[int | None, typer.Option(help="Ray: at most so many workers train.")] = None,
     cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores of each (default: a node's).")] = None,
     copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
+    fork: Annotated[Path | None, typer.Option(help="Begin a sweep here with what the one in --out has.")] = None,
 ) -> int:
     """Train all trials of a spec, find their modules, and write tables and figures."""
     import polars as pl
@@ -90,7 +83,9 @@ def sweep(
         workers=workers,
         cores_per_worker=cores_per_worker,
         copy_to=copy_to,
+        fork=fork,
     )
+    out = done.layout.root
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
     print_frame(summary_table(done))
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
@@ -166,6 +161,16 @@ def bench_modules(
     typer.echo(f"{report.table}\nRows: {report.path}")
 
 
+def what_to_do(error: BaseException) -> str:
+    """The end of the line that tells of a file that could not be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "; make room, then run the same command again: what was written before is whole."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; allow this user to write there, or choose another directory; what was written before is whole."
+    return ""
+
+
 def _or_help(arguments: list[str]) -> list[str]:
     """A command group by itself asks for its help."""
     return [*arguments, "--help"] if arguments in ([], ["data"], ["bench"]) else arguments
@@ -176,38 +181,37 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(message or type(error).__name__).split())
 
 
-def _stop(number: int, frame: Any) -> None:
-    del frame
-    for again in INTERRUPTED:
-        signal.signal(again, lambda number, frame: _leave(INTERRUPTED[signal.Signals(number)]))
-    raise Interrupted(number)
+def _unraisable(error: Any) -> None:
+    """Errors that nobody can catch; not those of tensorstore's callbacks after a save that failed.
 
-
-def _leave(exit_status: int) -> NoReturn:
-    """End the process without the interpreter's tidying up.
-
-    XLA may be compiling in a thread of its own, which the tidying up would take the devices from under its feet: the
-    process then ended with a segmentation fault. What is on the disk is whole at every moment.
+    The save has its own error, where it is waited for.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_status)
+    is_late = isinstance(error.exc_value, RuntimeError) and str(error.exc_value) == "Event loop is closed"
+    if not is_late:
+        sys.__unraisablehook__(error)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit 0 done, 1 something failed, 2 the input is wrong, 130 or 143 interrupted."""
-    for number in INTERRUPTED:
-        signal.signal(number, _stop)
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
-        outcome = app(args=_or_help(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        with signals_stop_the_process():
+            _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        sys.unraisablehook = before
+
+
+def _main(arguments: list[str]) -> None:
+    try:
+        outcome = app(args=_or_help(arguments), standalone_mode=False)
     except Interrupted as stop:
         typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
-        _leave(stop.exit_status)
+        leave(stop.exit_status)
     except ValueError as error:
         typer.echo(f"modjax: {_one_line(error)}", err=True)
         sys.exit(WRONG_INPUT)
     except (OSError, RuntimeError, MemoryError) as error:
-        typer.echo(f"modjax: {_one_line(error)}", err=True)
+        typer.echo(f"modjax: {_one_line(error)}{what_to_do(error)}", err=True)
         sys.exit(FAILED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not an argument error of the parser: a bug, told in full

@@ -9,6 +9,8 @@ from rich.table import Table
 
 import modjax
 
+FAILED = 1
+
 app = typer.Typer()
 Directory = Annotated[Path, typer.Argument(help="A sweep's directory.", metavar="DIR")]
 
@@ -51,6 +53,20 @@ def table(
         pl.format("[{}]", pl.col(column).cast(pl.List(pl.String)).list.join(",")).alias(column) for column in lists
     ]
     typer.echo(frame.with_columns(as_json).write_csv(), nl=False)
+
+
+@app.command()
+def verify(directory: Directory) -> None:
+    """Check every file of a sweep; exit 0 whole, 1 damaged, 2 not a sweep."""
+    found = modjax.verify_sweep(directory)
+    for problem in found.problems:
+        typer.echo(problem)
+    told = ", ".join(f"{number} {name}" for name, number in found.checked.items() if number)
+    state = "run to its end" if found.is_finished else "not finished; run its sweep again to go on"
+    if found.problems:
+        typer.echo("Run its sweep again: what is damaged is set aside and made anew.", err=True)
+        raise typer.Exit(FAILED)
+    typer.echo(f"{directory} is whole ({told}); {state}")
 
 
 @app.command()

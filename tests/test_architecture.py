@@ -15,7 +15,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 # A package may import those on lower levels, and itself; packages of one level never import each other.
 LEVELS = [
     {"names", "types"},
-    {"checks", "hostile", "pixels", "noise", "threads", "memory"},
+    {"checks", "hostile", "pixels", "noise", "threads", "memory", "stopping"},
     {"data", "networks", "storage"},
     {"training", "measures", "clustering"},
     {"report"},

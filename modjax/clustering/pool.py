@@ -1,6 +1,9 @@
 """Many jobs over worker processes that import no JAX; a worker that dies is replaced and its jobs done again."""
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +13,7 @@ from loky import ProcessPoolExecutor, get_reusable_executor
 
 MAX_ATTEMPTS = 3
 IDLE_SECONDS = 60
+PARENT_SECONDS = 1.0
 
 
 class WorkerPool:
@@ -101,3 +105,12 @@ class WorkerPool:
 
 def _prepare_worker() -> None:
     os.nice(10)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent decides
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """A worker whose parent was killed has nobody to work for."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)

@@ -28,8 +28,8 @@ from modjax.report.style import (
     strengths,
     use_style,
 )
-from modjax.storage.files import write_atomic
 from modjax.storage.results import Sweep
+from modjax.storage.sums import write_summed
 
 
 def draw_figures(sweep: Sweep) -> list[str]:
@@ -47,9 +47,9 @@ def draw_figures(sweep: Sweep) -> list[str]:
 def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None:
     folder = sweep.layout.figures
     # No dates in the files: the same tables give the same bytes.
-    write_atomic(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
-    write_atomic(folder / f"{name}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
-    write_atomic(folder / f"{name}.csv", lambda path: points.write_csv(path))
+    write_summed(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
+    write_summed(folder / f"{name}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
+    write_summed(folder / f"{name}.csv", lambda path: points.write_csv(path))
 
 
 def _panel_points(values: pl.DataFrame, trials: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from modjax.report.figures import draw_figures
 from modjax.report.page import build_page
 from modjax.storage.files import write_text
 from modjax.storage.results import Sweep
+from modjax.storage.sums import with_own_sum
 
 KEYS = ("claim", "quantity", "networks", "measure", "normalized", "layer")
 SHOWN = (*KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
@@ -24,11 +25,13 @@ def write_report(sweep: Sweep) -> tuple[list[str], Path]:
 def write_page(sweep: Sweep) -> Path:
     """Write ``report.html`` with the verdicts of :func:`modjax.claims`; returns its path.
 
+    The page is written after the manifest, which it shows, so that its sum is in the page itself.
+
     Args:
         sweep: A sweep, in progress or done.
     """
     found = claims(sweep)
     verdicts = [sentence for sentences in found.headlines.values() for sentence in sentences] + list(found.notes)
     table = found.table.select(SHOWN) if found.table.height else None
-    write_text(sweep.layout.report, build_page(sweep, verdicts, table))
+    write_text(sweep.layout.report, with_own_sum(build_page(sweep, verdicts, table)))
     return sweep.layout.report

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from modjax.hostile import check_bytes, read_json
-from modjax.storage.files import write_text
+from modjax.storage.files import as_os_error, write_text
 from modjax.storage.layout import SweepLayout
 from modjax.storage.results import Sweep, open_sweep
+from modjax.storage.sums import ALTERED, MISSING, UNKNOWN, sum_of, sum_of_json
 
 MAX_ITEMSIZE = 8
 LATE_SECONDS = 0.2
@@ -27,7 +28,34 @@ def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: An
     """Save weights with a leading axis of trials; the list of ids, written last, says that the stack is whole."""
     layout.checkpoints.mkdir(parents=True, exist_ok=True)
     save_tree(layout.stack(index), params)
-    write_text(layout.stack_ids(index), json.dumps({"trial_ids": trial_ids}, indent=1) + "\n")
+    _write_ids(layout, index, trial_ids)
+
+
+def _write_ids(layout: SweepLayout, index: int, trial_ids: list[str]) -> None:
+    content = {"trial_ids": trial_ids, "sha256": sum_of_json([trial_ids, sum_of(layout.stack(index))])}
+    write_text(layout.stack_ids(index), json.dumps(content, indent=1) + "\n")
+
+
+def stack_problem(layout: SweepLayout, index: int) -> str | None:
+    """What is wrong with a stack, or None."""
+    ids, folder = layout.stack_ids(index), layout.stack(index)
+    if not ids.is_file() or not folder.is_dir():
+        return f"{(folder if ids.is_file() else ids).name} {MISSING}"
+    try:
+        right = sum_of_json([read_ids(ids), sum_of(folder)])
+        written = read_json(ids, "a list of a stack's trials").get("sha256")
+    except ValueError:
+        return ALTERED
+    if written is None:
+        return UNKNOWN
+    return None if written == right else ALTERED
+
+
+def adopt_stack(layout: SweepLayout, index: int) -> None:
+    """Take a stack that was written before sums were kept for what it is."""
+    trial_ids = read_ids(layout.stack_ids(index))
+    if layout.stack(index).is_dir() and "sha256" not in read_json(layout.stack_ids(index), "a list of trials"):
+        _write_ids(layout, index, trial_ids)
 
 
 def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[str], Any]:
@@ -49,12 +77,19 @@ def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[st
 
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Save a tree of arrays as one orbax checkpoint; an older one of that name is replaced."""
+    """Save a tree of arrays as one orbax checkpoint; an older one of that name is replaced.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     import jax
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.resolve(), jax.tree.map(np.asarray, tree), force=True)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path.resolve(), jax.tree.map(np.asarray, tree), force=True)
+    except Exception as error:  # orbax and tensorstore raise what they like for a full disk
+        raise as_os_error(path, error) from error
 
 
 def load_tree(path: Path, target: Any = None) -> Any:

@@ -40,7 +40,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 def finished_files(layout: SweepLayout) -> list[Path]:
     """The files of a finished sweep, relative to its directory, the manifest last; nothing temporary or damaged."""
-    left_out = {layout.manifest, layout.lock}
+    left_out = {layout.manifest, layout.manifest_copy, layout.lock}
     aside = (layout.parts, layout.damaged, layout.training)
     paths = [
         path
@@ -48,7 +48,8 @@ def finished_files(layout: SweepLayout) -> list[Path]:
         if path.is_file() and path not in left_out and not any(folder in path.parents for folder in aside)
     ]
     paths = [path for path in paths if not any(part.endswith(".tmp") for part in path.relative_to(layout.root).parts)]
-    return [path.relative_to(layout.root) for path in (*paths, layout.manifest)]
+    copies = [layout.manifest_copy] if layout.manifest_copy.is_file() else []
+    return [path.relative_to(layout.root) for path in (*paths, *copies, layout.manifest)]
 
 
 def copy_finished(layout: SweepLayout, url: str) -> list[Path]:
@@ -73,8 +74,9 @@ def copy_finished(layout: SweepLayout, url: str) -> list[Path]:
         manifest_name = layout.manifest.relative_to(layout.root)
         if known == manifest:
             return []
-        if known:
-            store.rm_file(f"{root}/{manifest_name}")
+        for name in (manifest_name, layout.manifest_copy.relative_to(layout.root)):
+            if store.exists(f"{root}/{name}"):
+                store.rm_file(f"{root}/{name}")
         sums = manifest.get("checksums", {})
         same = {name for name, checksum in known.get("checksums", {}).items() if sums.get(name) == checksum}
         copied = []

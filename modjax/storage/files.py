@@ -1,5 +1,6 @@
 """Files that are whole or not there: written under a temporary name, flushed, renamed."""
 
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -10,14 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, flush it, and rename it to ``path``."""
+def write_atomic(
+    path: Path, write: Callable[[Path], object], before_rename: Callable[[Path], object] | None = None
+) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it, and rename it to ``path``.
+
+    ``before_rename`` is given the temporary file when it is whole and on the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if before_rename is not None:
+            before_rename(temporary)
         temporary.replace(path)
         flush_folder(path.parent)
     finally:
@@ -74,6 +82,18 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_os_error(path: Path, error: Exception) -> OSError:
+    """What a library says of a file that it could not write, as an OSError of one line.
+
+    A full disk keeps its number, so that whoever reports it can say what to do.
+    """
+    text = " ".join(str(error).split())
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if os.strerror(number) in text or errno.errorcode[number] in text:
+            return OSError(number, os.strerror(number), str(path))
+    return OSError(f"cannot write {path}: {text[:300]}")
 
 
 class LockedError(RuntimeError):

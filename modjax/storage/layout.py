@@ -22,6 +22,16 @@ class SweepLayout:
         return self.root / "manifest.json"
 
     @property
+    def manifest_copy(self) -> Path:
+        """Read where the manifest is missing or damaged."""
+        return self.root / ".manifest.json"
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether the directory is a sweep, or was about to become one."""
+        return self.manifest.is_file() or self.manifest_copy.is_file()
+
+    @property
     def lock(self) -> Path:
         """Held by the process that writes here."""
         return self.root / ".lock"
@@ -90,6 +100,10 @@ class SweepLayout:
     def analysed_part(self, index: int) -> Path:
         """Matrices, modules and alignment of one stack's trials."""
         return self.parts / f"analysed_{index:05d}"
+
+    def stack_indices(self) -> list[int]:
+        """Indices of the stacks whose ids are written: those that are whole, if nothing was damaged."""
+        return sorted(int(path.stem.rsplit("_", 1)[1]) for path in self.checkpoints.glob("stack_[0-9]*[0-9].json"))
 
     def part_indices(self, kind: str) -> list[int]:
         """Indices of the whole parts of a kind, ``trained`` or ``analysed``."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from modjax.hostile import read_json
-from modjax.storage.files import sha256_of, write_text
+from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest_model import manifest_problem
+from modjax.storage.manifest_model import content_problem
+from modjax.storage.sums import ALTERED, MISSING, sum_of, sum_of_json
 
 SCHEMA_VERSION = 3
 PACKAGES = (
@@ -56,22 +57,49 @@ def describe_machine() -> dict[str, Any]:
 
 
 def checksums(layout: SweepLayout) -> dict[str, str]:
-    """SHA-256 of the spec, the tables and the similarity files."""
+    """SHA-256 of the spec, the tables, the similarity files, and of each stack of weights: its ids and its folder."""
     paths = [layout.spec, *sorted(layout.root.glob("*.parquet")), *sorted(layout.similarity.glob("*.parquet"))]
-    return {str(path.relative_to(layout.root)): sha256_of(path) for path in paths}
+    for index in layout.stack_indices():
+        paths += [layout.stack_ids(index), layout.stack(index)]
+    return {str(path.relative_to(layout.root)): sum_of(path) for path in paths}
 
 
 def write_manifest(layout: SweepLayout, manifest: dict[str, Any]) -> None:
-    """Write ``manifest.json`` atomically."""
-    write_text(layout.manifest, json.dumps({"schema_version": SCHEMA_VERSION, **manifest}, indent=2) + "\n")
+    """Write ``manifest.json`` and a copy of it, each atomically and with its own sum in it."""
+    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **manifest, "sums": True}))
+    text = json.dumps({**content, "sha256": sum_of_json(content)}, indent=2) + "\n"
+    for path in (layout.manifest_copy, layout.manifest):
+        write_text(path, text)
+
+
+def manifest_problem(path: Path) -> str | None:
+    """What is wrong with a manifest, or None."""
+    if not path.is_file():
+        return MISSING
+    try:
+        _read(path)
+    except ValueError:
+        return ALTERED
+    return None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest.
+    """Read a manifest; where it is missing or damaged, its copy.
 
     Raises:
         ValueError: Not a manifest of this version.
     """
+    try:
+        return _read(path)
+    except ValueError:
+        try:
+            return _read(path.with_name(f".{path.name}"))
+        except ValueError:
+            pass
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
     manifest = read_json(path, "a sweep's manifest")
     found = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if found is None:
@@ -80,7 +108,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: written by another version of modjax (schema {str(found)[:20]}; this one reads {SCHEMA_VERSION})."
         )
-    problem = manifest_problem(manifest)
+    written = manifest.pop("sha256", None)
+    if written is not None and written != sum_of_json(manifest):
+        raise ValueError(f"{path}: not a sweep's manifest as it was written (its sum is another).")
+    problem = content_problem(manifest)
     if problem is not None:
         raise ValueError(f"{path}: not a sweep's manifest ({problem}).")
     return manifest

@@ -47,6 +47,11 @@ class _Precision(_Part):
     dtype: str
 
 
+class _Device(_Part):
+    platform: str = ""
+    kind: str = ""
+
+
 class _Manifest(_Part):
     name: str = ""
     spec_hash: str = ""
@@ -54,7 +59,11 @@ class _Manifest(_Part):
     layout: _Layout
     data: _Data
     precision: _Precision
+    packages: dict[str, str] = {}
+    device: _Device = _Device()
+    threads: Annotated[int, Field(strict=True, ge=1)] | None = None
     complete: bool = False
+    sums: bool = False
     failed: dict[str, str] = {}
     checksums: Annotated[dict[str, str], AfterValidator(_inside)] = {}
     seconds: Seconds = 0.0
@@ -64,7 +73,7 @@ class _Manifest(_Part):
     peak_memory_mb: Seconds = 0.0
 
 
-def manifest_problem(manifest: Any) -> str | None:
+def content_problem(manifest: Any) -> str | None:
     """What is wrong with a manifest, in a few words; None where nothing is."""
     try:
         _Manifest.model_validate(manifest)

@@ -79,7 +79,7 @@ def open_sweep(out: str | os.PathLike) -> Sweep:
         ValueError: The directory is no sweep.
     """
     sweep = Sweep(out)
-    if not sweep.layout.manifest.is_file() or not sweep.layout.table("trials").is_file():
+    if not sweep.layout.has_manifest or not sweep.layout.table("trials").is_file():
         raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
     refuse_links(sweep.layout.root)
     return sweep

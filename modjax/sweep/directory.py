@@ -6,12 +6,13 @@ from typing import Any
 import polars as pl
 
 from modjax.hostile import refuse_links
-from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
+from modjax.storage.sums import UNKNOWN, file_problem, write_summed
 from modjax.storage.tables import TRIALS, merge, read_table, write_table
 from modjax.sweep.spec import SweepSpec, load_spec
 
+FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
 FINISHED = ("done", "diverged", "untrained")
 
 
@@ -29,17 +30,21 @@ def check_directory(
     refuse_links(root)
     if not found:
         return {}
-    if not layout.manifest.is_file():
+    if not layout.has_manifest:
         raise ValueError(
             f"{root} holds something else ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); "
             "choose a new or empty directory."
         )
     manifest = read_manifest(layout.manifest)
-    if not layout.spec.is_file():
-        if not layout.table("trials").is_file():
-            return manifest  # stopped before its first row was written
-        raise ValueError(f"{root} has no spec.toml; restore it, or choose another directory.")
-    _check_same_sweep(root, load_spec(layout.spec), spec)
+    if not layout.spec.is_file() and not layout.table("trials").is_file():
+        return manifest  # stopped before its first row was written
+    if not _is_damaged(layout.spec, manifest):
+        _check_same_sweep(root, load_spec(layout.spec), spec)
+    elif manifest.get("spec_hash") != spec.spec_hash():
+        raise ValueError(
+            f"{root} has no spec.toml that is whole, and the spec given is not the one that its manifest names; "
+            "restore it, give the spec as it was first, or choose another directory."
+        )
     if manifest["data"]["checksum"] != data_checksum:
         raise ValueError(f"{root} was made with other data of the name {spec.dataset!r}; choose another directory.")
     if manifest["precision"]["dtype"] != dtype:
@@ -49,6 +54,12 @@ def check_directory(
     if earlier is not None:
         _check_only_additions(root, earlier, planned)
     return manifest
+
+
+def _is_damaged(path: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a sweep's spec is missing or altered."""
+    why = file_problem(path, [manifest["checksums"][path.name]] if path.name in manifest.get("checksums", {}) else [])
+    return why is not None and (why != UNKNOWN or manifest.get("sums", False))
 
 
 def _is_leftover(name: str) -> bool:
@@ -79,7 +90,7 @@ def _check_same_sweep(root: Path, earlier: SweepSpec, spec: SweepSpec) -> None:
     if changed:
         raise ValueError(
             f"{root} holds another spec's sweep: {'; '.join(changed)}. Only seeds and arms can be added; "
-            "choose another directory."
+            f"choose another directory, {FORK}."
         )
 
 
@@ -90,7 +101,7 @@ def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFra
         told = ", ".join(f"{name} = {row[name]:g}" for name in ("learning_rate", "l1", "l2", "dropout", "seed"))
         raise ValueError(
             f"{root} holds another spec's sweep: {dropped.height} of its trials are not in this spec, such as "
-            f"one of arm {row['arm']!r} with {told}. A spec can only add trials; choose another directory."
+            f"one of arm {row['arm']!r} with {told}. A spec can only add trials; choose another directory, {FORK}."
         )
 
 
@@ -99,7 +110,7 @@ def write_plan(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, fini
     earlier = _readable_trials(layout)
     if earlier is not None:
         planned = merge_results(planned, earlier.filter(pl.col("trial_id").is_in(finished)))
-    write_text(layout.spec, spec.to_toml())
+    write_summed(layout.spec, lambda temporary: temporary.write_text(spec.to_toml(), encoding="utf-8"))
     write_table(layout.table("trials"), planned)
     return planned
 

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from modjax.storage.checkpoints import read_ids
-from modjax.storage.files import write_text
 from modjax.storage.layout import SweepLayout
+from modjax.storage.sums import write_summed
 
 FAILED = "failed"
 FILE = "failed.json"
@@ -74,7 +74,8 @@ def reason_of(error: BaseException) -> str:
 def write_failures(folder: Path, reasons: dict[str, str]) -> None:
     """Write them into a part, if there are any."""
     if reasons:
-        write_text(folder / FILE, json.dumps(reasons, indent=1, sort_keys=True) + "\n")
+        text = json.dumps(reasons, indent=1, sort_keys=True) + "\n"
+        write_summed(folder / FILE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_failures(folder: Path) -> dict[str, str]:

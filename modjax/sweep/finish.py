@@ -1,13 +1,17 @@
 """From parts to the final tables, figures and manifest."""
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
-from modjax.storage.files import remove_folder
+from modjax.report.write import write_report
+from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, write_manifest
+from modjax.storage.results import open_sweep
 from modjax.storage.tables import merge, read_table, write_table
+from modjax.sweep.damage import figure_damage
 from modjax.sweep.directory import merge_results
 from modjax.sweep.failures import failed_trials, mark_failed
 from modjax.sweep.recovery import layers_of
@@ -53,3 +57,13 @@ def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
     about = {"complete": True, "failed": failed_trials(layout), "checksums": checksums(layout)}
     write_manifest(layout, {**manifest, **about})
     remove_folder(layout.parts)
+
+
+def redraw_damaged(layout: SweepLayout, say: Callable[[str], None]) -> None:
+    """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
+    damaged = figure_damage(layout)
+    for damage in damaged:
+        aside = f", moved to {set_aside(damage.path, layout.damaged)}" if damage.path.exists() else ""
+        say(f"{damage.path} {damage.why}{aside}: drawn again")
+    if damaged or not layout.report.is_file() or not any(layout.figures.glob("*.png")):
+        write_report(open_sweep(layout.root))

@@ -19,7 +19,7 @@ import polars as pl
 
 from modjax.measures.plan import make_plan, params_shapes
 from modjax.report.figures import draw_figures
-from modjax.report.write import write_page, write_report
+from modjax.report.write import write_page
 from modjax.storage.copies import check_target, copy_finished
 from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
@@ -28,10 +28,12 @@ from modjax.storage.results import Sweep, open_sweep
 from modjax.sweep.build import Job, make_engine
 from modjax.sweep.directory import check_directory, write_plan
 from modjax.sweep.engines import EngineOptions, Place, check_options, open_place
+from modjax.sweep.environment import check_environment
 from modjax.sweep.expand import untrained_arms
-from modjax.sweep.finish import complete, merge_parts
+from modjax.sweep.finish import complete, merge_parts, redraw_damaged
+from modjax.sweep.fork import Source, copy_reusable, open_source
 from modjax.sweep.progress import SweepProgress
-from modjax.sweep.recovery import drop_stack, is_complete, set_aside_damaged, trials_in_parts, whole_trials
+from modjax.sweep.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
 from modjax.sweep.setup import Setup, check_layout, prepare
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of
@@ -53,10 +55,12 @@ def run_sweep(
     workers: int | None = None,
     cores_per_worker: int | None = None,
     copy_to: str | None = None,
+    fork: str | os.PathLike | None = None,
 ) -> Sweep:
     """Run a sweep, or go on with one: train all trials, find their modules, write tables and figures.
 
-    Works from a plain script without a ``__main__`` guard and from a notebook.
+    Works from a plain script without a ``__main__`` guard and from a notebook; ``KeyboardInterrupt`` while it trains on
+    this machine is raised after a checkpoint at the end of the epoch, or at once if it comes twice.
 
     Args:
         spec: A spec or the path of one.
@@ -69,6 +73,8 @@ def run_sweep(
         workers: At most so many of Ray's workers train.
         cores_per_worker: CPU cores of each of them; None gives a worker all cores of a node.
         copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
+        fork: A directory for a sweep of its own, which begins with the trials of ``out`` (only read) that it can use
+            again: :mod:`modjax.sweep.fork` says which. For other settings, versions, devices or threads.
 
     Returns:
         The finished sweep.
@@ -87,22 +93,25 @@ def run_sweep(
     stages = Stages()
     with stages("setup"):
         setup = prepare(spec, data_dir)
-    layout = SweepLayout(Path(out))
+    source = open_source(Path(out), Path(fork), setup, _dtype()) if fork is not None else None
+    layout = SweepLayout(Path(out if fork is None else fork))
     _check(layout, setup, slots)
     layout.root.mkdir(parents=True, exist_ok=True)
     with locked(layout.lock):
         # Looked at again, now that nobody else can write here.
         manifest = _check(layout, setup, slots)
+        is_done = is_complete(layout, manifest, setup.spec)
+        if not is_done:
+            check_environment(layout.root, manifest)
         try:
-            if not is_complete(layout, manifest, setup.spec):
-                _run(setup, layout, manifest, slots, stages, is_quiet, options)
-            if not layout.report.is_file() or not list(layout.figures.glob("*.png")):
-                write_report(open_sweep(layout.root))
+            if not is_done:
+                _run(setup, layout, manifest, slots, stages, is_quiet, options, source)
+            redraw_damaged(layout, SweepProgress(0, is_quiet).say)
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
         if copy_to is not None:
             copy_finished(layout, copy_to)
-    return open_sweep(out)
+    return open_sweep(layout.root)
 
 
 def _check(layout: SweepLayout, setup: Setup, slots: int | None) -> dict[str, Any]:
@@ -126,6 +135,7 @@ def _run(
     stages: Stages,
     is_quiet: bool,
     options: EngineOptions,
+    source: Source | None,
 ) -> None:
     """All stages of all trials that are not finished."""
     progress = SweepProgress(setup.trials.height, is_quiet, layout.progress)
@@ -136,11 +146,14 @@ def _run(
         with stages("setup"):
             set_aside_damaged(layout, setup.spec, earlier, progress.say)
             engine = make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained), place.cores)
-            manifest = {**_describe(setup, engine), **place.describe()}
+            manifest = {**_describe(setup, engine), **place.describe(), **kept_of(layout, earlier)}
+            manifest |= source.about() if source else {}
             # The manifest comes first: it is what makes the directory a sweep.
             write_manifest(layout, {**manifest, "complete": False})
             finished = whole_trials(layout, setup.spec)
             planned = write_plan(layout, setup.spec, setup.trials, finished)
+            if source is not None:
+                copy_reusable(source, layout, setup.spec, planned, finished, progress.say)
         with progress:
             writer = StackWriter(engine, layout, planned, place.searches, stages)
             in_parts = _recover_parts(layout, writer, progress)
@@ -221,6 +234,9 @@ def _train(place: Place, job: Job, writer: StackWriter, progress: SweepProgress)
                 progress.say(message)
             for one in report.finished:
                 writer.add(trial_ids[one.trial.trial], one.trial, one.measured)
+            if report.is_stopping:
+                writer.save()
+                continue
             writer.advance(is_due=report.is_saving)
             ended = [len(one.trial.history) for one in report.finished]
             counts = (len(ended), report.num_training, report.num_epochs, place.searches.num_unfinished)

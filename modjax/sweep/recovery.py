@@ -1,26 +1,31 @@
 """What an earlier run left: what is whole is kept, what is damaged is set aside (never deleted) and made again."""
 
+import shutil
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
 
-from modjax.names import COMBINED_LAYER
-from modjax.storage.checkpoints import read_ids
-from modjax.storage.files import remove_folder, set_aside, sha256_of
+from modjax.storage.checkpoints import adopt_stack, read_ids
+from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
-from modjax.storage.tables import TRIALS, empty, read_table
+from modjax.storage.manifest import manifest_problem
+from modjax.storage.sums import adopt_sums, sum_of
+from modjax.storage.tables import SCHEMAS, TRIALS, empty, read_table
+from modjax.sweep.damage import TABLES, find_damage, table_paths
+from modjax.sweep.damage import layers_of as layers_of
 from modjax.sweep.directory import FINISHED
 from modjax.sweep.failures import failed_in_part
 from modjax.sweep.spec import SweepSpec
 
 Say = Callable[[str], None]
-
-
-def layers_of(spec: SweepSpec) -> list[int]:
-    """The layers that a sweep's tables hold; -1 is the combined one."""
-    return [*range(len(spec.network.widths)), *([COMBINED_LAYER] if spec.similarity.combined else [])]
+REMEDIES = {
+    "manifest": "its copy is used",
+    "spec": "written again from the spec given",
+    "table": "its trials are done again",
+    "analysed part": "its trials are analysed again",
+}
 
 
 def is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec) -> bool:
@@ -28,67 +33,107 @@ def is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec) 
     if not manifest.get("complete", False) or manifest.get("failed") or manifest.get("spec_hash") != spec.spec_hash():
         return False
     sums = manifest.get("checksums", {})
-    return all((layout.root / name).is_file() and sha256_of(layout.root / name) == sums[name] for name in sums)
+    return not manifest_problem(layout.manifest) and all(sum_of(layout.root / name) == sums[name] for name in sums)
 
 
 def set_aside_damaged(layout: SweepLayout, spec: SweepSpec, manifest: dict[str, Any], say: Say) -> None:
-    """Rename every table that is not what was written, and every part that cannot be read."""
+    """Move whatever is not what was written into ``damaged/``; what it held is missing, and so made again."""
+    if not manifest:
+        return
     if manifest.get("complete", False):
         remove_folder(layout.parts)  # what a process killed while tidying up has left
-    sums = manifest.get("checksums", {})
-    tables = {layout.table(name): name for name in ("trials", "history", "modules", "alignment")}
-    tables |= {layout.similarity_file(layer): "similarity" for layer in layers_of(spec)}
-    for path, name in tables.items():
-        written = sums.get(str(path.relative_to(layout.root)))
-        if path.is_file() and (_is_unreadable(path, name) or (written and sha256_of(path) != written)):
-            say(f"{path} is damaged: moved to {set_aside(path, layout.damaged)}, its trials are done again")
-    for index in layout.part_indices("trained"):
-        folder = layout.trained_part(index)
-        files = {folder / "trials.parquet": "trials", folder / "history.parquet": "history"}
-        if any(_is_unreadable(path, name) for path, name in files.items()) or not layout.stack_ids(index).is_file():
-            drop_stack(layout, index, say)
-    for index in layout.part_indices("analysed"):
-        folder = layout.analysed_part(index)
-        files = {folder / "modules.parquet": "modules", folder / "alignment.parquet": "alignment"}
-        files |= dict.fromkeys((folder / "similarity").glob("*.parquet"), "similarity")
-        if any(_is_unreadable(path, name) for path, name in files.items()):
-            say(f"{folder} is damaged: moved to {set_aside(folder, layout.damaged)}, its trials are analysed again")
+    if not manifest.get("sums", False):
+        _adopt(layout, spec)
+    for damage in list(find_damage(layout, spec, manifest)):
+        if damage.kind in ("stack", "trained part"):
+            drop_stack(layout, damage.number, say, damage.why)
+        elif damage.path.exists():
+            aside = set_aside(damage.path, layout.damaged)
+            say(f"{damage.path} is damaged: moved to {aside}, {REMEDIES[damage.kind]} (it {damage.why})")
+        elif damage.kind in ("manifest", "spec", "table"):
+            say(f"{damage.path} {damage.why}: {REMEDIES[damage.kind]}")
+    _remove_leftovers(layout)
 
 
-def drop_stack(layout: SweepLayout, index: int, say: Say) -> None:
-    """Set aside a stack that cannot be used, with the parts that came from it."""
-    for path in (layout.trained_part(index), layout.analysed_part(index), layout.stack(index), layout.stack_ids(index)):
-        if path.exists():
-            say(f"{path} is damaged or goes with what is: moved to {set_aside(path, layout.damaged)}")
+def kept_of(layout: SweepLayout, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What of an earlier run's manifest stays: where copied rows came from, and the sums of files still there.
+
+    Files are held against these until the next end of the sweep.
+    """
+    sums = {name: found for name, found in manifest.get("checksums", {}).items() if (layout.root / name).exists()}
+    return {name: manifest[name] for name in ("forked_from",) if name in manifest} | {"checksums": sums}
 
 
-def _is_unreadable(path: Path, name: str) -> bool:
-    try:
-        read_table(path, name)
-    except ValueError:
-        return True
-    return False
+def _adopt(layout: SweepLayout, spec: SweepSpec) -> None:
+    """Take a sweep that was begun before sums were kept for what it is."""
+    adopt_sums(layout.root, [layout.spec, *(layout.table(name) for name in TABLES)])
+    parts = [layout.trained_part(index) for index in layout.part_indices("trained")]
+    parts += [layout.analysed_part(index) for index in layout.part_indices("analysed")]
+    for folder in (*parts, *(part / "similarity" for part in parts), layout.similarity):
+        adopt_sums(folder, sorted(folder.glob("*.parquet")))
+    for index in layout.stack_indices():
+        with suppress(ValueError, AttributeError):  # damaged: told of later
+            adopt_stack(layout, index)
+
+
+def _remove_leftovers(layout: SweepLayout) -> None:
+    """What a killed process was about to write: temporary files, weights whose ids were not written."""
+    for folder in (layout.root, layout.similarity, layout.figures, layout.parts, layout.checkpoints):
+        found = [*folder.glob(".*.tmp"), *folder.glob("stack_*.orbax-checkpoint-tmp*")]
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in layout.checkpoints.glob("stack_[0-9]*[0-9]"):
+        if path.is_dir() and not path.with_suffix(".json").exists():
+            shutil.rmtree(path)
+
+
+def drop_stack(layout: SweepLayout, index: int, say: Say, why: str = "cannot be read") -> None:
+    """Set aside a stack that cannot be used, with the parts that came from it; its trials are trained again."""
+    paths = (layout.trained_part(index), layout.analysed_part(index), layout.stack(index), layout.stack_ids(index))
+    found = [path for path in paths if path.exists()]
+    with suppress(ValueError):
+        trial_ids = read_ids(layout.stack_ids(index))
+        say(f"{layout.stack(index)} ({why}): its {len(trial_ids)} trials are trained again: {', '.join(trial_ids)}")
+    for path in found:
+        say(f"{path} is damaged or goes with what is: moved to {set_aside(path, layout.damaged)}")
 
 
 def whole_trials(layout: SweepLayout, spec: SweepSpec) -> list[str]:
-    """Finished trials whose rows are all in the tables."""
+    """Finished trials whose rows are all in the tables, and whose weights are in a stack."""
     path = layout.table("trials")
     trials = read_table(path, "trials") if path.is_file() else empty(TRIALS)
-    trials = trials.filter(pl.col("status").is_in(FINISHED)).with_columns(pl.col("epochs").cast(pl.UInt32))
+    tables: dict[str, list[pl.DataFrame]] = {}
+    for path, name in table_paths(layout, spec).items():
+        tables.setdefault(name, []).append(read_table(path, name) if path.is_file() else empty(SCHEMAS[name]))
+    tables.pop("trials")
+    with_weights = {trial_id for index in layout.stack_indices() for trial_id in read_ids(layout.stack_ids(index))}
+    found = rows_are_all_there(trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
+    return [trial_id for trial_id in found if trial_id in with_weights]
+
+
+def rows_are_all_there(trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame]], spec: SweepSpec) -> list[str]:
+    """Those of the trials that have as many rows in each of the tables as the spec asks for.
+
+    Args:
+        trials: Rows of the trials table.
+        tables: By name; of ``similarity`` one for each layer.
+        spec: Of the sweep.
+    """
     num_measures, num_layers = len(spec.similarity.measures), len(layers_of(spec))
     num_graphs = 2 * num_measures
-    expected: dict[Path, tuple[str, pl.Expr]] = {
-        layout.table("history"): ("history", pl.col("epochs")),
-        layout.table("modules"): ("modules", pl.lit(num_layers * num_graphs)),
-        layout.table("alignment"): ("alignment", pl.lit(num_layers * num_graphs * (num_graphs + 1) // 2)),
-        **{layout.similarity_file(layer): ("similarity", pl.lit(num_measures)) for layer in layers_of(spec)},
+    expected = {
+        "history": pl.col("epochs").cast(pl.UInt32),
+        "modules": pl.lit(num_layers * num_graphs),
+        "alignment": pl.lit(num_layers * num_graphs * (num_graphs + 1) // 2),
+        "similarity": pl.lit(num_measures),
     }
-    for path, (name, rows) in expected.items():
-        ids = read_table(path, name) if path.is_file() else pl.DataFrame({"trial_id": []}, {"trial_id": pl.String})
-        counts = ids.group_by("trial_id").agg(found=pl.len())
-        trials = (
-            trials.join(counts, on="trial_id", how="left").filter(pl.col("found").fill_null(0) == rows).drop("found")
-        )
+    for name, frames in tables.items():
+        if name == "similarity" and num_measures and len(frames) < num_layers:
+            return []
+        for frame in frames:
+            counts = frame.group_by("trial_id").agg(found=pl.len())
+            trials = trials.join(counts, on="trial_id", how="left")
+            trials = trials.filter(pl.col("found").fill_null(0) == expected[name]).drop("found")
     return trials["trial_id"].to_list()
 
 

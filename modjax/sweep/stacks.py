@@ -31,6 +31,7 @@ from modjax.sweep.analysis import (
     similarity_rows,
     stack_matrices,
 )
+from modjax.sweep.damage import layers_of
 from modjax.sweep.engines import Measured, Searches
 from modjax.sweep.failures import FAILED, Failures, failed_in_part, hits_all_trials, write_failures
 from modjax.sweep.spec import SweepSpec
@@ -138,6 +139,11 @@ class StackWriter:
         if not self._buffer:
             self._oldest = time.perf_counter()
         self._buffer.append((trial_id, finished))
+
+    def save(self) -> None:
+        """Commit the buffer as a stack, and no more: what there is time for before the process stops."""
+        if self._buffer:
+            self._commit_trained()
 
     def advance(self, is_last: bool = False, is_due: bool = False) -> None:
         """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
@@ -252,8 +258,9 @@ class StackWriter:
             similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, stack.matrices[trial_id, layer]))
         with new_folder(self._layout.analysed_part(stack.number)) as folder:
             write_failures(folder, stack.failed)
-            for layer, rows in similarity.items():
-                write_table(self._layout.similarity_file(layer, folder / "similarity"), from_rows("similarity", rows))
+            for layer in layers_of(self._engine.spec):  # without rows too, where all trials of a stack failed
+                path = self._layout.similarity_file(layer, folder / "similarity")
+                write_table(path, from_rows("similarity", similarity.get(layer, [])))
             write_table(folder / "modules.parquet", from_rows("modules", modules))
             write_table(folder / "alignment.parquet", from_rows("alignment", alignment))
 

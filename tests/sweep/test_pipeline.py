@@ -11,7 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.storage.files import LockedError, locked, sha256_of
+from modjax.storage.files import LockedError, locked
+from modjax.storage.sums import sum_of
 from modjax.storage.tables import SCHEMAS
 from modjax.sweep import stacks
 from modjax.sweep.status import sweep_status
@@ -73,7 +74,7 @@ def test_manifest_says_what_ran(finished):
     assert manifest["device"]["platform"] == "cpu"
     assert set(manifest["packages"]) >= {"jax", "igraph", "modjax"}
     for name, checksum in manifest["checksums"].items():
-        assert sha256_of(finished.layout.root / name) == checksum
+        assert sum_of(finished.layout.root / name) == checksum
 
 
 def test_columns_agree_with_the_functions_they_come_from(finished):

@@ -1,6 +1,5 @@
 """What an interrupted or damaged sweep makes of itself when the same command is run again."""
 
-import json
 import shutil
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 import modjax as mj
 from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest import read_manifest, write_manifest
 from modjax.sweep import stacks
 from tests.sweep.test_pipeline import assert_same_tables
 
@@ -31,7 +31,14 @@ def flip(path):
 
 
 DAMAGES = {"missing": lambda path: path.unlink(), "truncated": truncate, "flipped": flip}
-TABLES = ("modules.parquet", "history.parquet", "similarity/layer_0.parquet", "trials.parquet")
+TABLES = (
+    "modules.parquet",
+    "history.parquet",
+    "similarity/layer_0.parquet",
+    "trials.parquet",
+    "manifest.json",
+    "spec.toml",
+)
 QUICK = {("modules.parquet", "missing"), ("similarity/layer_0.parquet", "flipped"), ("trials.parquet", "truncated")}
 
 
@@ -101,15 +108,16 @@ def test_killed_while_writing_the_very_first_file(finished, folder, write_spec, 
 def test_manifest_that_is_none_is_refused(copy, content):
     spec, out = copy
     (out / "manifest.json").write_text(content)
+    (out / ".manifest.json").write_text(content)
     with pytest.raises(ValueError, match=r"manifest|another version"):
         mj.run_sweep(spec, out, is_quiet=True)
 
 
 def test_other_precision_is_refused(copy):
     spec, out = copy
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = read_manifest(out / "manifest.json")
     manifest["precision"]["dtype"] = "float64"
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(SweepLayout(out), manifest)
     with pytest.raises(ValueError, match="made in float64, this process computes in float32"):
         mj.run_sweep(spec, out, is_quiet=True)
 

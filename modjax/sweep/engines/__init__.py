@@ -41,6 +41,7 @@ class Progressed(NamedTuple):
         num_epochs: Epochs that ended since, of all trials.
         messages: What the user should know.
         is_saving: Trials in training are saved next: what finished is to be committed now.
+        is_stopping: The process is about to stop: what finished is to be saved, and nothing else done.
     """
 
     finished: list[Finished]
@@ -48,6 +49,7 @@ class Progressed(NamedTuple):
     num_epochs: int
     messages: tuple[str, ...] = ()
     is_saving: bool = False
+    is_stopping: bool = False
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from typing import Any
 
 from modjax.clustering.pool import WorkerPool
 from modjax.memory import release_free_memory
+from modjax.stopping import signals_wait
 from modjax.sweep.build import Job
 from modjax.sweep.engines import Finished, Progressed, Searches
 from modjax.sweep.engines.saved import find_saved, load_saved, worker_folders
@@ -25,7 +26,7 @@ class LocalPlace:
         self.programs: list[dict[str, Any]] = []
 
     def train(self, job: Job) -> Generator[Progressed]:
-        """Train the trials to their end.
+        """Train the trials to their end; after a signal, to the end of the epoch, where all is saved.
 
         ``programs`` are then those that ran: the layout's (with fewer lanes, if memory ran out), and those with the
         same bits.
@@ -33,9 +34,10 @@ class LocalPlace:
         engine, trials = job.engine, job.trials
         names, hyperparams = trials["trial_id"].to_list(), hyperparams_of(trials)
         shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
-        told: list[str] = []
-        with closing(SnapshotStore(job.layout.training)) as store:
-            resume, others = _earlier(job, store, names, shapes, told)
+        earlier: list[str] = []
+        store = SnapshotStore(job.layout.training, job.layout.damaged)
+        with closing(store), signals_wait() as is_asked_to_stop:
+            resume, others = _earlier(job, store, names, shapes, earlier)
             run = PopulationRun(
                 engine.task,
                 hyperparams,
@@ -47,18 +49,27 @@ class LocalPlace:
             )
             for snapshot in others:
                 run.feed([], snapshot)
-            if told:
-                yield Progressed([], 0, 0, tuple(told))
+            if earlier:
+                yield Progressed([], 0, 0, tuple(earlier))
             saved = time.perf_counter()
             for report in run.rounds():
-                is_due = time.perf_counter() - saved >= job.snapshot_seconds
+                is_stopping = is_asked_to_stop()
+                is_due = is_stopping or time.perf_counter() - saved >= job.snapshot_seconds
                 yield Progressed(
                     [Finished(one) for one in report.finished],
                     report.num_seated,
                     len(report.rows),
                     report.messages,
                     is_due,
+                    is_stopping,
                 )
+                if is_stopping:
+                    if report.num_seated:
+                        store.save(run.snapshot(), names)
+                        store.wait()
+                    told = f"checkpoint saved: {report.num_seated} trials in training, and all that had finished"
+                    yield Progressed([], report.num_seated, 0, (told,), is_stopping=True)
+                    break  # the signal does what it does at the end of the block
                 if is_due:
                     store.save(run.snapshot(), names)
                     release_free_memory()

@@ -1,0 +1,139 @@
+"""``modjax verify``: a line a problem; and what it finds is set aside and made again."""
+
+import shutil
+
+import polars as pl
+import pytest
+
+import modjax as mj
+from modjax import cli
+from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest import checksums, read_manifest, write_manifest
+from modjax.storage.sums import SUMS
+from modjax.storage.tables import read_table, write_table
+from tests.sweep.test_pipeline import assert_same_tables
+from tests.sweep.test_recovery import flip, truncate
+
+
+@pytest.fixture
+def out(finished, folder):
+    shutil.copytree(finished.layout.root, folder / "out")
+    return folder / "out"
+
+
+def verify(capsys, out):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", str(out)])
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out.splitlines(), captured.err
+
+
+def test_whole(out, capsys):
+    status, lines, err = verify(capsys, out)
+    assert (status, err) == (0, "")
+    assert len(lines) == 1
+    assert "is whole" in lines[0]
+    assert "run to its end" in lines[0]
+
+
+def test_no_sweep(tmp_path, capsys):
+    status, lines, err = verify(capsys, tmp_path)
+    assert status == 2
+    assert lines == []
+    assert "is not a sweep" in err
+
+
+def newest_of_stack(out):
+    return max((out / "checkpoints" / "stack_00000" / "d").iterdir())
+
+
+DAMAGED = {
+    "table": (lambda out: out / "modules.parquet", flip),
+    "matrices": (lambda out: out / "similarity" / "layer_0.parquet", truncate),
+    "spec": (lambda out: out / "spec.toml", flip),
+    "manifest": (lambda out: out / "manifest.json", flip),
+    "weights": (newest_of_stack, flip),
+    "list of a stack": (lambda out: out / "checkpoints" / "stack_00000.json", flip),
+    "figure": (lambda out: out / "figures" / "accuracy.png", flip),
+    "missing table": (lambda out: out / "history.parquet", lambda path: path.unlink()),
+    "missing weights": (newest_of_stack, lambda path: path.unlink()),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_every_kind_of_damage_has_its_line(out, capsys, case):
+    find, damage = DAMAGED[case]
+    path = find(out)
+    damage(path)
+    status, lines, _ = verify(capsys, out)
+    assert status == 1
+    assert any(("stack_00000" if "stack_00000" in str(path) else path.name) in line for line in lines)
+
+
+def test_damaged_weights_alone_are_trained_again(finished, out, folder, write_spec, tiny_content, capsys):
+    flip(newest_of_stack(out))
+    before = finished.layout.stack_indices()
+    assert_same_tables(mj.run_sweep(write_spec(tiny_content), out), finished)
+    said = capsys.readouterr().err
+    assert "trials are trained again" in said
+    assert (out / "damaged" / "stack_00000").is_dir()
+    assert len(SweepLayout(out).stack_indices()) == len(before)
+    assert mj.verify_sweep(out).is_whole
+
+
+def test_altered_figure_is_drawn_again_and_nothing_else(finished, out, capsys):
+    flip(out / "figures" / "accuracy.png")
+    tables = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    mj.run_sweep(finished.layout.root.parent / "spec.toml", out)
+    assert "drawn again" in capsys.readouterr().err
+    assert (out / "figures" / "accuracy.png").read_bytes() == (finished.layout.figures / "accuracy.png").read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")} == tables
+
+
+def rewrite(out, name, change):
+    """A table that is as it was written, but wrong."""
+    layout = SweepLayout(out)
+    write_table(layout.table(name), change(read_table(layout.table(name), name)))
+    write_manifest(layout, read_manifest(layout.manifest) | {"checksums": checksums(layout)})
+
+
+def test_rows_are_held_against_trials(out):
+    rewrite(out, "modules", lambda frame: frame.slice(1))
+    assert any("too few or too many rows of 1 finished trials" in one for one in mj.verify_sweep(out).problems)
+    rewrite(out, "history", lambda frame: frame.reverse())
+    assert any("not sorted by trial_id, epoch" in one for one in mj.verify_sweep(out).problems)
+    rewrite(out, "trials", lambda frame: frame.filter(pl.col("seed") != 1))
+    assert any("that are in no trials table" in one for one in mj.verify_sweep(out).problems)
+
+
+def test_weights_are_held_against_the_spec(out):
+    from modjax.storage.checkpoints import load_tree, read_ids, save_stack
+
+    layout = SweepLayout(out)
+    ids, tree = read_ids(layout.stack_ids(0)), load_tree(layout.stack(0))
+    tree["dense_0"]["kernel"] = tree["dense_0"]["kernel"][..., :-1]
+    save_stack(layout, 0, ids, tree)
+    write_manifest(layout, read_manifest(layout.manifest) | {"checksums": checksums(layout)})
+    assert any("has shapes" in one for one in mj.verify_sweep(out).problems)
+
+
+def test_sweep_made_before_sums_were_kept_is_taken_as_it_is(finished, out, write_spec, tiny_content):
+    import json
+
+    layout = SweepLayout(out)
+    content = json.loads(layout.manifest.read_text())
+    for key in ("sha256", "sums"):
+        del content[key]
+    content["checksums"] = {name: found for name, found in content["checksums"].items() if "checkpoints" not in name}
+    layout.manifest.write_text(json.dumps(content))
+    for path in [*out.rglob(SUMS), layout.manifest_copy]:
+        path.unlink()
+    for path in out.glob("checkpoints/*.json"):
+        path.write_text(json.dumps({"trial_ids": json.loads(path.read_text())["trial_ids"]}))
+    assert mj.verify_sweep(out).is_whole
+    extended = mj.run_sweep(write_spec({**tiny_content, "seeds": [0, 1, 2]}), out, is_quiet=True)
+    assert extended.trials.height == 12
+    assert not (out / "damaged").exists()
+    assert mj.verify_sweep(out).is_whole
+    kept = extended.trials.join(finished.trials.select("trial_id"), on="trial_id", how="semi")
+    assert kept.equals(finished.trials)  # not trained again: even the seconds are the same
