@@ -62,11 +62,15 @@ class SnapshotStore:
     def save(self, snapshot: Snapshot, names: Sequence[str] | Mapping[int, str]) -> None:
         """Save in the background; ``names`` says which trial each index is, in any later run.
 
+        A snapshot of no trials is left out: there is nothing to lose, and orbax cannot write arrays of nothing.
+
         Raises:
             OSError: This snapshot, or the one before it, cannot be written.
         """
         import orbax.checkpoint as ocp
 
+        if not snapshot.trials:
+            return
         rows = [{**one._asdict(), "trial": names[one.trial]} for one in snapshot.trials]
         leaves = _by_number(jax.tree.leaves(snapshot.states))
         about = {"trials": rows, "sha256": _digest(leaves if rows else {}, rows)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import modjax as mj
+from modjax.training.snapshot import SeatedTrial, Snapshot, SnapshotStore
 
 CONFIG = mj.TrainConfig(max_epochs=8, batch_size=20, early_stopping_patience=2)
 
@@ -94,3 +95,17 @@ def test_a_folder_of_other_trials_is_refused(task, data, tmp_path):
     with pytest.raises(ValueError, match="other hyperparameters"):
         mj.train(task, {"learning_rate": [0.1]}, data, mj.TrainConfig(max_epochs=2, batch_size=20), checkpoint=tmp_path)
     assert len(json.loads((tmp_path / "population.json").read_text())["identity"]) == 64
+
+
+def test_a_snapshot_of_no_trials_is_left_out(tmp_path):
+    """The round that ends the last trials may be the one at which a snapshot is due."""
+    store = SnapshotStore(tmp_path / "training")
+    states = {"w": np.zeros((1, 3), np.float32)}
+    store.save(Snapshot(states, (SeatedTrial(0, 2, 1.0, []),)), ["one"])
+    store.wait()
+    store.save(Snapshot({"w": states["w"][:0]}, ()), ["one"])
+    store.wait()
+    template = {"w": jax.ShapeDtypeStruct((3,), np.float32)}
+    found = store.newest(template, {"one": 0}, print)
+    assert [one.epochs for one in found.trials] == [2]
+    store.close()
