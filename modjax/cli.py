@@ -3,7 +3,7 @@
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -181,10 +181,24 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(message or type(error).__name__).split())
 
 
+def _unraisable(error: Any) -> None:
+    """Errors that nobody can catch; not those of tensorstore's callbacks after a save that failed.
+
+    The save has its own error, where it is waited for.
+    """
+    is_late = isinstance(error.exc_value, RuntimeError) and str(error.exc_value) == "Event loop is closed"
+    if not is_late:
+        sys.__unraisablehook__(error)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit 0 done, 1 something failed, 2 the input is wrong, 130 or 143 interrupted."""
-    with signals_stop_the_process():
-        _main(sys.argv[1:] if arguments is None else arguments)
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
+    try:
+        with signals_stop_the_process():
+            _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        sys.unraisablehook = before
 
 
 def _main(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The schema of every table, and how tables are written, read and merged."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import polars as pl
 
 from modjax.hostile import check_bytes
-from modjax.storage.files import as_os_error
 from modjax.storage.parquet_footer import table_bytes
 from modjax.storage.sums import write_summed
 
@@ -137,10 +137,9 @@ def from_rows(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Write a parquet file atomically, with its sum beside it; raises OSError where it cannot."""
-    try:
-        write_summed(path, lambda temporary: frame.write_parquet(temporary, compression="zstd", statistics=True))
-    except pl.exceptions.PolarsError as error:  # how polars tells of a full disk
-        raise as_os_error(path, error) from error
+    content = io.BytesIO()  # polars itself does not always tell of a full disk by that name
+    frame.write_parquet(content, compression="zstd", statistics=True)
+    write_summed(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def _check_size(path: Path) -> None:

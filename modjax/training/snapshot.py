@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,7 @@ class SnapshotStore:
         import orbax.checkpoint as ocp
 
         if self._manager is None:
+            logging.getLogger("absl").addFilter(_is_not_raised_again)
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         return self._manager
@@ -150,6 +152,11 @@ class SnapshotStore:
             yield
         except Exception as error:  # orbax and tensorstore raise what they like for a full disk
             raise as_os_error(self._folder, error) from error
+
+
+def _is_not_raised_again(record: logging.LogRecord) -> bool:
+    """Orbax logs an error of its thread with all its lines, and raises it again where it is waited for."""
+    return "orbax" not in record.pathname or record.levelno < logging.ERROR
 
 
 def _told(error: Exception) -> str:
