@@ -225,7 +225,7 @@ def test_npz_with_damaged_members(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name in good_arrays():
             archive.writestr(f"{name}.npy", "no array")
-    with pytest.raises(ValueError, match="not readable .*magic string"):
+    with pytest.raises(ValueError, match=r"not readable .*magic string"):
         load_dataset(str(path))
     header = (
         b"\x93NUMPY\x01\x00\x76\x00"

@@ -96,6 +96,7 @@ class Material:
         self.root = root
         self.layout = SweepLayout(root / "out")
         shutil.copytree(finished.layout.root, self.layout.root)
+        self.layout.manifest_copy.unlink()  # it would be read in place of a spoilt manifest
         self.content, self.npz = content, npz_bytes()
         self.trial_id = finished.trials["trial_id"][0]
         self.originals = {path: path.read_bytes() for path in self.layout.root.rglob("*") if path.is_file()}
