@@ -31,8 +31,8 @@ def summary_table(sweep: Sweep, layer: int = 0) -> pl.DataFrame:
     by = ["arm", "setting", "strength"]
     table = chosen.group_by(by).agg(trials=pl.len(), accuracy=pl.col("test_accuracy").mean())
     rows = sweep.modules.filter(pl.col("normalized") & (pl.col("layer") == layer) & pl.col("q").is_not_nan())
-    if rows.height:
-        means = rows.join(chosen, on="trial_id").group_by([*by, "measure"]).agg(pl.col("q").mean())
-        wide = means.pivot("measure", index=by, values="q").select(*by, *ordered_measures(rows["measure"]))
+    means = rows.join(chosen, on="trial_id").group_by([*by, "measure"]).agg(pl.col("q").mean())
+    if means.height:
+        wide = means.pivot("measure", index=by, values="q").select(*by, *ordered_measures(means["measure"]))
         table = table.join(wide, on=by, how="left", nulls_equal=True)
     return table.sort(pl.col("strength").is_null(), "arm", "strength").drop("strength")
