@@ -39,7 +39,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def finished_files(layout: SweepLayout) -> list[Path]:
-    """The files of a finished sweep, relative to its directory, the manifest last; nothing temporary or damaged."""
+    """The files of a finished sweep, relative to its directory, the manifest last, its copy before it."""
     left_out = {layout.manifest, layout.manifest_copy, layout.lock}
     aside = (layout.parts, layout.damaged, layout.training)
     paths = [
