@@ -39,7 +39,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def finished_files(layout: SweepLayout) -> list[Path]:
-    """The files of a finished sweep, relative to its directory, the manifest last, its copy before it."""
+    """The files of a finished sweep, relative to its directory, the manifest last; nothing temporary or damaged."""
     left_out = {layout.manifest, layout.manifest_copy, layout.lock}
     aside = (layout.parts, layout.damaged, layout.training)
     paths = [
@@ -48,8 +48,7 @@ def finished_files(layout: SweepLayout) -> list[Path]:
         if path.is_file() and path not in left_out and not any(folder in path.parents for folder in aside)
     ]
     paths = [path for path in paths if not any(part.endswith(".tmp") for part in path.relative_to(layout.root).parts)]
-    copies = [layout.manifest_copy] if layout.manifest_copy.is_file() else []
-    return [path.relative_to(layout.root) for path in (*paths, *copies, layout.manifest)]
+    return [path.relative_to(layout.root) for path in (*paths, layout.manifest)]
 
 
 def copy_finished(layout: SweepLayout, url: str) -> list[Path]:

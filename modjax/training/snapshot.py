@@ -111,14 +111,14 @@ class SnapshotStore:
         return None
 
     def trials(self) -> dict[str, tuple[int, int]]:
-        """The newest step of every trial that a whole snapshot holds, and its epochs there, by name.
+        """The newest step of every trial that a snapshot names, and its epochs there; ``read`` checks the numbers.
 
         A trial that only the older snapshot holds has finished since; whether it was kept, others know.
         """
         found: dict[str, tuple[int, int]] = {}
         for step in self.steps():
             try:
-                found |= {row["trial"]: (step, row["epochs"]) for row in self._read(step)[1]}
+                found |= {row["trial"]: (step, row["epochs"]) for row in self._about(step)["trials"]}
             except Exception:  # noqa: S112 (damaged: orbax raises what it likes, and the other snapshot may do)
                 continue
         return found
@@ -127,10 +127,12 @@ class SnapshotStore:
         """One snapshot, with those trials that ``index_of`` knows; raises whatever orbax does where it is damaged."""
         return _as_snapshot(*self._read(step), template, index_of)
 
+    def _about(self, step: int) -> dict[str, Any]:
+        return read_json(self._folder / str(step) / "trials" / "metadata", "the list of a snapshot's trials")
+
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
         """The leaves and the rows of a snapshot; raises if they are not what was saved."""
-        folder = self._folder / str(step)
-        about = read_json(folder / "trials" / "metadata", "the list of a snapshot's trials")
+        folder, about = self._folder / str(step), self._about(step)
         has_trials = bool(about["trials"])  # arrays of no trials cannot be read back
         leaves = {name: np.asarray(leaf) for name, leaf in load_tree(folder / "states").items()} if has_trials else {}
         if "sha256" in about and about["sha256"] != _digest(leaves, about["trials"]):

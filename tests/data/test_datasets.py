@@ -180,7 +180,7 @@ NPZ_FAULTS = {
     "other width": ({"x_test": np.zeros((9, 4), np.float32)}, "one shape"),
     "other type": ({"x_test": np.zeros((9, 5), np.uint8)}, "one shape and type"),
     "strings": ({"x_train": np.full((30, 5), "a")}, "x_train must be"),
-    "objects": ({"y_train": np.array([{}] * 30, dtype=object)}, "not readable .*allow_pickle"),
+    "objects": ({"y_train": np.array([{}] * 30, dtype=object)}, "not readable .*object of shape"),
     "no features": ({"x_train": np.zeros((30, 0)), "x_test": np.zeros((9, 0))}, "none of them 0"),
     "beyond float32": ({"x_train": np.full((30, 5), 1e200)}, "float32"),
     "no examples": ({"x_test": np.zeros((0, 5), np.float32), "y_test": np.zeros(0, int)}, "none of them 0"),
@@ -225,7 +225,7 @@ def test_npz_with_damaged_members(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name in good_arrays():
             archive.writestr(f"{name}.npy", "no array")
-    with pytest.raises(ValueError, match="missing"):
+    with pytest.raises(ValueError, match=r"not readable .*magic string"):
         load_dataset(str(path))
     header = (
         b"\x93NUMPY\x01\x00\x76\x00"
