@@ -69,7 +69,6 @@ def record(kind, number, started, outcome):
 def sweep_copy(finished, tmp_path):
     """A finished sweep to spoil, in a folder of its own, beside a file that nobody may touch."""
     shutil.copytree(finished.layout.root, tmp_path / "here" / "out")
-    (tmp_path / "here" / "out" / ".manifest.json").unlink()  # the spare copy, which would be read instead
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_text("precious")
     return SweepLayout(tmp_path / "here" / "out")

@@ -205,8 +205,10 @@ NPZS = {
 def manifest(change):
     def spoil(layout):
         content = json.loads(layout.manifest.read_text())
+        del content["sha256"]  # who writes a file by hand need not write its sum
         change(content)
-        layout.manifest.write_text(json.dumps(content))
+        for path in (layout.manifest, layout.manifest_copy):
+            path.write_text(json.dumps(content))
 
     return spoil
 
@@ -217,15 +219,17 @@ def population(**changes):
 
 def text(content):
     def spoil(layout):
-        layout.manifest.write_bytes(content if isinstance(content, bytes) else content.encode())
+        for path in (layout.manifest, layout.manifest_copy):
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     return spoil
 
 
 def manifest_is(make):
     def spoil(layout):
-        layout.manifest.unlink()
-        make(layout.manifest)
+        for path in (layout.manifest, layout.manifest_copy):
+            path.unlink()
+            make(path)
 
     return spoil
 

@@ -96,7 +96,6 @@ class Material:
         self.root = root
         self.layout = SweepLayout(root / "out")
         shutil.copytree(finished.layout.root, self.layout.root)
-        self.layout.manifest_copy.unlink()  # it would be read in place of a spoilt manifest
         self.content, self.npz = content, npz_bytes()
         self.trial_id = finished.trials["trial_id"][0]
         self.originals = {path: path.read_bytes() for path in self.layout.root.rglob("*") if path.is_file()}
@@ -116,14 +115,18 @@ class Material:
         return [path], lambda: mj.load_dataset(str(path)).checksum()
 
     def manifest(self, rng):
-        path = self.layout.manifest
-        path.write_bytes(json_bytes(json.loads(self.originals[path]), rng))
+        path, copy = self.layout.manifest, self.layout.manifest_copy
+        content = json.loads(self.originals[path])
+        del content["sha256"]  # else the sum alone would tell of nearly every change
+        spoilt = json_bytes(content, rng)
+        for one in (path, copy):
+            one.write_bytes(spoilt)
 
         def use():
             read_manifest(path)
             status_text(watch_sweep(self.layout.root))
 
-        return [path], use
+        return [path, copy], use
 
     def table(self, rng):
         name = rng.choice(["trials", "history", "modules", "alignment", "similarity"])

@@ -72,7 +72,7 @@ def test_manifest(sweep_copy, capsys, case):
     before = files_of(sweep_copy.root.parent.parent)
     spec = sweep_copy.root.parent / "spec.toml"
     spec.write_text(sweep_copy.spec.read_text())
-    for command in (["status"], ["sweep", spec, "--out"]):
+    for command in (["status"], ["verify"], ["sweep", spec, "--out"]):
         status, err = run_cli(capsys, *command, sweep_copy.root)
         assert_one_line(status, err)
     spec.unlink()

@@ -1,5 +1,6 @@
 """``modjax verify``: a line a problem; and what it finds is set aside and made again."""
 
+import json
 import shutil
 
 import polars as pl
@@ -9,7 +10,7 @@ import modjax as mj
 from modjax import cli
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, read_manifest, write_manifest
-from modjax.storage.sums import SUMS
+from modjax.storage.sums import SUMS, own_sum_problem
 from modjax.storage.tables import read_table, write_table
 from tests.sweep.test_pipeline import assert_same_tables
 from tests.sweep.test_recovery import flip, truncate
@@ -55,6 +56,7 @@ DAMAGED = {
     "weights": (newest_of_stack, flip),
     "list of a stack": (lambda out: out / "checkpoints" / "stack_00000.json", flip),
     "figure": (lambda out: out / "figures" / "accuracy.png", flip),
+    "page": (lambda out: out / "report.html", flip),
     "missing table": (lambda out: out / "history.parquet", lambda path: path.unlink()),
     "missing weights": (newest_of_stack, lambda path: path.unlink()),
 }
@@ -90,6 +92,33 @@ def test_altered_figure_is_drawn_again_and_nothing_else(finished, out, capsys):
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")} == tables
 
 
+def test_page_is_written_again_if_altered_or_missing(finished, out, capsys):
+    flip(out / "report.html")
+    mj.run_sweep(finished.layout.root.parent / "spec.toml", out)
+    assert "report.html is not what was written" in capsys.readouterr().err
+    assert mj.verify_sweep(out).is_whole
+    (out / "report.html").unlink()
+    mj.run_sweep(finished.layout.root.parent / "spec.toml", out, is_quiet=True)
+    assert own_sum_problem(out / "report.html") is None
+
+
+def test_other_programs_files_do_not_trouble(out):
+    (out / "progress.json").write_text("{")
+    for tracker in ("tensorboard", "wandb", "mlflow"):
+        (out / tracker).mkdir()
+        (out / tracker / "events").write_bytes(b"x")
+    assert mj.verify_sweep(out).is_whole
+
+
+def test_list_of_sums_cannot_lead_out_of_its_folder(out, folder):
+    other = folder / "other"
+    other.write_text("mine")
+    path = out / "figures" / SUMS
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"../../other": ["0"], str(other): ["0"]}))
+    mj.run_sweep(out / "spec.toml", out, is_quiet=True)
+    assert other.read_text() == "mine"
+
+
 def rewrite(out, name, change):
     """A table that is as it was written, but wrong."""
     layout = SweepLayout(out)
@@ -118,8 +147,6 @@ def test_weights_are_held_against_the_spec(out):
 
 
 def test_sweep_made_before_sums_were_kept_is_taken_as_it_is(finished, out, write_spec, tiny_content):
-    import json
-
     layout = SweepLayout(out)
     content = json.loads(layout.manifest.read_text())
     for key in ("sha256", "sums"):

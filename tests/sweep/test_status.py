@@ -8,6 +8,8 @@ import pytest
 
 import modjax as mj
 from modjax.storage.files import locked
+from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest import read_manifest, write_manifest
 from modjax.sweep import heartbeat
 from modjax.sweep.heartbeat import Heartbeat, HeartbeatFile, is_locked, read_heartbeat
 from modjax.sweep.pace import Pace
@@ -60,10 +62,8 @@ def test_status_of_a_finished_sweep(finished, tmp_path):
 
 def test_a_failed_trial_is_listed(finished, tmp_path):
     shutil.copytree(finished.layout.root, tmp_path / "out")
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    victim = finished.trials["trial_id"][0]
-    manifest["failed"] = {victim: "ValueError: no"}
-    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    layout, victim = SweepLayout(tmp_path / "out"), finished.trials["trial_id"][0]
+    write_manifest(layout, read_manifest(layout.manifest) | {"failed": {victim: "ValueError: no"}})
     status = watch_sweep(tmp_path / "out")
     assert f"failed: {victim} (ValueError: no)" in status_text(status)
 
