@@ -118,7 +118,7 @@ def raw_npz(path, header, name="x_train.npy", content=b"\0" * 600, version=b"\x0
         length = struct.pack("<H" if version == b"\x01\x00" else "<I", len(header))
         archive.writestr(name, b"\x93NUMPY" + version + length + header + content)
         for other, array in arrays().items():
-            if f"{other}.npy" != name:
+            if f"{other}.npy" != name.removeprefix("../"):  # that array is there under the given name alone
                 buffer = io.BytesIO()
                 np.save(buffer, array)
                 archive.writestr(f"{other}.npy", buffer.getvalue())
