@@ -3,7 +3,7 @@ import pytest
 
 import modjax as mj
 from modjax.clustering.iterated import iterate
-from modjax.clustering.leiden import ROUNDS, TOLERANCE
+from modjax.clustering.leiden import ROUNDS, TOLERANCE, leiden_runs
 from modjax.clustering.monte_carlo import ENTROPY, gibbs_moves
 from modjax.clustering.moves import count_links, gain_matrix, merge_modules, move, move_units, settle
 from modjax.clustering.partition import canonical
@@ -289,3 +289,22 @@ def test_spectral_is_better_than_the_authors(reference_dir):
     ]
     assert min(gaps) >= -0.003
     assert np.mean(gaps) > 0
+
+
+def test_leiden_ends_on_a_graph_where_igraphs_own_iteration_does_not():
+    # Eight units of a small trained network, weights shuffled: n_iterations=-1 goes round in a circle for ever.
+    upper = {
+        (0, 1): 0.027817422852059445, (0, 2): 0.09392497715428147, (0, 3): 0.039598802542775896,
+        (0, 4): 0.018796154775928976, (0, 6): 0.8416377482315955, (0, 7): 0.019449624088020187,
+        (1, 2): 0.024608041842602728, (1, 3): 0.10049326824084281, (1, 4): 0.607815268759735,
+        (1, 5): 0.012374239951706882, (1, 6): 0.739503068560214, (1, 7): 0.14456394893681906,
+        (2, 3): 0.8516091131793088, (2, 5): 0.014170395758246345, (2, 6): 0.029257412763578593,
+        (2, 7): 0.04103782889315869, (3, 4): 0.7762423111109545, (3, 5): 0.018978446996750286,
+        (3, 6): 0.029404004959745624, (4, 5): 0.10749737674520415, (4, 6): 0.12533999934035198,
+        (4, 7): 0.1160169009087072, (5, 6): 0.018793333708148657, (5, 7): 0.6263550088290224,
+        (6, 7): 0.6694789331996699,
+    }  # fmt: skip
+    matrix = np.zeros((8, 8))
+    for (row, column), weight in upper.items():
+        matrix[row, column] = matrix[column, row] = weight
+    assert leiden_runs(matrix, 1.0, 2, seed=1).shape == (2, 8)
