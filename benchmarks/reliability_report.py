@@ -34,9 +34,11 @@ none.
 - **The same command goes on.** Finished trials, saved weights and analysed parts are kept. Done again are: epochs since
   the last checkpoint; similarity, modules and alignment of stacks that were not analysed to the end; the merging of
   tables, and the figures, if the sweep had not come to its end.
-- **Files that can be trusted.** Every file is written under another name, flushed, renamed; its SHA-256 is on the disk
-  before it takes its name. `modjax verify DIR` holds all of them against their sums and schemas, rows against trials,
-  weights against the spec. What is damaged goes to `DIR/damaged/`, and the next run makes it anew and says so.
+- **Files that can be trusted.** Every file is written under another name, flushed, renamed. The SHA-256 of a table, a
+  figure or the spec is on the disk before the file takes its name; that of a stack of weights is written with its list
+  of trials, last; a snapshot and the manifest carry their own, and the manifest has a copy. `modjax verify DIR` holds
+  all of them against their sums and schemas, rows against trials, weights against the spec. What is damaged goes to
+  `DIR/damaged/`, and the next run makes it anew and says so.
 - **A full disk, or no right to write**: one line, exit 1; with room, the same command goes on.
 - **Other settings, versions or machines**: a line that names the difference, exit 2; `--fork NEW_DIR` begins a sweep of
   its own with what can be used again.

@@ -58,10 +58,11 @@ def describe_machine() -> dict[str, Any]:
 
 def checksums(layout: SweepLayout) -> dict[str, str]:
     """SHA-256 of the spec, the tables, the similarity files, and of each stack of weights: its ids and its folder."""
-    paths = [layout.spec, *sorted(layout.root.glob("*.parquet")), *sorted(layout.similarity.glob("*.parquet"))]
+    tables = [layout.table(name) for name in ("alignment", "history", "modules", "trials")]
+    paths = [layout.spec, *tables, *sorted(layout.similarity.glob("*.parquet"))]
     for index in layout.stack_indices():
         paths += [layout.stack_ids(index), layout.stack(index)]
-    return {str(path.relative_to(layout.root)): sum_of(path) for path in paths}
+    return {str(path.relative_to(layout.root)): sum_of(path) for path in paths if path.exists()}
 
 
 def write_manifest(layout: SweepLayout, manifest: dict[str, Any]) -> None:
