@@ -20,6 +20,7 @@ HEAD = """# Nothing lost: what was tried, and what came of it
 
 Written by `benchmarks/reliability_report.py` from the rows that `tests/reliability/` left; no figure is typed by hand.
 Machine: {cores} cores, {machine}; Python {python}, JAX {jax}; {when}. Other jobs ran beside, so seconds say little.
+These rows were made before the engines, failed trials and bounded Leiden runs were merged, with `method = "spectral"`.
 
 *Same bits* means: every table of the sweep (trials, history, modules, alignment, similarity of each layer) equals that
 of a sweep that nothing happened to, columns of times aside. A row stands for a test that passed: one that fails leaves
