@@ -8,7 +8,7 @@ import numpy as np
 from modjax.checks import check_adjacency
 from modjax.clustering.graph import weighted_graph
 from modjax.clustering.iterated import iterate
-from modjax.clustering.leiden import ROUNDS, STARTS, TOLERANCE, leiden
+from modjax.clustering.leiden import ROUNDS, STARTS, TOLERANCE, leiden, repeat_passes
 from modjax.clustering.modularity import modularity_of
 from modjax.clustering.moves import gain_matrix
 from modjax.clustering.partition import DEAD, canonical, effective_number
@@ -57,7 +57,7 @@ def joint_modules(
     Example:
         >>> pairs = np.kron(np.eye(3), np.ones((2, 2)) - np.eye(2))
         >>> halves = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))
-        >>> joint_modules([pairs, halves]).labels.tolist()
+        >>> joint_modules([pairs, halves], weights=[1.0, 2.0]).labels.tolist()
         [0, 0, 0, 1, 1, 1]
 
     References:
@@ -127,5 +127,6 @@ def _multiplex(graphs: list[tuple[np.ndarray, float]], resolution: float, seed: 
         layers.append(leidenalg.RBConfigurationVertexPartition(graph, weights=shares, resolution_parameter=resolution))
     optimiser = leidenalg.Optimiser()
     optimiser.set_rng_seed(int(np.random.default_rng([seed, 3]).integers(2**31)))
-    optimiser.optimise_partition_multiplex(layers, layer_weights=[weight for _, weight in graphs], n_iterations=-1)
+    shares_of_layers = [weight for _, weight in graphs]
+    repeat_passes(lambda: optimiser.optimise_partition_multiplex(layers, shares_of_layers, n_iterations=1))
     return canonical(np.asarray(layers[0].membership)).astype(np.int64)

@@ -1,5 +1,7 @@
 """Leiden search through igraph's C code: the best of several runs, or a few runs and iterated moves from each."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from modjax.clustering.graph import igraph_seed, weighted_graph
@@ -64,3 +66,13 @@ def leiden_runs(adjacency: np.ndarray, resolution: float, num_runs: int, seed: i
                     break
             found.append(labels)
     return np.array(found, np.int64)
+
+
+def repeat_passes(one_pass: Callable[[], float]) -> None:
+    """Repeat a pass that answers what it gained until it gains nothing, or for ``PASSES`` passes.
+
+    What leidenalg's own ``n_iterations=-1`` does, which has no end where rounding makes passes gain for ever.
+    """
+    for _ in range(PASSES):
+        if one_pass() <= 0:
+            return

@@ -6,6 +6,7 @@ import leidenalg
 import numpy as np
 
 from modjax.clustering.graph import weighted_graph
+from modjax.clustering.leiden import repeat_passes
 
 DEFAULT_RESTARTS = 10
 # Quality function -> leidenalg's class, and whether it takes a resolution.
@@ -41,8 +42,13 @@ def leidenalg_search(
     partition_type, has_resolution = QUALITIES[quality]
     options: dict[str, Any] = {"resolution_parameter": resolution} if has_resolution else {}
     seeds = np.random.default_rng(seed).integers(2**31, size=DEFAULT_RESTARTS if restarts is None else restarts)
-    runs = [
-        leidenalg.find_partition(graph, partition_type, weights=weights, n_iterations=-1, seed=int(number), **options)
-        for number in seeds
-    ]
+    runs = [_run(partition_type(graph, weights=weights, **options), int(number)) for number in seeds]
     return np.asarray(max(runs, key=lambda partition: partition.quality()).membership, np.int64)
+
+
+def _run(partition: Any, seed: int) -> Any:
+    """``partition`` after one Leiden run from it, which is ``leidenalg.find_partition`` with an end to its passes."""
+    optimiser = leidenalg.Optimiser()
+    optimiser.set_rng_seed(seed)
+    repeat_passes(lambda: optimiser.optimise_partition(partition, n_iterations=1))
+    return partition

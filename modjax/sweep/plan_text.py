@@ -47,7 +47,7 @@ def duration_text(seconds: float) -> str:
     """For people.
 
     Example:
-        >>> duration_text(42), duration_text(600), duration_text(20_000)
+        >>> duration_text(42.0), duration_text(600.0), duration_text(20_000.0)
         ('42 s', '10 min', '5.6 h')
     """
     if seconds < 120:

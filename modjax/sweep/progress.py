@@ -116,7 +116,7 @@ def time_text(seconds: float) -> str:
     """For people; negative is unknown.
 
     Example:
-        >>> time_text(-1), time_text(90), time_text(600), time_text(20_000)
+        >>> time_text(-1.0), time_text(90.0), time_text(600.0), time_text(20_000.0)
         ('time left unknown', '~90 s left', '~10 min left', '~5.6 h left')
     """
     if seconds < 0:

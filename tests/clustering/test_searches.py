@@ -3,7 +3,7 @@ import pytest
 
 import modjax as mj
 from modjax.clustering.iterated import iterate
-from modjax.clustering.leiden import ROUNDS, TOLERANCE, leiden_runs
+from modjax.clustering.leiden import ROUNDS, TOLERANCE, leiden_runs, repeat_passes
 from modjax.clustering.monte_carlo import ENTROPY, gibbs_moves
 from modjax.clustering.moves import count_links, gain_matrix, merge_modules, move, move_units, settle
 from modjax.clustering.partition import canonical
@@ -308,3 +308,10 @@ def test_leiden_ends_on_a_graph_where_igraphs_own_iteration_does_not():
     for (row, column), weight in upper.items():
         matrix[row, column] = matrix[column, row] = weight
     assert leiden_runs(matrix, 1.0, 2, seed=1).shape == (2, 8)
+
+
+@pytest.mark.parametrize(("gains", "passes"), [([3.0, 1.0, 0.0], 3), ([1e-17] * 200, 100), ([-1.0], 1)])
+def test_passes_end_where_nothing_is_gained_or_after_a_hundred(gains, passes):
+    left = list(gains)
+    repeat_passes(lambda: left.pop(0))
+    assert len(gains) - len(left) == passes
