@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -12,14 +11,17 @@ import time
 import polars as pl
 import pytest
 
+from modjax.stopping import GRACE_SECONDS
 from modjax.storage.layout import SweepLayout
+from modjax.sweep.engines.saved import find_saved
+from modjax.sweep.heartbeat import read_heartbeat
+from tests.reliability.harness import record
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'modjax[ray]'"),
 ]
 
-ROWS = "MODJAX_RELIABILITY_ROWS"
 STORE_BYTES = 80 * 2**20
 LIMIT_SECONDS = 600
 # One CPU thread for whoever computes, and an odd number of slots; saved so often that there is something to go on from.
@@ -40,6 +42,15 @@ pipeline.run_sweep(spec, out, slots=3, **options)
 if options.get("engine") == "ray":
     print(json.dumps(epochs))
 """
+# By the command line, which knows SIGTERM; no checkpoint but the one that is written when a signal comes.
+COMMAND = """
+import json, sys
+from modjax import cli
+from modjax.sweep import pipeline
+pipeline.SNAPSHOT_SECONDS = 1e9
+spec, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+cli.main(["sweep", spec, "--out", out, "--slots", "3", "--engine", "ray", "--address", options["address"]])
+"""
 TABLES = ("trials", "history", "modules", "alignment", "similarity/layer_0", "similarity/layer_1")
 
 
@@ -53,8 +64,8 @@ def content(tiny_content, epochs=300):
     return tiny_content | {"arms": arms, "training": training, "seeds": [0, 1, 2], "similarity": {"combined": False}}
 
 
-def start(spec, out, **options):
-    command = [sys.executable, "-c", RUN, str(spec), str(out), json.dumps(options)]
+def start(spec, out, code=RUN, **options):
+    command = [sys.executable, "-c", code, str(spec), str(out), json.dumps(options)]
     env = os.environ | {
         "NPROC": "1",
         "JAX_COMPILATION_CACHE_DIR": str(out.parent / "jax_cache"),
@@ -129,6 +140,7 @@ def test_three_workers_make_the_tables_of_the_local_engine(cluster, sweep):
     layouts = [json.loads((root / "manifest.json").read_text())["layout"] for root in (sweep / "local", out)]
     assert layouts[0] == layouts[1]
     assert not SweepLayout(out).training.exists()
+    record("Ray: three nodes undisturbed", same_bits=True)
 
 
 def test_node_killed_in_mid_training(cluster, sweep):
@@ -140,6 +152,7 @@ def test_node_killed_in_mid_training(cluster, sweep):
     assert "is gone" in said
     assert "from a snapshot" in said
     assert_same_bits(sweep / "local", out)
+    record("Ray: a node killed in mid-training", same_bits=True)
     cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
 
 
@@ -152,6 +165,38 @@ def test_driver_killed_and_run_again(cluster, sweep):
     assert not (out / "history.parquet").exists()
     finish(start(sweep / "spec.toml", out, engine="ray", address=cluster.address), out)
     assert_same_bits(sweep / "local", out)
+    record("Ray: the driver killed, run again", same_bits=True)
+
+
+def test_sigterm_lets_all_workers_save(cluster, sweep):
+    out = sweep / "stopped"
+    process = start(sweep / "spec.toml", out, COMMAND, address=cluster.address)
+    started = time.perf_counter()
+    while (epochs := epochs_so_far(out)) < 100 and time.perf_counter() - started < LIMIT_SECONDS:
+        assert process.poll() is None, out.with_suffix(".log").read_text()[-3000:]
+        time.sleep(0.05)
+    assert epochs >= 100
+    sent = time.perf_counter()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_SECONDS) == 143
+    waited = time.perf_counter() - sent
+    assert waited < GRACE_SECONDS + 1
+    said = out.with_suffix(".log").read_text()
+    assert "checkpoint saved: " in said
+    assert "run the same command again" in said
+    saved = find_saved(SweepLayout(out).training)
+    assert len(saved) > 1
+    assert sum(one.epochs for one in saved.values()) >= epochs / 2  # the rest is of trials that have finished
+    finish(start(sweep / "spec.toml", out, engine="ray", address=cluster.address), out)
+    assert_same_bits(sweep / "local", out)
+    epochs = sum(one.epochs for one in saved.values())
+    told = {"exit": 143, "seconds_to_leave": round(waited, 1), "trials_saved": len(saved), "epochs_saved": epochs}
+    record("Ray: SIGTERM, run again", **told, same_bits=True)
+
+
+def epochs_so_far(out):
+    heartbeat = read_heartbeat(SweepLayout(out).progress)
+    return heartbeat.epochs if heartbeat else 0
 
 
 def test_one_worker_and_two(cluster, tiny_content, sweep):
@@ -172,7 +217,8 @@ def test_one_worker_and_two(cluster, tiny_content, sweep):
         assert a.drop(times).equals(b.drop(times), null_equal=True)
     # Recorded, not judged: other programs on the machine decide, and Ray's processes have a low priority.
     gain = round(rates[2] / rates[1], 2)
-    record("ray workers", epochs_per_second=rates, gain=gain, load_average=round(os.getloadavg()[0], 1))
+    load = round(os.getloadavg()[0], 1)
+    record("Ray: epochs a second", one_worker=rates[1], two_workers=rates[2], gain=gain, load_average=load)
 
 
 def steady_rate(reports):
@@ -184,15 +230,3 @@ def steady_rate(reports):
     first = next(mark for mark in marks if mark[1] >= 0.2 * total)
     last = next(mark for mark in marks if mark[1] >= 0.8 * total)
     return round((last[1] - first[1]) / (last[0] - first[0]), 1)
-
-
-def record(name, **row):
-    """Append a row to the file that the environment names."""
-    if ROWS in os.environ:
-        import jax
-        import ray
-
-        about = {"date": time.strftime("%Y-%m-%d"), "machine": platform.machine(), "cores": os.cpu_count()}
-        about |= {"jax": jax.__version__, "ray": ray.__version__, "python": platform.python_version()}
-        with open(os.environ[ROWS], "a", encoding="utf-8") as file:
-            file.write(json.dumps({"test": name, **row, **about}) + "\n")

@@ -41,7 +41,7 @@ class MadeUpFleet:
         return len(self.alive[worker]["orders"])
 
     def send(self, worker, order):
-        assert self.num_orders(worker) < ORDERS_AHEAD
+        assert order.is_last or self.num_orders(worker) < ORDERS_AHEAD
         self.alive[worker]["orders"].append(order)
 
     def wait(self, seconds):
@@ -63,6 +63,9 @@ class MadeUpFleet:
     def carry_out(self, worker):
         state = self.alive[worker]
         order = state["orders"].popleft()
+        if order.is_last:
+            self.snapshots[worker] = {trial: Saved(f"worker_{worker}", 1, n) for trial, n in state["seated"].items()}
+            return Done([], len(state["seated"]), 0, (), [])
         state["queue"].extend(
             (trial, order.saved[trial].epochs if trial in order.saved else 0) for trial in order.trials
         )
@@ -171,3 +174,28 @@ def test_a_result_of_a_worker_given_up_for_dead_counts_once():
     assert not queue.finish(0)
     assert not queue.finish(1)
     assert queue.lose(1, {}) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_asked_to_stop_workers_carry_out_what_they_have_and_save_and_nobody_is_given_more(seed):
+    fleet = MadeUpFleet(3, 4, seed, death_rate=0.05)
+    asked = iter([False] * 5 + [True])
+    queue, counted = TrialQueue(range(60), {}), Counter()
+    reports = []
+    for report in dispatch(fleet, queue, fleet.seats, lambda worker: fleet.snapshots[worker], lambda: next(asked)):
+        counted.update(one.trial.trial for one in report.finished)
+        reports.append(report)
+    assert not any(fleet.num_orders(worker) for worker in fleet.workers())
+    in_training = sum(len(state["seated"]) for state in fleet.alive.values())
+    assert reports[-1].messages == (f"checkpoint saved: {in_training} trials in training, and all that had finished",)
+    assert [one.is_stopping for one in reports] == [False] * 5 + [True] * (len(reports) - 5)
+    assert set(counted.values()) <= {1}
+    assert sum(counted.values()) == 60 - queue.num_unfinished
+
+
+def test_a_worker_that_has_no_time_to_save_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("modjax.sweep.engines.dispatch.SAVE_SECONDS", -1.0)
+    fleet = MadeUpFleet(2, 4)
+    queue = TrialQueue(range(20), {})
+    *_, last = dispatch(fleet, queue, fleet.seats, lambda worker: {}, lambda: True)
+    assert "2 of 2 workers had no time to save: theirs go on from the one before" in last.messages[0]

@@ -52,15 +52,16 @@ class InlineFleet:
 class InlinePlace(LocalPlace):
     """Trains by workers in this process."""
 
-    def __init__(self, deaths=(), stop_after=None):
+    def __init__(self, deaths=(), stop_after=None, asked_after=None):
         super().__init__()
-        self.deaths, self.stop_after, self.told = deaths, stop_after, []
+        self.deaths, self.stop_after, self.asked_after, self.told = deaths, stop_after, asked_after, []
 
     def train(self, job):
         names, root = job.trials["trial_id"].to_list(), job.layout.training
         index_of = {name: index for index, name in enumerate(names)}
         manifest = {"layout": {"population": job.engine.population._asdict()}}
-        about = WorkerJob(job.setup, manifest, job.slots, job.trials, 0.0, False)
+        seconds = 0.0 if self.asked_after is None else 1e9  # then only what is asked for is saved
+        about = WorkerJob(job.setup, manifest, job.slots, job.trials, seconds, False)
         fleet = InlineFleet(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
         saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
         self.resumed = {names[index]: one.epochs for index, one in saved.items()}
@@ -70,13 +71,23 @@ class InlinePlace(LocalPlace):
 
         population = job.engine.population
         capacity = population.seats * population.num_threads
-        for count, report in enumerate(dispatch(fleet, TrialQueue(range(len(names)), saved), capacity, saved_by)):
+        asked = [] if self.asked_after is None else [False] * self.asked_after + [True]
+
+        def is_asked_to_stop():
+            return bool(asked) and asked.pop(0)
+
+        queue = TrialQueue(range(len(names)), saved)
+        for count, report in enumerate(dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop)):
             self.told += report.messages
             yield report
             if count == self.stop_after:
                 for one in fleet.live.values():
                     one._store.close()
                 raise KeyboardInterrupt
+        if self.asked_after is not None:
+            for one in fleet.live.values():
+                one._store.close()
+            raise KeyboardInterrupt
         self.programs = [{"lanes": population.lanes, "is_paired": population.is_paired}]
 
 
@@ -127,6 +138,17 @@ def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_loc
     local = LocalPlace()
     assert_same_tables(sweep_with(local), finished)
     assert not (folder / "out" / "checkpoints" / "training").exists()
+
+
+def test_asked_to_stop_all_workers_save_what_they_train(sweep_with, finished):
+    place = InlinePlace(asked_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        sweep_with(place)
+    assert place.told == ["checkpoint saved: 6 trials in training, and all that had finished"]
+    later = InlinePlace()
+    assert_same_tables(sweep_with(later), finished)
+    assert len(later.resumed) == 6
+    assert min(later.resumed.values()) >= 2
 
 
 def test_a_damaged_snapshot_only_costs_time(sweep_with, finished, folder):

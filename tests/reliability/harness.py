@@ -27,12 +27,9 @@ LIMIT_SECONDS = 600
 
 
 def content(tiny_content):
-    """Nine trials, six of them trained for thirty epochs: seconds of training, and every later stage.
-
-    Modules by a search without chance: igraph's Leiden may never end on graphs as small as these.
-    """
+    """Nine trials, six of them trained for thirty epochs: seconds of training, and every later stage."""
     training = {"max_epochs": 30, "batch_size": 16, "early_stopping_patience": 30}
-    return tiny_content | {"training": training, "modules": {"method": "spectral", "nulls": 2}}
+    return tiny_content | {"training": training, "modules": {"nulls": 2}}
 
 
 class Sweeps:

@@ -1,5 +1,6 @@
 """Keep the workers of a fleet busy from one queue, and the queue right when some of them die."""
 
+import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -9,13 +10,18 @@ from modjax.sweep.engines.saved import Saved
 
 ORDERS_AHEAD = 2  # the second waits at the worker while the first is carried out: no worker waits for the driver
 WAIT_SECONDS = 1.0
+SAVE_SECONDS = 6.0  # for all workers to save what they train, before the process stops
 
 
 class Order(NamedTuple):
-    """What a worker is told: train these trials too, and go on with those that were saved from there."""
+    """What a worker is told: train these trials too, and go on with those that were saved from there.
+
+    The last order is to save all trials in training, and to train no more.
+    """
 
     trials: list[int]
     saved: dict[int, Saved]
+    is_last: bool = False
 
 
 class Done(NamedTuple):
@@ -62,15 +68,20 @@ class Fleet(Protocol):
 
 
 def dispatch(
-    fleet: Fleet, queue: TrialQueue, capacity: int, saved_by: Callable[[int], dict[int, Saved]]
+    fleet: Fleet,
+    queue: TrialQueue,
+    capacity: int,
+    saved_by: Callable[[int], dict[int, Saved]],
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Progressed]:
-    """Train all trials of the queue.
+    """Train all trials of the queue; or, once asked to stop, let all workers save what they train.
 
     Args:
         fleet: Workers.
         queue: Trials.
         capacity: Seats of each worker.
         saved_by: Where the trials of a worker that died were last saved.
+        is_asked_to_stop: Asked about once a second.
 
     Yields:
         What happened since; each trial is told once.
@@ -79,27 +90,56 @@ def dispatch(
     fleet.grow()
     give_orders(fleet, queue, capacity)
     while queue.num_unfinished:
-        fresh: list[Finished] = []
-        messages: list[str] = []
-        num_epochs = 0
-        for worker, done in fleet.wait(WAIT_SECONDS):
-            if done is None:
-                training.pop(worker, None)
-                lost = queue.lose(worker, saved_by(worker))
-                resumed = sum(trial in queue.saved for trial in lost)
-                messages.append(
-                    f"worker {worker} is gone: {len(lost)} trials go to others, {resumed} of them from a snapshot"
-                )
-                continue
-            training[worker] = done.num_training
-            fresh += [one for one in done.finished if queue.finish(one.trial.trial)]
-            messages += done.messages
-            num_epochs += done.num_epochs
+        report = _collect(fleet, queue, training, saved_by)
+        if is_asked_to_stop():
+            yield report._replace(is_stopping=True)
+            yield from _save_all(fleet, queue, training, saved_by)
+            return
         # First the orders, so that nobody waits while the caller writes; all reports in one, so that it writes at once
         # what has come while it wrote: the busier it is, the larger its stacks.
         fleet.grow()
         give_orders(fleet, queue, capacity)
-        yield Progressed(fresh, sum(training.values()), num_epochs, tuple(messages))
+        yield report
+
+
+def _collect(
+    fleet: Fleet, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
+) -> Progressed:
+    """What workers did since; ``training`` and ``queue`` follow."""
+    fresh: list[Finished] = []
+    messages: list[str] = []
+    num_epochs = 0
+    for worker, done in fleet.wait(WAIT_SECONDS):
+        if done is None:
+            training.pop(worker, None)
+            lost = queue.lose(worker, saved_by(worker))
+            resumed = sum(trial in queue.saved for trial in lost)
+            messages.append(
+                f"worker {worker} is gone: {len(lost)} trials go to others, {resumed} of them from a snapshot"
+            )
+            continue
+        training[worker] = done.num_training
+        fresh += [one for one in done.finished if queue.finish(one.trial.trial)]
+        messages += done.messages
+        num_epochs += done.num_epochs
+    return Progressed(fresh, sum(training.values()), num_epochs, tuple(messages))
+
+
+def _save_all(
+    fleet: Fleet, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
+) -> Generator[Progressed]:
+    """Give every worker its last order, and wait for them, but not for long."""
+    for worker in fleet.workers():
+        fleet.send(worker, Order([], {}, is_last=True))
+    ends = time.perf_counter() + SAVE_SECONDS
+    while any(fleet.num_orders(worker) for worker in fleet.workers()) and time.perf_counter() < ends:
+        yield _collect(fleet, queue, training, saved_by)._replace(is_stopping=True)
+    late = [worker for worker in fleet.workers() if fleet.num_orders(worker)]
+    num_saved = sum(count for worker, count in training.items() if worker not in late)
+    told = f"checkpoint saved: {num_saved} trials in training, and all that had finished"
+    if late:
+        told += f"; {len(late)} of {len(fleet.workers())} workers had no time to save: theirs go on from the one before"
+    yield Progressed([], sum(training.values()), 0, (told,), is_stopping=True)
 
 
 def give_orders(fleet: Fleet, queue: TrialQueue, capacity: int) -> None:

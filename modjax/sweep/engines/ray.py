@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from modjax.stopping import signals_wait
 from modjax.sweep.build import Job
 from modjax.sweep.engines import EngineOptions, Progressed, Searches
 from modjax.sweep.engines.dispatch import dispatch
@@ -69,7 +70,7 @@ class RayPlace:
         return rooms_of(self._ray.nodes(), self._is_gpu, self.cores)
 
     def train(self, job: Job) -> Generator[Progressed]:
-        """Train the trials on all workers, to their end."""
+        """Train the trials on all workers, to their end; after a signal, until they have saved what they train."""
         root, population = job.layout.training, job.engine.population
         names, seeds = job.trials["trial_id"].to_list(), job.trials["seed"].to_numpy()
         index_of = {name: index for index, name in enumerate(names)}
@@ -90,10 +91,12 @@ class RayPlace:
 
         num_places = population.num_threads if not self._is_gpu else 1
         queue = TrialQueue([int(index) for index in order], saved)
-        try:
-            yield from dispatch(fleet, queue, population.seats * num_places, saved_by)
-        finally:
-            fleet.close()
+        capacity = population.seats * num_places
+        with signals_wait() as is_asked_to_stop:
+            try:
+                yield from dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop)
+            finally:
+                fleet.close()
         self.programs = fleet.programs
 
     def _wanted_rooms(self) -> list[Room]:

@@ -70,28 +70,43 @@ class TrialWorker:
         self._shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
         self._store = SnapshotStore(Path(folder))
         self._seconds, self._saved = job.snapshot_seconds, time.perf_counter()
+        self._num_training = 0
 
     def carry_out(self, order: Order) -> Done:
-        """Take in new trials and train for about a second, at least a round; save when it is time to."""
+        """Take in new trials and train for about a second, at least a round; save when it is time to.
+
+        The last order saves, and nothing else.
+        """
+        if order.is_last:
+            self._save()
+            self._store.wait()
+            return Done([], self._num_training, 0, (), self._programs())
         messages: list[str] = []
         snapshots = load_saved(order.saved, self._names, self._shapes, messages.append) if order.saved else []
         for snapshot in snapshots:
             self._run.feed([], snapshot)
         self._run.feed(order.trials)
-        started, num_epochs, num_training = time.perf_counter(), 0, 0
+        started, num_epochs, self._num_training = time.perf_counter(), 0, 0
         finished: list[Finished] = []
         for report in self._run.rounds():
             finished += self._measure(report.finished)
             num_epochs += len(report.rows)
-            num_training = report.num_seated
+            self._num_training = report.num_seated
             messages += report.messages
             if time.perf_counter() - started >= ORDER_SECONDS:
                 break
-        if num_training and time.perf_counter() - self._saved >= self._seconds:
+        if time.perf_counter() - self._saved >= self._seconds:
+            self._save()
+        return Done(finished, self._num_training, num_epochs, tuple(messages), self._programs())
+
+    def _save(self) -> None:
+        """Save the trials in training, if there are any."""
+        if self._num_training:
             self._store.save(self._run.snapshot(), self._names)
             self._saved = time.perf_counter()
-        programs = [one._asdict() for one in self._run.programs]
-        return Done(finished, num_training, num_epochs, tuple(messages), programs)
+
+    def _programs(self) -> list[dict[str, Any]]:
+        return [one._asdict() for one in self._run.programs]
 
     def _measure(self, trials: list[FinishedTrial]) -> list[Finished]:
         if not trials:
