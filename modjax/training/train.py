@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from modjax.checks import check_batches, check_finite
 from modjax.data.datasets import Dataset
 from modjax.names import MAX_SEED, one_of
+from modjax.stopping import signals_wait
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
 from modjax.training.folder import SAVE_SECONDS, TrainingFolder, identity_of
@@ -77,7 +79,8 @@ def train(
         config: Static settings; the paper's recipe by default.
         on_epoch: Called on the host after every round (an epoch of the trials that it names) with an
             :class:`EpochReport`.
-        checkpoint: A folder to save to, in the background, and to go on from when the same call is made again.
+        checkpoint: A folder to save to, in the background, and to go on from when the same call is made again. With it
+            a first Ctrl-C stops at the end of the round, after a save; a second one at once.
         checkpoint_seconds: Save so often.
         callback: ``callback(trial, row)``, called after every epoch of every trial with its row of the history; the
             trial ends (``done``) where it returns true. Where it raises, that trial alone is ``failed``, with the
@@ -126,23 +129,28 @@ def _collect(
     on_epoch: Callable[[EpochReport], None] | None,
     folder: TrainingFolder | None = None,
 ) -> Population:
-    """Train to the end; saved to the folder, if there is one."""
+    """Train to the end; saved to the folder, if there is one, which a signal too is a reason for."""
     collected = Collector(num_trials)
     for one in earlier:
         collected.add(one)
-    for report in run.rounds():
-        for message in report.messages:
-            warnings.warn(message, stacklevel=3)
-        for one in report.finished:
-            collected.add(one)
-        if folder is not None:
-            folder.add([one for one in report.finished if one.status != "failed"])
-            if folder.is_due:
-                folder.save(run.snapshot())
-        if on_epoch is not None:
-            on_epoch(report)
-    if folder is not None:
-        folder.save(None)
+    with signals_wait() if folder is not None else nullcontext(lambda: False) as is_asked_to_stop:
+        for report in run.rounds():
+            for message in report.messages:
+                warnings.warn(message, stacklevel=3)
+            for one in report.finished:
+                collected.add(one)
+            is_stopping = is_asked_to_stop()
+            if folder is not None:
+                folder.add([one for one in report.finished if one.status != "failed"])
+                if is_stopping or folder.is_due:
+                    folder.save(run.snapshot())
+            if on_epoch is not None:
+                on_epoch(report)
+            if is_stopping:
+                break  # the signal does what it does at the end of the block
+        else:
+            if folder is not None:
+                folder.save(None)
     return collected.population()
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -65,6 +66,26 @@ def test_stopped_three_times_and_resumed(task, data, undisturbed, tmp_path):
     again = []
     assert_equal(mj.train(task, HYPERPARAMS, data, CONFIG, again.append, tmp_path), undisturbed)
     assert again == []
+
+
+def test_ctrl_c_saves_first_and_no_epoch_is_trained_twice(task, data, undisturbed, tmp_path):
+    log = []
+
+    def interrupt_once(report):
+        log.append(report)
+        if len(log) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mj.train(task, HYPERPARAMS, data, CONFIG, interrupt_once, tmp_path)
+        assert len(log) == 4  # the round that the signal came in, and the next one's end
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert_equal(mj.train(task, HYPERPARAMS, data, CONFIG, log.append, tmp_path), undisturbed)
+    assert sum(len(report.rows) for report in log) == undisturbed.epochs.sum()
 
 
 def test_two_snapshots_are_kept_and_a_damaged_one_is_passed_over(task, data, undisturbed, tmp_path):
