@@ -1,9 +1,10 @@
-"""Write docs/reliability.md from the rows that the tests in tests/reliability left.
+"""Write docs/reliability.md from the rows that the tests left.
 
 rm -f benchmarks/results/reliability.jsonl
-MODJAX_RELIABILITY_ROWS=$PWD/benchmarks/results/reliability.jsonl python -m pytest tests/reliability -m "slow or not slow"
+export MODJAX_RELIABILITY_ROWS=$PWD/benchmarks/results/reliability.jsonl
+python -m pytest tests/reliability tests/hostile tests/ray -m "slow or not slow"
 python benchmarks/reliability_report.py
-"""  # noqa: E501 - a command
+"""
 
 import json
 import sys
@@ -18,9 +19,9 @@ ABOUT = ("test", "cores", "machine", "python", "jax", "when")
 
 HEAD = """# Nothing lost: what was tried, and what came of it
 
-Written by `benchmarks/reliability_report.py` from the rows that `tests/reliability/` left; no figure is typed by hand.
-Machine: {cores} cores, {machine}; Python {python}, JAX {jax}; {when}. Other jobs ran beside, so seconds say little.
-These rows were made before the engines, failed trials and bounded Leiden runs were merged, with `method = "spectral"`.
+Written by `benchmarks/reliability_report.py` from the rows that `tests/reliability/`, `tests/ray/` and `tests/hostile/`
+left; no figure is typed by hand. Machine: {cores} cores, {machine}; Python {python}, JAX {jax}; {when}. Two tests ran
+at a time, so seconds say little.
 
 *Same bits* means: every table of the sweep (trials, history, modules, alignment, similarity of each layer) equals that
 of a sweep that nothing happened to, columns of times aside. A row stands for a test that passed: one that fails leaves
@@ -30,8 +31,9 @@ none.
 
 - **Stop at any moment.** A first SIGTERM or Ctrl-C in training: a checkpoint at the end of the epoch, then exit 143 or
   130. It has 10 seconds; a second signal leaves at once. Outside training it leaves at once. In a script or notebook,
-  `KeyboardInterrupt` is raised after the checkpoint. SIGKILL and power cuts lose what was not saved: training of about
-  a minute, finished trials of about 30 seconds (then they are trained again, to the same bits).
+  `KeyboardInterrupt` is raised after the checkpoint. On a cluster every worker saves what it trains. SIGKILL and power
+  cuts lose what was not saved: training of about a minute, finished trials of about 30 seconds (then they are trained
+  again, to the same bits).
 - **The same command goes on.** Finished trials, saved weights and analysed parts are kept. Done again are: epochs since
   the last checkpoint; similarity, modules and alignment of stacks that were not analysed to the end; the merging of
   tables, and the figures, if the sweep had not come to its end.
@@ -71,12 +73,31 @@ def section(test: str, rows: list[dict[str, Any]]) -> Iterable[str]:
     yield from ("| " + " | ".join(tell(row.get(name, "")) for name in names) + " |" for row in rows)
 
 
+def hostile_section(rows: list[dict[str, Any]]) -> Iterable[str]:
+    """Bad input: how many kinds by name, and what became of the fuzzed ones."""
+    named = [row for row in rows if row["kind"].startswith("hostile: ")]
+    fuzzed: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["kind"].startswith("fuzzed "):
+            fuzzed.setdefault(row["kind"].removeprefix("fuzzed "), []).append(row)
+    yield "\n### Bad input\n"
+    yield f"- kinds by name (`tests/hostile/test_named.py`), each refused with exit 2 or one line: {len(named)}"
+    total = sum(row["number"] for some in fuzzed.values() for row in some)
+    yield f"- fuzzed files, none ending in a traceback, a hang or a file outside its folder: {total}"
+    for kind, some in fuzzed.items():
+        refused = sum(int(row["outcome"].split()[0]) for row in some)
+        count = sum(row["number"] for row in some)
+        yield f"    - {kind}: {count}, of which {refused} were refused with one line and the others read"
+
+
 def main(path: Path = ROWS) -> None:
     rows = read_rows(path)
-    tests = list(dict.fromkeys(row["test"] for row in rows))
-    lines = [HEAD.format(**rows[-1])]
+    found = [row for row in rows if "test" in row]
+    tests = sorted({row["test"] for row in found}, key=lambda test: (test.startswith("Ray"), test))
+    lines = [HEAD.format(**found[-1])]
     for test in tests:
-        lines += section(test, [row for row in rows if row["test"] == test])
+        lines += section(test, [row for row in found if row["test"] == test])
+    lines += hostile_section([row for row in rows if "kind" in row])
     PAGE.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(PAGE)
 

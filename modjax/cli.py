@@ -148,6 +148,21 @@ def bench_similarity(
     typer.echo(f"Rows:   {report.paths[0]}\nFigure: {report.paths[1]}")
 
 
+@bench_app.command("training")
+def bench_training(
+    out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Time training: layouts, parts left out, the use of slots, scheduling. Minutes."""
+    from modjax.bench.training import run_benchmark
+
+    grid = "tiny" if tiny else "default"
+    report = run_benchmark(out, grid, data_dir, passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{report.table}\nRows: {report.path}")
+
+
 @bench_app.command("modules")
 def bench_modules(
     out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),

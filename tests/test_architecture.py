@@ -24,7 +24,7 @@ LEVELS = [
     {"cli"},
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
-MAY_JIT = {"training/population.py", "measures/compute.py", "bench/harness.py", "bench/naive.py"}
+MAY_JIT = {"training/population.py", "measures/compute.py", "bench/harness.py", "bench/naive.py", "bench/training.py"}
 MAX_LINES = 300
 
 

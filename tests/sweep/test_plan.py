@@ -2,14 +2,9 @@
 
 import json
 import os
-import re
-import subprocess
-import sys
-import time
 
 import pytest
 
-import modjax as mj
 from modjax.sweep import plan as plans
 from modjax.sweep.epochs import TYPICAL_SHARE, guess_epochs, with_pilot
 from modjax.sweep.machines import known_machines, seconds_there
@@ -17,9 +12,7 @@ from modjax.sweep.plan import plan_sweep, stage_seconds
 from modjax.sweep.plan_text import plan_text
 from modjax.sweep.probe import Measured
 from modjax.sweep.spec import parse_spec
-from tests.conftest import ROOT
 
-BOUND = 1.5
 MEASURED = Measured(4.0, 0.01, (30, 40, 50), (20,), 1.0, 0.02, 1.0, 0.2, 1.0, 0.1, 0.5, 0.3)
 
 
@@ -110,24 +103,3 @@ def test_plan_command(tiny, capsys):
     out = capsys.readouterr().out
     for word in ("layout:", "programs:", "memory:", "disk:", "epochs a trained trial:", "elsewhere:"):
         assert word in out
-
-
-@pytest.mark.slow
-def test_quickstart_takes_what_was_planned(tmp_path):
-    """The planned seconds, within a factor of 1.5 of those of the command that follows."""
-    if os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1):
-        pytest.skip("this machine is busy with something else: times would say nothing")
-    modjax = [sys.executable, "-m", "modjax.cli"]
-    spec = str(ROOT / "experiments" / "quickstart.toml")
-    told = subprocess.run([*modjax, "plan", spec], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    planned = float(re.search(r"of the (\d+) s:", told)[1])
-    started = time.perf_counter()
-    subprocess.run([*modjax, "sweep", spec, "--out", str(tmp_path / "out")], capture_output=True, check=True, cwd=ROOT)
-    taken = time.perf_counter() - started
-    path = os.environ.get("MODJAX_RELIABILITY_ROWS")
-    if path:
-        row = {"kind": "plan of quickstart", "number": 1, "seconds": round(taken, 1), "outcome": f"{planned} planned"}
-        with open(path, "a") as file:
-            file.write(json.dumps(row) + "\n")
-    assert planned / BOUND < taken < planned * BOUND
-    assert mj.open_sweep(tmp_path / "out").manifest["complete"]
