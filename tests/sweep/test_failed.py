@@ -97,14 +97,18 @@ def test_a_trial_that_raises_is_marked_and_tried_again(
     assert not again.manifest["failed"]
 
 
-def test_interrupted_after_a_failure_tries_it_again(finished, folder, write_spec, tiny_content, monkeypatch):
-    monkeypatch.setattr(stacks, "STACK_TRIALS", 3)
+@pytest.mark.parametrize("trials_per_stack", [3, 1])
+def test_interrupted_after_a_failure_tries_it_again(
+    finished, folder, write_spec, tiny_content, monkeypatch, trials_per_stack
+):
+    monkeypatch.setattr(stacks, "STACK_TRIALS", trials_per_stack)
     victim = finished.trials.filter(pl.col("status") == "done")["trial_id"][0]
     with monkeypatch.context() as patch:
         measuring(patch, victim)
         patch.setattr("modjax.sweep.pipeline.merge_parts", lambda *given: explode())
         with pytest.raises(ZeroDivisionError):
             mj.run_sweep(write_spec(tiny_content), folder / "out", slots=6, is_quiet=True)
+    assert mj.verify_sweep(folder / "out").is_whole  # of one trial a stack, that of the victim is a part of none
     assert_same_tables(mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True), finished)
 
 
