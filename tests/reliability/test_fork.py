@@ -52,7 +52,8 @@ def test_fork_of_another_version_copies_what_is_finished(finished, out, folder, 
     pretend(out, packages={"jax": "0.1.0"})
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     more = write_spec({**tiny_content, "seeds": [0, 1, 2]})
-    forked = mj.run_sweep(more, out, fork=folder / "fork")
+    forked = mj.run_sweep(more, out, fork=folder / "fork", copy_to=f"file://{folder / 'store'}")
+    assert mj.open_sweep(folder / "store").trials.equals(forked.trials)
     assert "9 of 12 trials copied" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert rows_of(forked.trials, finished.trials).equals(finished.trials)  # even the seconds: nothing trained again
