@@ -181,17 +181,18 @@ class SweepSpec(_Section):
         return tomli_w.dumps(content)
 
     def spec_hash(self) -> str:
-        """SHA-256 of the spec's values, the same however they were written."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the spec's values, the same however they were written, and wherever a file of one's own lies."""
+        content = self.model_dump(mode="json") | {"dataset": self._dataset_name()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _dataset_name(self) -> str:
+        """A file of one's own may move: what it holds is compared by checksum."""
+        return self.dataset if self.dataset in DATASETS else "a file of one's own"
 
     def shared_settings(self) -> dict[str, Any]:
-        """All that must not change when a sweep is extended: everything but name, question, seeds and arms.
-
-        A file of one's own may move: what it holds is compared by checksum.
-        """
+        """All that must not change when a sweep is extended: everything but name, question, seeds and arms."""
         content = self.model_dump(mode="json", exclude={"name", "question", "seeds", "arms"})
-        if self.dataset not in DATASETS:
-            content["dataset"] = "a file of one's own"
+        content["dataset"] = self._dataset_name()
         return {
             f"{section}.{key}" if isinstance(value, dict) else section: inner
             for section, value in content.items()

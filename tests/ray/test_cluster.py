@@ -1,5 +1,6 @@
 """A cluster of three Ray nodes on this machine: the local engine's tables bit for bit, whoever is killed."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import polars as pl
 import pytest
@@ -20,6 +22,8 @@ from tests.reliability.harness import record
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'modjax[ray]'"),
+    # Ray starts its own programs right after the fork that JAX warns of, and leaves the pipes of a dead node open.
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore::ResourceWarning"),
 ]
 
 STORE_BYTES = 80 * 2**20
@@ -95,8 +99,8 @@ def wait_for_snapshots(process, out, num_workers):
     raise AssertionError("no snapshots: " + out.with_suffix(".log").read_text()[-3000:])
 
 
-def assert_same_bits(one, other):
-    for name in TABLES:
+def assert_same_bits(one, other, names=TABLES):
+    for name in names:
         a, b = (pl.read_parquet(root / f"{name}.parquet") for root in (one, other))
         times = [column for column in a.columns if "seconds" in column or "time" in column]
         assert a.drop(times).rechunk().serialize() == b.drop(times).rechunk().serialize(), name
@@ -115,7 +119,11 @@ def cluster():
     for _ in range(2):
         cluster.add_node(**node)
     yield cluster
-    cluster.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        cluster.shutdown()
+        del cluster
+        gc.collect()  # what Ray left open is found here, and not by a test that comes later
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +176,13 @@ def test_driver_killed_and_run_again(cluster, sweep):
     record("Ray: the driver killed, run again", same_bits=True)
 
 
-def test_sigterm_lets_all_workers_save(cluster, sweep):
-    out = sweep / "stopped"
-    process = start(sweep / "spec.toml", out, COMMAND, address=cluster.address)
+def test_sigterm_lets_all_workers_save(cluster, sweep, tiny_content):
+    import tomli_w
+
+    spec, out = sweep / "longer.toml", sweep / "stopped"
+    few = {"arms": [{"name": "dropout", "dropout": [0.0, 0.5]}], "similarity": {"measures": []}}
+    spec.write_text(tomli_w.dumps(content(tiny_content, 10_000) | few))  # six trials, all in seats at once
+    process = start(spec, out, COMMAND, address=cluster.address)
     started = time.perf_counter()
     while (epochs := epochs_so_far(out)) < 100 and time.perf_counter() - started < LIMIT_SECONDS:
         assert process.poll() is None, out.with_suffix(".log").read_text()[-3000:]
@@ -182,13 +194,14 @@ def test_sigterm_lets_all_workers_save(cluster, sweep):
     waited = time.perf_counter() - sent
     assert waited < GRACE_SECONDS + 1
     said = out.with_suffix(".log").read_text()
-    assert "checkpoint saved: " in said
-    assert "run the same command again" in said
     saved = find_saved(SweepLayout(out).training)
-    assert len(saved) > 1
-    assert sum(one.epochs for one in saved.values()) >= epochs / 2  # the rest is of trials that have finished
-    finish(start(sweep / "spec.toml", out, engine="ray", address=cluster.address), out)
-    assert_same_bits(sweep / "local", out)
+    assert "checkpoint saved: 6 trials in training" in said
+    assert "run the same command again" in said
+    assert len(saved) == 6
+    assert sum(one.epochs for one in saved.values()) >= epochs
+    finish(start(spec, out, engine="ray", address=cluster.address), out)
+    finish(start(spec, sweep / "longer"), sweep / "longer")
+    assert_same_bits(sweep / "longer", out, ("trials", "history"))
     epochs = sum(one.epochs for one in saved.values())
     told = {"exit": 143, "seconds_to_leave": round(waited, 1), "trials_saved": len(saved), "epochs_saved": epochs}
     record("Ray: SIGTERM, run again", **told, same_bits=True)
