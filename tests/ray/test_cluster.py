@@ -217,12 +217,12 @@ def test_one_worker_and_two(cluster, tiny_content, sweep):
     import tomli_w
 
     spec = sweep / "long.toml"
-    spec.write_text(tomli_w.dumps(content(tiny_content, 500) | {"similarity": {"measures": []}}))
-    rates = {}
+    spec.write_text(tomli_w.dumps(content(tiny_content, 4000) | {"similarity": {"measures": []}}))
+    rates, code = {}, RUN.replace("0.3", "60.0")  # saved as rarely as usual
     for workers in (1, 2):
         out = sweep / f"rate_{workers}"
         options = {"engine": "ray", "address": cluster.address, "workers": workers}
-        told, _ = finish(start(spec, out, **options), out)
+        told, _ = finish(start(spec, out, code, **options), out)
         rates[workers] = steady_rate(json.loads(told.splitlines()[-1]))
     for name in ("trials", "history"):
         a, b = (pl.read_parquet(sweep / f"rate_{workers}" / f"{name}.parquet") for workers in (1, 2))
