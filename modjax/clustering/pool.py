@@ -77,7 +77,7 @@ class WorkerPool:
     def _result_alone(self, name: Hashable) -> Any:
         """A dying worker takes the jobs beside it with it: by itself, a job shows whether it is the one that kills."""
         function, arguments = self._jobs[name]
-        alone = ProcessPoolExecutor(1, initializer=_prepare_worker)
+        alone = ProcessPoolExecutor(1, initializer=_prepare_worker, initargs=(os.getpid(),))
         try:
             return alone.submit(function, *arguments).result()
         except BrokenProcessPool as error:
@@ -100,17 +100,19 @@ class WorkerPool:
 
     def _executor(self) -> Any:
         self._is_started = True
-        return get_reusable_executor(self.num_workers, timeout=IDLE_SECONDS, initializer=_prepare_worker)
+        return get_reusable_executor(
+            self.num_workers, timeout=IDLE_SECONDS, initializer=_prepare_worker, initargs=(os.getpid(),)
+        )
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(parent: int) -> None:
     os.nice(10)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent decides
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:
-    """A worker whose parent was killed has nobody to work for."""
+    """A worker whose parent was killed, perhaps before it came here, has nobody to work for."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)

@@ -87,3 +87,8 @@ def test_workers_import_no_jax_and_need_no_main_guard(tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split("\n")[:2] == ["main runs once", "1 [] False"]
+
+
+def test_a_worker_whose_parent_died_before_it_was_ready_ends():
+    code = "import os, time; from modjax.clustering import pool; pool._prepare_worker(os.getppid() + 1); time.sleep(50)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=40, check=False).returncode == 1
