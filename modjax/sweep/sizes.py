@@ -11,10 +11,11 @@ GRAPH_BYTES, GRAPH_UNIT_BYTES = 100, 6
 PAIR_BYTES, PAIR_NULL_BYTES = 85, 60
 EPOCH_BYTES, TRIAL_BYTES = 12, 200
 STACK_BYTES = 40_000  # of a checkpoint, beside the weights
-FIGURE_BYTES = 1_600_000
+FIGURE_BYTES, FIGURE_TRIAL_BYTES = 4_800_000, 10_000  # PNG, SVG and CSV
+PAGE_BYTES, PAGE_TRIAL_BYTES, PAGE_MOST = 5_400_000, 8_000, 14_400_000  # plotly, rows; what a page may have at most
 STACK_TRIALS = 8
 STATE_COPIES = 4  # weights, two moments of Adam, best weights
-MAIN_BYTES = 1_000_000_000  # the interpreter with JAX, polars, igraph, compiled programs
+MAIN_BYTES = 1_400_000_000  # the interpreter with JAX, polars, igraph, compiled programs
 WORKER_BYTES = 300_000_000
 
 
@@ -41,10 +42,16 @@ def disk_bytes(setup: Setup, layout: Layout, num_devices: int, epochs: float) ->
         "alignment": pairs * (PAIR_BYTES + PAIR_NULL_BYTES * bool(spec.alignment.permutations)),
         "trials and history": num_trials * (TRIAL_BYTES + EPOCH_BYTES * epochs),
         "checkpoints": num_trials * weights + math.ceil(num_trials / STACK_TRIALS) * STACK_BYTES,
-        "figures": FIGURE_BYTES,
+        "figures": FIGURE_BYTES + FIGURE_TRIAL_BYTES * num_trials,
+        "report": min(PAGE_MOST, PAGE_BYTES + num_trials * (PAGE_TRIAL_BYTES + page_matrix_bytes(units, num_measures))),
         "while training": 2 * STATE_COPIES * weights * min(seats, num_trials),
     }
     return {name: round(size) for name, size in sizes.items()}
+
+
+def page_matrix_bytes(units: list[int], num_measures: int) -> float:
+    """Of one trial in the report page: a byte an entry above the diagonal, four a unit; a third more as base64."""
+    return 4 / 3 * num_measures * sum(width * (width - 1) / 2 + FLOAT_BYTES * width for width in units)
 
 
 def device_bytes(setup: Setup, layout: Layout) -> int:

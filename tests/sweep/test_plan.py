@@ -30,6 +30,8 @@ def test_without_a_probe_sizes_are_those_of_the_sweep(tiny, finished):
     root = finished.layout.root
     matrices = sum(path.stat().st_size for path in finished.layout.similarity.glob("*.parquet"))
     assert plan.disk["modules"] == pytest.approx((root / "modules.parquet").stat().st_size, rel=0.7)
+    files = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    assert sum(size for name, size in plan.disk.items() if name != "while training") == pytest.approx(files, rel=0.3)
     assert matrices < 9 * 4 * (64 + 36 + 196) * 4 + 3 * 5000
     assert any("not probed" in line for line in plan_text(plan))
     assert sorted(os.listdir(tiny.parent)) == ["spec.toml", "tiny.npz"]
