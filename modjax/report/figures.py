@@ -1,5 +1,6 @@
 """Figures of a sweep: PNG and SVG, each with a CSV of the points it shows."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,9 +47,14 @@ def draw_figures(sweep: Sweep) -> list[str]:
 
 def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None:
     folder = sweep.layout.figures
-    # No dates in the files: the same tables give the same bytes.
-    write_summed(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
-    write_summed(folder / f"{name}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
+    with warnings.catch_warnings():
+        # By the clock: on a busy machine the best place for a legend takes matplotlib more than a second.
+        warnings.filterwarnings("ignore", "Creating legend with loc", UserWarning)
+        # No dates in the files: the same tables give the same bytes.
+        write_summed(
+            folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None})
+        )
+        write_summed(folder / f"{name}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
     write_summed(folder / f"{name}.csv", lambda path: points.write_csv(path))
 
 

@@ -1,3 +1,4 @@
+import itertools
 import shutil
 
 import numpy as np
@@ -115,3 +116,12 @@ def test_a_sweep_whose_trials_all_diverged_has_the_figures_of_what_is_left(sweep
     gone = {name: pl.DataFrame(schema=SCHEMAS[name]) for name in ("alignment",)}
     modules = sweep.modules.with_columns(q=pl.lit(float("nan")), z=pl.lit(None, pl.Float64))
     assert "performance" in draw_figures(rewrite(sweep, trials=diverged, modules=modules, **gone))
+
+
+def test_a_busy_machine_is_no_warning(sweep, monkeypatch):
+    from matplotlib import legend
+
+    clock = itertools.count(step=100.0)  # matplotlib warns where the best place for a legend took it a second
+    monkeypatch.setattr(legend.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(figures, "FIGURES", {name: FIGURES[name] for name in ("nulls", "performance")})
+    assert draw_figures(sweep) == ["nulls", "performance"]
