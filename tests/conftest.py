@@ -35,12 +35,21 @@ def _no_data_dir_of_the_caller(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+def folder_with(dataset):
+    for folder in (os.environ.get("MODJAX_TEST_DATA_DIR"), SHARED_DATA):
+        if folder and (Path(folder) / dataset).is_dir():
+            return Path(folder)
+    pytest.skip(f"no {dataset} here: set MODJAX_TEST_DATA_DIR to a folder that holds {dataset}/")
+
+
 @pytest.fixture
 def mnist_dir():
-    for folder in (os.environ.get("MODJAX_TEST_DATA_DIR"), SHARED_DATA):
-        if folder and (Path(folder) / "mnist").is_dir():
-            return Path(folder)
-    pytest.skip("no MNIST here: set MODJAX_TEST_DATA_DIR to a folder that holds mnist/")
+    return folder_with("mnist")
+
+
+@pytest.fixture
+def fashion_dir():
+    return folder_with("fashion_mnist")
 
 
 @pytest.fixture

@@ -119,17 +119,25 @@ def test_second_mirror_is_tried_and_the_cache_is_checked(tmp_path, tiny_source, 
     assert len(asked) == 8
 
 
-def test_fashion_checks_the_md5_of_gzipped_files(tmp_path):
-    path = tmp_path / "t10k-labels-idx1-ubyte.gz"
-    path.write_bytes(gzip.compress(idx_bytes(np.zeros(10000, np.uint8))))
-    with pytest.raises(ValueError, match="MD5"):
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_fashion_is_checked_however_it_is_packed(tmp_path, gzipped):
+    path = tmp_path / "t10k-labels-idx1-ubyte"
+    content = idx_bytes(np.zeros(10000, np.uint8))
+    path.write_bytes(gzip.compress(content) if gzipped else content)
+    with pytest.raises(ValueError, match=r"SHA-256 \(unpacked\)"):
         sources.read_checked(path, sources.SOURCES["fashion_mnist"].files["test_labels"])
 
 
 def test_every_image_source_has_more_than_one_mirror_and_a_checksum():
     for source in sources.SOURCES.values():
         assert len(source.mirrors) >= 2
-        assert all(file.sha256_unpacked or file.md5_gz for file in source.files.values())
+        assert all(len(file.sha256_unpacked) == 64 for file in source.files.values())
+
+
+def test_fashion_mnist_is_the_real_one(fashion_dir):
+    fashion = load_dataset("fashion_mnist", fashion_dir)
+    assert fashion.x_train.shape == (60000, 28, 28)
+    assert fashion.y_test[:5].tolist() == [9, 2, 1, 1, 6]
 
 
 def test_mnist_is_the_real_one(mnist_dir):
