@@ -1,8 +1,26 @@
-"""Memory that this process holds and does not need."""
+"""Memory that this process has held, and memory that it holds and does not need."""
 
 import ctypes
 import gc
+import resource
+import sys
 from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this program has had resident, in bytes.
+
+    Linux's ``VmHWM``: of this program alone. ``ru_maxrss``, which is told where there is none, also counts what the
+    process was before it became this program: for a worker, a copy of its parent, however large that was.
+    """
+    if STATUS.exists():
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def release_free_memory() -> None:
@@ -12,7 +30,7 @@ def release_free_memory() -> None:
     of half an hour held gigabytes of them.
     """
     gc.collect()
-    if Path("/proc/self/status").exists():
+    if STATUS.exists():
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)

@@ -11,6 +11,8 @@ from typing import Any
 
 from loky import ProcessPoolExecutor, get_reusable_executor
 
+from modjax.memory import peak_resident_bytes
+
 MAX_ATTEMPTS = 3
 IDLE_SECONDS = 60
 PARENT_SECONDS = 1.0
@@ -32,7 +34,13 @@ class WorkerPool:
         self._jobs: dict[Hashable, tuple[Callable, tuple]] = {}
         self._futures: dict[Hashable, Future] = {}
         self._attempts: dict[Hashable, int] = {}
+        self._largest_worker = 0
         self._is_started = False
+
+    @property
+    def peak_bytes(self) -> int:
+        """So many times the memory of the largest worker: at least what all took at any one moment; 0 without jobs."""
+        return self.num_workers * self._largest_worker
 
     @property
     def num_unfinished(self) -> int:
@@ -43,7 +51,7 @@ class WorkerPool:
         """Queue ``function(*arguments)`` under a name of its own."""
         self._jobs[name] = (function, arguments)
         self._attempts[name] = self._attempts.get(name, 0) + 1
-        self._futures[name] = self._executor().submit(function, *arguments)
+        self._futures[name] = self._executor().submit(_with_peak, function, *arguments)
 
     def is_done(self, name: Hashable) -> bool:
         """Whether a result is there; a job whose worker died is queued again."""
@@ -65,7 +73,7 @@ class WorkerPool:
         try:
             while True:
                 try:
-                    return self._futures[name].result()
+                    return self._counted(self._futures[name].result())
                 except BrokenProcessPool:
                     if self._attempts[name] >= MAX_ATTEMPTS:
                         return self._result_alone(name)
@@ -79,7 +87,7 @@ class WorkerPool:
         function, arguments = self._jobs[name]
         alone = ProcessPoolExecutor(1, initializer=_prepare_worker, initargs=(os.getpid(),))
         try:
-            return alone.submit(function, *arguments).result()
+            return self._counted(alone.submit(_with_peak, function, *arguments).result())
         except BrokenProcessPool as error:
             raise RuntimeError(
                 f"the worker process of job {name!r} died {MAX_ATTEMPTS} times, and once alone, perhaps for lack of "
@@ -87,6 +95,11 @@ class WorkerPool:
             ) from error
         finally:
             alone.shutdown(wait=False, kill_workers=True)
+
+    def _counted(self, found: tuple[Any, int]) -> Any:
+        result, peak = found
+        self._largest_worker = max(self._largest_worker, peak)
+        return result
 
     def close(self, wait: bool = True) -> None:
         """End the workers, if any were started; a pool can be closed twice."""
@@ -103,6 +116,11 @@ class WorkerPool:
         return get_reusable_executor(
             self.num_workers, timeout=IDLE_SECONDS, initializer=_prepare_worker, initargs=(os.getpid(),)
         )
+
+
+def _with_peak(function: Callable, *arguments: Any) -> tuple[Any, int]:
+    """A job's result, and the most memory that its worker has had."""
+    return function(*arguments), peak_resident_bytes()
 
 
 def _prepare_worker(parent: int) -> None:

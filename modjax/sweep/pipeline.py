@@ -173,7 +173,7 @@ def _run(
                 merge_parts(layout, setup.spec, planned, finished)
             with stages("figures"):
                 draw_figures(open_sweep(layout.root))
-            cost = cost_of_run(stages, place.searches.num_workers)
+            cost = cost_of_run(stages, place.searches.peak_bytes)
             complete(layout, {**manifest, **place.describe(), "programs": place.programs, **cost})
             write_page(open_sweep(layout.root))  # after the manifest, which it shows
             is_whole = True

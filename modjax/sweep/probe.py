@@ -1,6 +1,5 @@
 """What a sweep's steps take on this machine: each is run, for real and shortly, with the spec's own layout."""
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from modjax.clustering.layer import cluster_layer
+from modjax.memory import peak_resident_bytes
 from modjax.storage.checkpoints import save_stack
 from modjax.storage.layout import SweepLayout
 from modjax.sweep.analysis import graphs_of, joint_groups, search_settings, stack_matrices
@@ -75,7 +75,7 @@ def probe(engine: Engine, trials: pl.DataFrame) -> Measured:
     found = found._replace(**_save(params))
     if engine.spec.similarity.measures:
         found = found._replace(**_similarity(engine, params))
-    return found._replace(peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return found._replace(peak_bytes=peak_resident_bytes())
 
 
 def _train(engine: Engine, trials: pl.DataFrame) -> Measured:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-KIB = 1024
+from modjax.memory import peak_resident_bytes
+
 MEGABYTE = 1e6
 
 
@@ -50,25 +51,23 @@ class Stages:
         self._since = now
 
 
-def cost_of_run(stages: Stages, num_workers: int) -> dict[str, Any]:
+def cost_of_run(stages: Stages, worker_bytes: int) -> dict[str, Any]:
     """Wall seconds in all and by stage, CPU seconds and peak memory of this process and its workers that have ended.
 
-    ``peak_memory_mb`` is the largest resident size of this process, plus so many times that of the largest worker: at
-    least what they took at any one moment. The figures are the process's since it began, imports and compiling
-    included.
+    ``peak_memory_mb`` is the largest resident size of this process, plus that of its workers: at least what they took
+    at any one moment. The figures are the process's since it began, imports and compiling included.
 
     Args:
         stages: Of the run.
-        num_workers: Worker processes that ran at the same time.
+        worker_bytes: The most memory of all worker processes together.
     """
     own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peak_kib = own.ru_maxrss + num_workers * workers.ru_maxrss
     return {
         "seconds": round(stages.total, 3),
         "seconds_by_stage": {name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         "cpu_seconds": round(own.ru_utime + own.ru_stime, 3),
         "worker_cpu_seconds": round(workers.ru_utime + workers.ru_stime, 3),
-        "peak_memory_mb": round(peak_kib * KIB / MEGABYTE),
+        "peak_memory_mb": round((peak_resident_bytes() + worker_bytes) / MEGABYTE),
     }
 
 

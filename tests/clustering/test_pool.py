@@ -64,6 +64,26 @@ def test_a_killed_workers_job_is_done_again(tmp_path):
         pool.close()
 
 
+def hold(megabytes):
+    return int(np.ones(megabytes * 10**6, np.uint8).sum())
+
+
+def test_memory_is_that_of_the_workers_and_not_of_the_parent_that_started_them():
+    held = np.ones(10**9, np.uint8)  # a fresh worker's ru_maxrss counts this, since it began as the parent's copy
+    pool = WorkerPool(2)
+    try:
+        assert pool.peak_bytes == 0
+        pool.submit("small", hold, 1)
+        assert pool.result("small") == 10**6
+        assert pool.peak_bytes < held.nbytes
+        pool.submit("large", hold, 600)
+        assert pool.result("large") == 600 * 10**6
+        assert pool.peak_bytes > 2 * 600e6
+    finally:
+        pool.close()
+    assert pool.peak_bytes > 2 * 600e6
+
+
 def loaded_modules():
     return sorted(name for name in sys.modules if name in ("jax", "jaxlib", "modjax.types"))
 

@@ -56,7 +56,10 @@ class Progressed(NamedTuple):
 class Searches(Protocol):
     """Jobs of module searches by name, as :class:`modjax.clustering.pool.WorkerPool` takes them."""
 
-    num_workers: int
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that this machine's workers took together, from the jobs whose results were collected."""
+        ...
 
     @property
     def num_unfinished(self) -> int:

@@ -21,7 +21,7 @@ class RaySearches:
         ray: The package.
     """
 
-    num_workers = 0  # none of them are this process's own
+    peak_bytes = 0  # none of the workers are this process's own
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import numpy as np
+
+from modjax import memory
+
+FAT_PARENT = """
+import subprocess, sys
+held = bytearray(600_000_000)
+held[::4096] = b"x" * len(held[::4096])
+subprocess.run([sys.executable, "-c", "from modjax.memory import peak_resident_bytes; print(peak_resident_bytes())"])
+"""
+
+
+def test_the_most_that_was_held_is_remembered():
+    before = memory.peak_resident_bytes()
+    np.ones(10 * 10**6).sum()
+    after = memory.peak_resident_bytes()
+    assert 50e6 < after < 1e12
+    assert after >= before
+
+
+def test_a_fat_parent_is_not_counted():
+    done = subprocess.run([sys.executable, "-c", FAT_PARENT], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 300e6
+
+
+def test_a_system_without_proc_tells_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
+    assert 50e6 < memory.peak_resident_bytes() < 1e12
+    memory.release_free_memory()
