@@ -207,6 +207,23 @@ def test_sigterm_lets_all_workers_save(cluster, sweep, tiny_content):
     record("Ray: SIGTERM, run again", **told, same_bits=True)
 
 
+def test_fork_trains_only_what_the_source_lacks(cluster, sweep, tiny_content):
+    import tomli_w
+
+    fewer, source, out = sweep / "fewer.toml", sweep / "fewer", sweep / "forked"
+    arms = [{"name": "dropout", "dropout": [0.2, 0.5], "learning_rate": [1e-3]}]
+    fewer.write_text(tomli_w.dumps(content(tiny_content) | {"arms": arms}))
+    finish(start(fewer, source), source)
+    before = (source / "manifest.json").read_bytes()
+    told, _ = finish(start(sweep / "spec.toml", source, engine="ray", address=cluster.address, fork=str(out)), source)
+    assert_same_bits(sweep / "local", out)
+    trained = sum(epochs for _, epochs in json.loads(told))
+    assert trained == (18 - 6) * 300
+    assert json.loads((out / "manifest.json").read_text())["forked_from"]["directory"] == str(source.resolve())
+    assert (source / "manifest.json").read_bytes() == before
+    record("Ray: a fork of a local sweep with a third of the trials", trials_trained=12, same_bits=True)
+
+
 def epochs_so_far(out):
     heartbeat = read_heartbeat(SweepLayout(out).progress)
     return heartbeat.epochs if heartbeat else 0
