@@ -119,12 +119,18 @@ def claims(
 def export(
     directory: Directory,
     to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow; each needs its package.")],
-    dest: Annotated[Path | None, typer.Option(help="Folder to write to (default: DIR/<tracker>).")] = None,
+    dest: Annotated[Path | None, typer.Option(help="Folder outside DIR (default: beside it, DIR_<tracker>).")] = None,
 ) -> None:
-    """Give the trials of a sweep to an experiment tracker, one run each; again adds what is new."""
+    """Give the trials of a sweep to an experiment tracker, one run each; again, also while it runs, adds what is new.
+
+    A trial is given once it is whole: trained, and with all its modules found.
+    """
     from modjax.sweep.trackers import export_sweep
 
-    typer.echo(f"{export_sweep(directory, to, dest)} trials added to {to} in {dest or directory / to}")
+    found = export_sweep(directory, to, dest)
+    typer.echo(f"{found.added} trials added to {to} in {found.folder}")
+    if found.left:
+        typer.echo(f"{found.left} trials left for a later export: not whole yet, or failed")
 
 
 def print_frame(frame: Any, max_rows: int = 100) -> None:
