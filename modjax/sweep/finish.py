@@ -9,11 +9,11 @@ from modjax.report.write import write_report
 from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, write_manifest
-from modjax.storage.results import open_sweep
+from modjax.storage.results import Sweep, open_sweep
 from modjax.storage.tables import merge, read_table, write_table
 from modjax.sweep.damage import figure_damage
 from modjax.sweep.directory import merge_results
-from modjax.sweep.failures import failed_trials, mark_failed
+from modjax.sweep.failures import failed_trials, mark_failed, reason_of
 from modjax.sweep.recovery import layers_of
 from modjax.sweep.significance import with_sweep_columns
 from modjax.sweep.spec import SweepSpec
@@ -59,6 +59,23 @@ def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
     remove_folder(layout.parts)
 
 
+def draw(what: Callable[[Sweep], Any], layout: SweepLayout) -> None:
+    """Draw figures or a page of a sweep whose tables are whole.
+
+    Raises:
+        OSError: They cannot be written.
+        RuntimeError: One of them raised anything else.
+    """
+    try:
+        what(open_sweep(layout.root))
+    except OSError:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"all tables of {layout.root} are whole, but not all figures could be drawn: {reason_of(error)}"
+        ) from error
+
+
 def redraw_damaged(layout: SweepLayout, say: Callable[[str], None]) -> None:
     """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
     damaged = figure_damage(layout)
@@ -66,4 +83,4 @@ def redraw_damaged(layout: SweepLayout, say: Callable[[str], None]) -> None:
         aside = f", moved to {set_aside(damage.path, layout.damaged)}" if damage.path.exists() else ""
         say(f"{damage.path} {damage.why}{aside}: drawn again")
     if damaged or not layout.report.is_file() or not any(layout.figures.glob("*.png")):
-        write_report(open_sweep(layout.root))
+        draw(write_report, layout)

@@ -8,6 +8,9 @@ Its own slots and layout are chosen anew.
 
 What is copied becomes parts of the new sweep, as if it had just been trained there. A process killed in between copies
 what is left when the same command is run again; without ``--fork``, ``--out NEW_DIR`` trains what is left.
+
+A sweep whose modules, alignment or matrices were lost, or whose module search failed, begins anew in the same way from
+its own weights: :func:`keep_weights`.
 """
 
 from pathlib import Path
@@ -21,12 +24,15 @@ from modjax.storage.checkpoints import load_tree, next_index, read_ids, save_sta
 from modjax.storage.files import new_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
-from modjax.storage.tables import SCHEMAS, empty, merge, read_table, write_table
+from modjax.storage.tables import SCHEMAS, TRIALS, empty, merge, read_table, write_table
 from modjax.sweep.damage import find_damage
 from modjax.sweep.directory import FINISHED
+from modjax.sweep.expand import untrained_arms
+from modjax.sweep.failures import FAILED
 from modjax.sweep.recovery import Say, rows_are_all_there, trials_in_parts
 from modjax.sweep.setup import Setup
 from modjax.sweep.spec import SweepSpec, load_spec
+from modjax.sweep.stacks import LEAST_ACCURACY
 
 
 class Source(NamedTuple):
@@ -82,6 +88,7 @@ def copy_reusable(
     frames = {name: _rows(source.layout, name, set(bad)) for name in SCHEMAS}
     have = {*finished, *(trial_id for part in trials_in_parts(layout).values() for trial_id in part)}
     wanted = set(planned["trial_id"]) - have
+    frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(source.spec))
     done = frames["trials"].filter(pl.col("status").is_in(FINISHED))
     trained = wanted & set(rows_are_all_there(done, {"history": [frames["history"]]}, source.spec))
     sections = ("similarity", "modules", "alignment")
@@ -89,22 +96,84 @@ def copy_reusable(
     analysis = {name: [frames[name]] for name in ("modules", "alignment")}
     analysis["similarity"] = frames["similarity"].partition_by("layer")
     analysed = trained & set(rows_are_all_there(done, analysis, source.spec)) if is_same else set()
-    copied = 0
-    for index in reversed(source.layout.stack_indices()):
-        if source.layout.stack(index) in bad:
+    copied = _copy_weights(source.layout, layout, trained, analysed, frames, set(bad))
+    told = "with their modules" if is_same else "their modules are searched anew"
+    say(f"{copied} of {planned.height} trials copied from {source.layout.root}, {told}")
+
+
+def keep_weights(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
+    """Trials that were trained and lack rows of analysis become trained parts, so that only those are made again.
+
+    Their weights are copied into new stacks. To be called before the trials table is planned anew.
+
+    Args:
+        layout: Of the sweep, after what is damaged was set aside.
+        spec: Its spec.
+        planned: Its trials.
+        finished: Those that lack nothing.
+        say: Told of how many there are.
+    """
+    if not layout.table("trials").is_file():
+        return
+    frames = {name: _rows(layout, name, set()) for name in ("trials", "history")}
+    frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(spec))
+    have = {*finished, *(trial_id for part in trials_in_parts(layout).values() for trial_id in part)}
+    lacking = pl.col("trial_id").is_in(sorted(set(planned["trial_id"]) - have)) & pl.col("status").is_in(FINISHED)
+    trained = set(rows_are_all_there(frames["trials"].filter(lacking), {"history": [frames["history"]]}, spec))
+    copied = _copy_weights(layout, layout, trained, set(), frames, set())
+    if copied:
+        say(f"{copied} trials have their weights and lack modules: analysed again, not trained again")
+
+
+def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]) -> pl.DataFrame:
+    """The trials table with failed trials as they were before their analysis failed; those never measured stay failed.
+
+    Args:
+        trials: The table.
+        history: Of the same trials.
+        untrained: Names of the arms whose networks are not trained.
+    """
+    last = history.sort("epoch").group_by("trial_id").last()
+    last = last.select("trial_id", diverged=~pl.col("val_loss").fill_null(pl.col("train_loss")).is_finite())
+    is_untrained = pl.col("arm").is_in(untrained)
+    status = pl.when(is_untrained).then(pl.lit("untrained")).when("diverged").then(pl.lit("diverged"))
+    excluded = ~is_untrained & ~(pl.col("test_accuracy") >= LEAST_ACCURACY)
+    is_mended = (pl.col("status") == FAILED) & pl.col("test_accuracy").is_not_null()
+    return (
+        trials.join(last, on="trial_id", how="left")
+        .select(
+            *(name for name in TRIALS if name not in ("status", "excluded")),
+            status=pl.when(is_mended).then(status.otherwise(pl.lit("done"))).otherwise("status"),
+            excluded=pl.when(is_mended).then(excluded).otherwise("excluded"),
+        )
+        .select(list(TRIALS))
+    )
+
+
+def _copy_weights(
+    source: SweepLayout,
+    target: SweepLayout,
+    trained: set[str],
+    analysed: set[str],
+    frames: dict[str, pl.DataFrame],
+    bad: set[Path],
+) -> int:
+    """Trials of the source's newest stacks that hold them, as stacks and parts of the target; returns how many."""
+    copied, left = 0, set(trained)
+    for index in reversed(source.stack_indices()):
+        if source.stack(index) in bad:
             continue
-        ids = read_ids(source.layout.stack_ids(index))
-        for group in (trained & analysed, trained - analysed):
+        ids = read_ids(source.stack_ids(index))
+        for group in (left & analysed, left - analysed):
             chosen = [place for place, trial_id in enumerate(ids) if trial_id in group]
             if chosen:
                 weights = jax.tree.map(
-                    lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], load_tree(source.layout.stack(index))
+                    lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], load_tree(source.stack(index))
                 )
-                _commit(layout, [ids[place] for place in chosen], weights, frames, bool(group & analysed))
+                _commit(target, [ids[place] for place in chosen], weights, frames, bool(group & analysed))
                 copied += len(chosen)
-        trained -= set(ids)
-    told = "with their modules" if is_same else "their modules are searched anew"
-    say(f"{copied} of {planned.height} trials copied from {source.layout.root}, {told}")
+        left -= set(ids)
+    return copied
 
 
 def _rows(layout: SweepLayout, name: str, bad: set[Path]) -> pl.DataFrame:

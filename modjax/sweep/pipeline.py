@@ -3,7 +3,8 @@
 Order of resuming, for every trial:
     1. finished in ``trials.parquet``: its rows are in the tables, nothing is done;
     2. in an analysed part: its rows wait to be merged into the tables;
-    3. in a trained part: its weights are in a checkpoint, only similarity, modules and alignment are done;
+    3. in a trained part: its weights are in a checkpoint, only similarity, modules and alignment are done (trials whose
+       rows of those were lost, or whose analysis failed, are put into one again);
     4. in a snapshot of trials in training: it goes on from that epoch;
     5. else it is trained from scratch.
 """
@@ -29,9 +30,10 @@ from modjax.sweep.build import Job, make_engine
 from modjax.sweep.directory import check_directory, write_plan
 from modjax.sweep.engines import EngineOptions, Place, check_options, open_place
 from modjax.sweep.environment import check_environment
+from modjax.sweep.epochs import guess_epochs
 from modjax.sweep.expand import untrained_arms
-from modjax.sweep.finish import complete, merge_parts, redraw_damaged
-from modjax.sweep.fork import Source, copy_reusable, open_source
+from modjax.sweep.finish import complete, draw, merge_parts, redraw_damaged
+from modjax.sweep.fork import Source, copy_reusable, keep_weights, open_source
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
 from modjax.sweep.setup import Setup, check_layout, prepare
@@ -138,7 +140,7 @@ def _run(
     source: Source | None,
 ) -> None:
     """All stages of all trials that are not finished."""
-    progress = SweepProgress(setup.trials.height, is_quiet, layout.progress)
+    progress = SweepProgress(setup.trials.height, is_quiet, layout.progress, guess_epochs(setup.spec).typical)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     place = open_place(options)
     is_whole = False
@@ -151,6 +153,7 @@ def _run(
             # The manifest comes first: it is what makes the directory a sweep.
             write_manifest(layout, {**manifest, "complete": False})
             finished = whole_trials(layout, setup.spec)
+            keep_weights(layout, setup.spec, setup.trials, finished, progress.say)
             planned = write_plan(layout, setup.spec, setup.trials, finished)
             if source is not None:
                 copy_reusable(source, layout, setup.spec, planned, finished, progress.say)
@@ -171,12 +174,19 @@ def _run(
             progress.stage("tables and figures")
             with stages("tables"):
                 merge_parts(layout, setup.spec, planned, finished)
+            problem = None
             with stages("figures"):
-                draw_figures(open_sweep(layout.root))
+                try:
+                    draw(draw_figures, layout)
+                except RuntimeError as error:  # told when the sweep is whole
+                    problem = error
             cost = cost_of_run(stages, place.searches.peak_bytes)
+            layout.report.unlink(missing_ok=True)  # the page of fewer trials: if this process ends here, it is missed
             complete(layout, {**manifest, **place.describe(), "programs": place.programs, **cost})
-            write_page(open_sweep(layout.root))  # after the manifest, which it shows
             is_whole = True
+            if problem is not None:
+                raise problem
+            draw(write_page, layout)  # after the manifest, which it shows
     finally:
         place.close(wait=is_whole)
 

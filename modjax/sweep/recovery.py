@@ -16,14 +16,14 @@ from modjax.storage.tables import SCHEMAS, TRIALS, empty, read_table
 from modjax.sweep.damage import TABLES, find_damage, table_paths
 from modjax.sweep.damage import layers_of as layers_of
 from modjax.sweep.directory import FINISHED
-from modjax.sweep.failures import failed_in_part
+from modjax.sweep.failures import failed_in_part, read_failures
 from modjax.sweep.spec import SweepSpec
 
 Say = Callable[[str], None]
 REMEDIES = {
     "manifest": "its copy is used",
     "spec": "written again from the spec given",
-    "table": "its trials are done again",
+    "table": "made again, from saved weights if only analysis is lost",
     "analysed part": "its trials are analysed again",
 }
 
@@ -53,6 +53,14 @@ def set_aside_damaged(layout: SweepLayout, spec: SweepSpec, manifest: dict[str, 
         elif damage.kind in ("manifest", "spec", "table"):
             say(f"{damage.path} {damage.why}: {REMEDIES[damage.kind]}")
     _remove_leftovers(layout)
+    _forget_failed_analysis(layout)
+
+
+def _forget_failed_analysis(layout: SweepLayout) -> None:
+    """A stack of which trials were trained and their analysis failed is analysed again, from its weights."""
+    for index in layout.part_indices("analysed"):
+        if read_failures(layout.analysed_part(index)).keys() - read_failures(layout.trained_part(index)).keys():
+            remove_folder(layout.analysed_part(index))
 
 
 def kept_of(layout: SweepLayout, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import pytest
 import modjax as mj
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest, write_manifest
+from modjax.storage.tables import from_rows
+from modjax.sweep.fork import as_trained
 from tests.sweep.test_pipeline import assert_same_tables
 
 
@@ -130,3 +132,34 @@ def test_fork_of_another_precision_is_refused(out, folder, write_spec, tiny_cont
     with pytest.raises(ValueError, match="made with float64 instead of float32"):
         mj.run_sweep(write_spec(tiny_content), out, fork=folder / "fork", is_quiet=True)
     assert not (folder / "fork").exists()
+
+
+def test_failed_trials_are_as_they_were_trained():
+    trained = {"learning_rate": 1e-3, "l1": 0.0, "l2": 0.0, "dropout": 0.0, "excluded": True, "seed": 0}
+    rows = [
+        {"trial_id": "good", "arm": "l2", "status": "failed", "test_accuracy": 0.9},
+        {"trial_id": "poor", "arm": "l2", "status": "failed", "test_accuracy": 0.5},
+        {"trial_id": "diverged", "arm": "l2", "status": "failed", "test_accuracy": 0.1},
+        {"trial_id": "untrained", "arm": "null", "status": "failed", "test_accuracy": 0.1},
+        {"trial_id": "unmeasured", "arm": "l2", "status": "failed", "test_accuracy": None},
+        {"trial_id": "whole", "arm": "l2", "status": "done", "test_accuracy": 0.9},
+    ]
+    trials = from_rows("trials", [{**trained, **row} for row in rows])
+    losses = {"good": [1.0, 0.5], "poor": [2.0], "diverged": [1.0, float("nan")], "whole": [1.0]}
+    history = from_rows(
+        "history",
+        [
+            {"trial_id": trial_id, "epoch": epoch, "val_loss": loss}
+            for trial_id, values in losses.items()
+            for epoch, loss in enumerate(values)
+        ],
+    )
+    mended = {row["trial_id"]: row for row in as_trained(trials, history, ["null"]).iter_rows(named=True)}
+    assert {name: (row["status"], row["excluded"]) for name, row in mended.items()} == {
+        "good": ("done", False),
+        "poor": ("done", True),
+        "diverged": ("diverged", True),
+        "untrained": ("untrained", False),
+        "unmeasured": ("failed", True),
+        "whole": ("done", True),
+    }

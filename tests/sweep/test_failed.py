@@ -92,9 +92,24 @@ def test_a_trial_that_raises_is_marked_and_tried_again(
         ours, theirs = (without_times(one.table(name)).filter(~own) for one in (sweep, finished))
         names = [column for column in ours.columns if column not in ("p_adjusted",)]
         assert_frame_equal(ours.select(names), theirs.select(names), check_exact=True)
+    if step != "measuring":  # then its weights are enough
+        monkeypatch.setattr("modjax.sweep.engines.local.PopulationRun", explode)
     again = mj.run_sweep(spec, out, is_quiet=True)
     assert_same_tables(again, finished)
     assert not again.manifest["failed"]
+
+
+def test_analysis_that_failed_before_an_interruption_is_done_again_from_the_weights(
+    finished, folder, write_spec, tiny_content, monkeypatch
+):
+    victim = finished.trials.filter(pl.col("status") == "done")["trial_id"][0]
+    with monkeypatch.context() as patch:
+        clustering(patch, victim)
+        patch.setattr("modjax.sweep.pipeline.merge_parts", lambda *given: explode())
+        with pytest.raises(ZeroDivisionError):
+            mj.run_sweep(write_spec(tiny_content), folder / "out", slots=6, is_quiet=True)
+    monkeypatch.setattr("modjax.sweep.engines.local.PopulationRun", explode)
+    assert_same_tables(mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True), finished)
 
 
 @pytest.mark.parametrize("trials_per_stack", [3, 1])

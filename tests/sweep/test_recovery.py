@@ -30,6 +30,10 @@ def flip(path):
     path.write_bytes(bytes(content))
 
 
+def no_training(*given, **options):
+    raise AssertionError("a trial is trained again")
+
+
 DAMAGES = {"missing": lambda path: path.unlink(), "truncated": truncate, "flipped": flip}
 TABLES = (
     "modules.parquet",
@@ -50,13 +54,52 @@ QUICK = {("modules.parquet", "missing"), ("similarity/layer_0.parquet", "flipped
         for damage in DAMAGES
     ],
 )
-def test_lost_or_damaged_table_is_made_again(finished, copy, name, damage, capsys):
+def test_lost_or_damaged_table_is_made_again(finished, copy, name, damage, capsys, monkeypatch):
     spec, out = copy
     DAMAGES[damage](out / name)
+    if name not in ("trials.parquet", "history.parquet"):  # then weights are enough
+        monkeypatch.setattr("modjax.sweep.engines.local.PopulationRun", no_training)
     assert_same_tables(mj.run_sweep(spec, out), finished)
     if damage != "missing":
         assert (out / "damaged" / name.rsplit("/")[-1]).is_file()
         assert "is damaged: moved to" in capsys.readouterr().err
+
+
+def test_process_that_ends_before_the_page_of_an_extension_leaves_no_old_one(
+    copy, write_spec, tiny_content, monkeypatch
+):
+    _, out = copy
+    more = write_spec({**tiny_content, "seeds": [0, 1, 2]}, "more.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr("modjax.sweep.pipeline.write_page", stop)
+        with pytest.raises(KeyboardInterrupt):
+            mj.run_sweep(more, out, is_quiet=True)
+    sweep = mj.run_sweep(more, out, is_quiet=True)
+    new = set(sweep.trials.filter(pl.col("seed") == 2)["trial_id"])
+    page = (out / "report.html").read_text()
+    assert len(new) == 4
+    assert all(trial_id in page for trial_id in new)
+
+
+def stop(*given):
+    raise KeyboardInterrupt
+
+
+def test_figure_that_cannot_be_drawn_leaves_whole_tables(finished, folder, write_spec, tiny_content, monkeypatch):
+    spec, out = write_spec(tiny_content), folder / "out"
+
+    def broken(sweep):
+        raise IndexError("no colour left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modjax.sweep.pipeline.draw_figures", broken)
+        patch.setattr("modjax.sweep.finish.write_report", broken)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"tables of .* are whole, but .*: IndexError: no colour left"):
+                mj.run_sweep(spec, out, slots=6, is_quiet=True)
+            assert mj.open_sweep(out).manifest["complete"]
+    assert_same_tables(mj.run_sweep(spec, out, is_quiet=True), finished)
+    assert (out / "report.html").is_file()
 
 
 def test_remnants_of_parts_do_not_stop_an_extension(copy, write_spec, tiny_content):
