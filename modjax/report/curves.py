@@ -13,6 +13,7 @@ from modjax.report.style import (
     MEASURE_LOOKS,
     MEASURE_TITLES,
     UNTRAINED_COLOUR,
+    arm_looks,
     layer_title,
     ordered_measures,
     varied_by_arm,
@@ -107,14 +108,14 @@ def depth_figure(sweep: Sweep) -> Drawn | None:
     figure = Figure(figsize=(2.5 * len(measures) + 0.8, 3.3), layout="constrained")
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     names = points["setting"].unique().sort().to_list()
+    looks = arm_looks(list(varied)) | {"untrained": (UNTRAINED_COLOUR, ARM_MARKERS[-1])}
     for axis, measure in zip(axes, measures, strict=True):
         for name in names:
-            arm_index = list(varied).index(name.split(":")[0]) if ":" in name else -1
-            colour = ARM_COLOURS[arm_index] if arm_index >= 0 else UNTRAINED_COLOUR
+            colour, marker = looks[name.rpartition(": ")[0] or name]
             style = ":" if "weakest" in name else "-"
             here = points.filter((pl.col("setting") == name) & (pl.col("measure") == measure))
             rows = _mean_and_error(here.select("q", "layer"), "layer", "q")
-            axis.errorbar(*rows, color=colour, ls=style, marker=ARM_MARKERS[arm_index], ms=4, lw=1.2, label=name)
+            axis.errorbar(*rows, color=colour, ls=style, marker=marker, ms=4, lw=1.2, label=name)
         axis.set_title(MEASURE_TITLES[measure])
         axis.set_xlabel("layer")
         axis.set_xticks(sorted(points["layer"].unique().to_list()))

@@ -1,0 +1,45 @@
+"""More arms than there are colours."""
+
+import shutil
+
+import polars as pl
+import pytest
+
+import modjax as mj
+from modjax.report.figures import FIGURES, draw_figures
+from modjax.report.style import ARM_COLOURS
+from modjax.report.write import write_page
+from modjax.storage.tables import merge, read_table, write_table
+
+NUM_ARMS = 9
+TABLES = ("trials", "history", "modules", "alignment")
+
+
+def copies(frame, trained):
+    """The rows of trained trials, once for each arm, under other ids."""
+    rows = frame.filter(pl.col("trial_id").is_in(trained))
+    for number in range(NUM_ARMS):
+        copy = rows.with_columns(trial_id=pl.lit(f"{number:x}") + pl.col("trial_id").str.slice(1))
+        yield copy.with_columns(arm=pl.lit(f"arm_{number}")) if "arm" in copy.columns else copy
+
+
+@pytest.fixture
+def many(finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished.layout.root, out)
+    arms = finished.trials.filter(pl.col("arm") == "dropout")["trial_id"].to_list()
+    files = {out / f"{name}.parquet": name for name in TABLES}
+    files |= dict.fromkeys((out / "similarity").glob("*.parquet"), "similarity")
+    for path, name in files.items():
+        frame = read_table(path, name)
+        write_table(path, merge(name, [frame.filter(~pl.col("trial_id").is_in(arms)), *copies(frame, arms)]))
+    return mj.open_sweep(out)
+
+
+def test_every_arm_has_a_look_in_all_figures_and_on_the_page(many):
+    assert many.trials["arm"].n_unique() > len(ARM_COLOURS)
+    assert set(draw_figures(many)) == set(FIGURES)
+    write_page(many)
+    assert "arm_8" in many.layout.report.read_text()
+    points = pl.read_csv(many.layout.figures / "q_by_layer.csv")
+    assert points["arm"].n_unique() >= NUM_ARMS
