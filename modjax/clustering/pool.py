@@ -26,11 +26,13 @@ class WorkerPool:
     They run at low priority, since the device's own threads matter more.
 
     Args:
-        num_workers: Processes; None is one a core.
+        num_workers: Processes; None is one for each core that this process may use.
     """
 
     def __init__(self, num_workers: int | None = None) -> None:
-        self.num_workers = num_workers or os.cpu_count() or 1
+        from modjax.threads import available_cores  # imports JAX, which workers, who import this file, are spared
+
+        self.num_workers = num_workers or available_cores()
         self._jobs: dict[Hashable, tuple[Callable, tuple]] = {}
         self._futures: dict[Hashable, Future] = {}
         self._attempts: dict[Hashable, int] = {}

@@ -16,6 +16,7 @@ from modjax.sweep.setup import Setup, prepare
 from modjax.sweep.sizes import device_bytes, disk_bytes, host_bytes, matrix_units, weights_of
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import STACK_TRIALS, Engine, hyperparams_of, put_on_device, seeds_of
+from modjax.threads import available_cores
 from modjax.training.config import TrainConfig
 from modjax.training.layout import Layout, choose_layout, expected_use
 from modjax.training.objective import classification
@@ -89,7 +90,7 @@ def plan_sweep(
     measured = probe(engine, trained) if is_probed else None
     if measured is not None and like is None:
         guess = with_pilot(guess, measured.ended, measured.running, setup.spec)
-    num_workers = os.cpu_count() or 1
+    num_workers = available_cores()
     slots = layout.lanes * layout.num_threads * num_devices
     stages: dict[str, float] = {}
     seconds = None
@@ -144,7 +145,7 @@ def stage_seconds(
         measured: By the probe.
         epochs: Mean epochs of a trained trial.
     """
-    num_trials, cores = setup.trials.height, os.cpu_count() or 1
+    num_trials, cores = setup.trials.height, available_cores()
     num_stacks = math.ceil(num_trials / STACK_TRIALS)
     work = trained.height * epochs
     if layout.is_paired:

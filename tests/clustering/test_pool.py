@@ -30,6 +30,11 @@ def run(num_workers):
         pool.close()
 
 
+def test_one_worker_for_each_core_that_the_process_may_use(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    assert WorkerPool().num_workers == 3
+
+
 def flat(result):
     graphs = [(one.partition.labels.tolist(), one.null, one.participation.tolist()) for one in result.graphs]
     return repr((graphs, [one.labels.tolist() for one in result.joint], result.pairs))  # NaN is not equal to itself

@@ -69,7 +69,7 @@ def test_epochs_are_assumed_measured_or_known(tiny, finished, tiny_content):
 def test_training_time_is_trial_epochs_times_seconds(tiny, monkeypatch):
     plan = plan_sweep(tiny, slots=2, is_probed=False)
     trained = plan.setup.trials.filter(plan.setup.trials["arm"] != "untrained")
-    monkeypatch.setattr(plans.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(plans, "available_cores", lambda: 1)
     stages = stage_seconds(plan.setup, trained, plan.layout, 2, MEASURED, 40.0)
     assert stages["training"] == pytest.approx((6 * 40 + 2 * 40 / 2) * 0.01)
     assert stages["compiling"] == 6.0
