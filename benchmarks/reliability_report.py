@@ -73,9 +73,12 @@ def section(test: str, rows: list[dict[str, Any]]) -> Iterable[str]:
     yield from ("| " + " | ".join(tell(row.get(name, "")) for name in names) + " |" for row in rows)
 
 
+NO_INPUT = ("hostile: test_at_least_sixty_kinds", "hostile: test_links_within_the_directory_are_left")
+
+
 def hostile_section(rows: list[dict[str, Any]]) -> Iterable[str]:
     """Bad input: how many kinds by name, and what became of the fuzzed ones."""
-    named = [row for row in rows if row["kind"].startswith("hostile: ")]
+    named = [row for row in rows if row["kind"].startswith("hostile: ") and row["kind"] not in NO_INPUT]
     fuzzed: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["kind"].startswith("fuzzed "):
