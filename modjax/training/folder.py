@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from modjax.hostile import read_json
 from modjax.storage.checkpoints import load_tree, save_tree
-from modjax.storage.files import locked, write_text
+from modjax.storage.files import locked, set_aside, write_text
+from modjax.storage.sums import sum_of, sum_of_json
 from modjax.training.config import TrainConfig
 from modjax.training.events import FinishedTrial
 from modjax.training.snapshot import Snapshot, SnapshotStore
@@ -54,8 +57,10 @@ class TrainingFolder:
     def _check(self, identity: str) -> None:
         about = self._path / "population.json"
         if about.is_file():
-            known = json.loads(about.read_text(encoding="utf-8"))["identity"]
-            if known != identity:
+            known = read_json(about, "a note of whose population a folder is")
+            if not isinstance(known, dict) or "identity" not in known:
+                raise ValueError(f"{about} does not say whose population it is; restore it, or choose another folder.")
+            if known["identity"] != identity:
                 raise ValueError(
                     f"{self._path} holds a population with other hyperparameters, seeds, data or settings; "
                     "choose another folder."
@@ -67,19 +72,21 @@ class TrainingFolder:
         return sorted(self._path.glob("stack_*.json"))
 
     def finished(self, params: Any) -> list[FinishedTrial]:
-        """The trials that finished in earlier runs.
+        """The trials that finished in earlier runs; a stack that is damaged is set aside, with a warning.
 
         Args:
             params: Tree of shapes of one trial's weights.
         """
-        found = []
+        found: list[FinishedTrial] = []
         for about in self._stacks():
-            rows = json.loads(about.read_text(encoding="utf-8"))
-            shapes = _stacked(params, len(rows))
-            stack = load_tree(about.with_suffix(""), {"best": shapes, "last": shapes})
-            for place, row in enumerate(rows):
-                best, last = jax.tree.map(lambda leaf, place=place: leaf[place], (stack["best"], stack["last"]))
-                found.append(FinishedTrial(params=best, last=last, **row))
+            try:
+                found += _read_stack(about, params)
+            except ValueError as error:
+                for path in (about, about.with_suffix("")):
+                    if path.exists():
+                        set_aside(path, self._path / "damaged")
+                told = f"{about.with_suffix('')} is damaged: moved to {self._path / 'damaged'}, its trials are trained"
+                warnings.warn(f"{told} again ({error})", stacklevel=3)
         return found
 
     def add(self, finished: list[FinishedTrial]) -> None:
@@ -96,14 +103,33 @@ class TrainingFolder:
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             trees = [{"best": one.params, "last": one.last} for one in fresh]
-            about = self._path / f"stack_{len(self._stacks()):05d}.json"
+            last = max((int(path.stem.removeprefix("stack_")) for path in self._stacks()), default=-1)
+            about = self._path / f"stack_{last + 1:05d}.json"
             save_tree(about.with_suffix(""), jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
             rows = [{name: getattr(one, name) for name in ROW} for one in fresh]
-            write_text(about, json.dumps(rows) + "\n")
+            content = {"trials": rows, "sha256": sum_of_json([rows, sum_of(about.with_suffix(""))])}
+            write_text(about, json.dumps(content) + "\n")
         if snapshot is not None:
             names = {one.trial: str(one.trial) for one in snapshot.trials}
             self.snapshots.save(snapshot, names)
         self._saved = time.perf_counter()
+
+
+def _read_stack(about: Path, params: Any) -> list[FinishedTrial]:
+    """The trials of one stack, by the list that was written last.
+
+    Raises:
+        ValueError: It is not as it was written.
+    """
+    content = read_json(about, "a list of a stack's trials")
+    if not isinstance(content, dict) or not isinstance(rows := content.get("trials"), list):
+        raise ValueError("its list of trials is none")
+    if content.get("sha256") != sum_of_json([rows, sum_of(about.with_suffix(""))]):
+        raise ValueError("it is not as it was written")
+    shapes = _stacked(params, len(rows))
+    stack = load_tree(about.with_suffix(""), {"best": shapes, "last": shapes})
+    weights = [jax.tree.map(lambda leaf, place=place: leaf[place], stack) for place in range(len(rows))]
+    return [FinishedTrial(params=one["best"], last=one["last"], **row) for one, row in zip(weights, rows, strict=True)]
 
 
 def _stacked(tree: Any, num: int) -> Any:

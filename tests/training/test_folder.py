@@ -130,3 +130,31 @@ def test_a_snapshot_of_no_trials_is_left_out(tmp_path):
     found = store.newest(template, {"one": 0}, print)
     assert [one.epochs for one in found.trials] == [2]
     store.close()
+
+
+def test_damaged_stack_is_set_aside_and_its_trials_are_trained_again(task, data, undisturbed, tmp_path):
+    folder = tmp_path / "out"
+    kept = mj.train(task, HYPERPARAMS, data, CONFIG, checkpoint=folder)
+    assert_equal(kept, undisturbed)
+    stacks = sorted(folder.glob("stack_*.json"))
+    weights = max(
+        (path for path in stacks[0].with_suffix("").rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 4
+    weights.write_bytes(bytes(content))
+    with pytest.warns(UserWarning, match="stack_00000 is damaged: moved to .*trained again"):
+        again = mj.train(task, HYPERPARAMS, data, CONFIG, checkpoint=folder)
+    assert_equal(again, undisturbed)
+    assert (folder / "damaged" / "stack_00000").is_dir()
+    stacks = sorted(folder.glob("stack_*.json"))
+    stacks[-1].write_text("[]")
+    with pytest.warns(UserWarning, match="its list of trials is none"):
+        assert_equal(mj.train(task, HYPERPARAMS, data, CONFIG, checkpoint=folder), undisturbed)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "no JSON"])
+def test_folder_that_does_not_say_whose_it_is(task, data, tmp_path, content):
+    (tmp_path / "population.json").write_text(content)
+    with pytest.raises(ValueError, match=r"population\.json.*(restore it|not a note)"):
+        mj.train(task, HYPERPARAMS, data, CONFIG, checkpoint=tmp_path)
