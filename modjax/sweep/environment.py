@@ -1,5 +1,6 @@
 """What a sweep's numbers depend on besides its spec: may this process go on with what another one began?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,34 @@ def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if now["device"]["platform"] == "cpu":
         pairs["threads"] = (earlier.get("threads"), now.get("threads"))
     return [f"{name} was {was}, is {this}" for name, (was, this) in pairs.items() if was is not None and was != this]
+
+
+def other_packages(mine: dict[str, str], its: dict[str, str], names: Sequence[str] = NUMBERS_FROM) -> list[str]:
+    """Packages of which another process has other versions than this one, of all that numbers depend on.
+
+    Example:
+        >>> other_packages({"jax": "0.10.2", "scipy": "1.16.0"}, {"jax": "0.9.2", "scipy": "1.16.0"})
+        ['jax 0.9.2, this process 0.10.2']
+    """
+    pairs = {name: (its.get(name, "unknown"), mine.get(name, "unknown")) for name in names}
+    return [f"{name} {theirs}, this process {ours}" for name, (theirs, ours) in pairs.items() if theirs != ours]
+
+
+def training_threads(manifest: dict[str, Any]) -> int | None:
+    """CPU threads that a sweep's trials are trained with, in this process or in each worker of a cluster.
+
+    None for a new sweep, and on accelerators, whose numbers do not depend on it.
+
+    Example:
+        >>> made = {"device": {"platform": "cpu"}, "threads": 8, "engine": {"name": "ray", "threads": 2}}
+        >>> training_threads(made), training_threads({**made, "engine": None}), training_threads({})
+        (2, 8, None)
+    """
+    if manifest.get("device", {}).get("platform") != "cpu":
+        return None
+    engine = manifest.get("engine")
+    threads = engine.get("threads") if isinstance(engine, dict) else None
+    return threads if type(threads) is int and threads > 0 else manifest.get("threads")
 
 
 def check_environment(root: Path, manifest: dict[str, Any]) -> None:

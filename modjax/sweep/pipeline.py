@@ -29,7 +29,7 @@ from modjax.storage.results import Sweep, open_sweep
 from modjax.sweep.build import Job, make_engine
 from modjax.sweep.directory import check_directory, write_plan
 from modjax.sweep.engines import EngineOptions, Place, check_options, open_place
-from modjax.sweep.environment import check_environment
+from modjax.sweep.environment import check_environment, training_threads
 from modjax.sweep.epochs import guess_epochs
 from modjax.sweep.expand import untrained_arms
 from modjax.sweep.finish import complete, draw, merge_parts, redraw_damaged
@@ -105,9 +105,10 @@ def run_sweep(
         is_done = is_complete(layout, manifest, setup.spec)
         if not is_done:
             check_environment(layout.root, manifest)
+        place = None if is_done else open_place(options, training_threads(manifest))
         try:
-            if not is_done:
-                _run(setup, layout, manifest, slots, stages, is_quiet, options, source)
+            if place is not None:
+                _run(setup, layout, manifest, slots, stages, is_quiet, place, source)
             redraw_damaged(layout, SweepProgress(0, is_quiet).say)
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
@@ -136,13 +137,12 @@ def _run(
     slots: int | None,
     stages: Stages,
     is_quiet: bool,
-    options: EngineOptions,
+    place: Place,
     source: Source | None,
 ) -> None:
     """All stages of all trials that are not finished."""
     progress = SweepProgress(setup.trials.height, is_quiet, layout.progress, guess_epochs(setup.spec).typical)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
-    place = open_place(options)
     is_whole = False
     try:
         with stages("setup"):

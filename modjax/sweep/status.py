@@ -88,7 +88,8 @@ def table_so_far(sweep: Sweep, name: str) -> pl.DataFrame:
 
 
 def _checkpoint_age(layout: SweepLayout) -> float:
-    steps = [path for path in layout.training.glob("*") if path.name.isdigit()]
+    folders = [layout.training, *layout.training.glob("worker_*")]  # this machine's, and those of a cluster's workers
+    steps = [path for folder in folders for path in folder.glob("*") if path.name.isdigit()]
     saved = [_changed(path) for path in [*steps, *layout.checkpoints.glob("stack_*.json")]]
     return max(0.0, time.time() - max(saved)) if saved else -1.0
 

@@ -1,11 +1,18 @@
 """What an engine is asked for, and what is refused before anything is written."""
 
+import shutil
 import sys
 
 import pytest
 
 import modjax as mj
-from modjax.sweep.engines.fleet import rooms_of, worker_variables
+from modjax.storage.layout import SweepLayout
+from modjax.storage.manifest import read_manifest, write_manifest
+from modjax.sweep.engines import EngineOptions, open_place
+from modjax.sweep.engines.fleet import worker_variables
+from modjax.sweep.engines.local import LocalPlace
+from modjax.sweep.engines.rooms import NAMED_WORKERS, Room, cores_of_workers, rooms_of, waiting_text
+from modjax.sweep.environment import training_threads
 from modjax.threads import available_cores
 
 REFUSED = {
@@ -61,3 +68,49 @@ def test_cores_are_what_the_environment_says(monkeypatch):
     assert available_cores() == 7
     monkeypatch.setenv("NPROC", "many")
     assert available_cores() >= 1
+
+
+def test_workers_have_the_threads_that_the_sweep_was_begun_with():
+    nodes = [node("a", CPU=8), node("b", CPU=4), node("dead", alive=False, CPU=1)]
+    assert cores_of_workers(None, None, nodes) == 4
+    assert cores_of_workers(2, None, nodes) == 2
+    assert cores_of_workers(None, 1, nodes) == 1
+    assert cores_of_workers(8, 8, nodes) == 8
+    assert [room.node for room in rooms_of(nodes, False, cores_of_workers(None, 8, nodes))] == ["a"]
+
+
+def test_other_threads_than_the_sweep_was_begun_with_are_refused():
+    nodes = [node("a", CPU=8), node("b", CPU=4)]
+    with pytest.raises(ValueError, match=r"begun with 2 CPU threads .* asks for 4.*--cores-per-worker 2, .*--fork"):
+        cores_of_workers(4, 2, nodes)
+    with pytest.raises(ValueError, match=r"begun with 16 CPU threads .* no node .* more than 8 cores.*--fork NEW_DIR"):
+        cores_of_workers(None, 16, nodes)
+    local = EngineOptions()
+    assert isinstance(open_place(local, available_cores()), LocalPlace)
+    with pytest.raises(ValueError, match=r"begun with 1024 CPU threads .* this process has .*--engine ray .*--fork"):
+        open_place(local, 1024)
+
+
+@pytest.mark.parametrize(
+    "engine", [None, "ray", {"threads": None}, {"threads": True}, {"threads": "2"}, {"threads": 0}]
+)
+def test_threads_of_a_manifest_of_one_machine_or_of_a_stranger(engine):
+    made = {"device": {"platform": "cpu"}, "threads": 8}
+    assert training_threads({**made, "engine": engine}) == training_threads(made) == 8
+    assert training_threads({**made, "device": {"platform": "gpu"}}) is None
+
+
+def test_a_sweep_of_workers_with_other_threads_is_refused_and_untouched(finished, folder, write_spec, tiny_content):
+    shutil.copytree(finished.layout.root, folder / "out")
+    layout = SweepLayout(folder / "out")
+    write_manifest(layout, read_manifest(layout.manifest) | {"engine": {"name": "ray", "threads": 1024}})
+    before = {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="begun with 1024 CPU threads"):
+        mj.run_sweep(write_spec({**tiny_content, "seeds": [0, 1, 2]}), layout.root, is_quiet=True)
+    assert {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()} == before
+
+
+def test_which_workers_wait_is_one_short_line():
+    rooms = {number: Room(f"node {number // 2}", 1.0, 0) for number in range(NAMED_WORKERS + 2)}
+    assert waiting_text(rooms).endswith(f"{NAMED_WORKERS - 1} and 2 more are waiting for free cores on 5 nodes")
+    assert waiting_text({7: Room("a", 0.5, 1)}) == "worker 7 is waiting for free GPUs on 1 node"

@@ -1,9 +1,12 @@
 """Workers in this process, without Ray: the tables of the local engine bit for bit, also when workers die."""
 
 import numpy as np
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import modjax as mj
+from modjax.sweep import stacks
 from modjax.sweep.build import make_engine
 from modjax.sweep.engines import worker as worker_module
 from modjax.sweep.engines.dispatch import dispatch
@@ -12,7 +15,7 @@ from modjax.sweep.engines.queue import TrialQueue
 from modjax.sweep.engines.saved import find_saved, saved_in, worker_folder, worker_folders
 from modjax.sweep.engines.worker import TrialWorker, WorkerJob
 from modjax.training.seating import Seating
-from tests.sweep.test_pipeline import assert_same_tables
+from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
 
 
 class InlineFleet:
@@ -108,7 +111,7 @@ def sweep_with(folder, write_spec, tiny_content, monkeypatch):
     spec = write_spec(tiny_content)
 
     def run(place):
-        monkeypatch.setattr("modjax.sweep.pipeline.open_place", lambda options: place)
+        monkeypatch.setattr("modjax.sweep.pipeline.open_place", lambda *options: place)
         return mj.run_sweep(spec, folder / "out", slots=6, is_quiet=True)
 
     return run
@@ -149,6 +152,48 @@ def test_asked_to_stop_all_workers_save_what_they_train(sweep_with, finished):
     assert_same_tables(sweep_with(later), finished)
     assert len(later.resumed) == 6
     assert min(later.resumed.values()) >= 2
+
+
+def raise_for(monkeypatch, victim, module):
+    """Measuring the victim raises, by a worker or by the driver."""
+    whole = module.measure_trial
+
+    def measure(engine, row, params):
+        if row["trial_id"] == victim:
+            raise ZeroDivisionError("a bad\nmember")
+        return whole(engine, row, params)
+
+    monkeypatch.setattr(module, "measure_trial", measure)
+
+
+def test_a_trial_that_raises_is_marked_and_its_neighbours_finish(sweep_with, finished, monkeypatch):
+    victim, place = finished.trials.filter(pl.col("status") == "done")["trial_id"][1], InlinePlace()
+    with monkeypatch.context() as patch:
+        for module in (worker_module, stacks):
+            raise_for(patch, victim, module)
+        sweep = sweep_with(place)
+    assert any(f"could not measure trial {victim}: ZeroDivisionError: a bad member" in line for line in place.told)
+    assert sweep.manifest["failed"] == {victim: "ZeroDivisionError: a bad member"}
+    own = pl.col("trial_id") == victim
+    assert sweep.trials.filter(own)["status"].to_list() == ["failed"]
+    for name in TABLES:
+        ours, theirs = (without_times(one.table(name)).filter(~own) for one in (sweep, finished))
+        names = [column for column in ours.columns if column != "p_adjusted"]
+        assert_frame_equal(ours.select(names), theirs.select(names), check_exact=True)
+
+
+def test_what_only_raises_on_a_worker_is_done_by_the_driver(sweep_with, finished, monkeypatch):
+    raise_for(monkeypatch, finished.trials.filter(pl.col("status") == "done")["trial_id"][0], worker_module)
+    assert_same_tables(sweep_with(InlinePlace()), finished)
+
+
+def test_what_hits_all_trials_ends_the_run(sweep_with, monkeypatch):
+    def no_memory(*given):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(worker_module, "measure_trial", no_memory)
+    with pytest.raises(MemoryError, match="no room"):
+        sweep_with(InlinePlace())
 
 
 def test_a_damaged_snapshot_only_costs_time(sweep_with, finished, folder):

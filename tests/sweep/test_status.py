@@ -1,7 +1,9 @@
 """What other processes see of a sweep: while it runs, after an interruption, at its end."""
 
 import json
+import os
 import shutil
+import time
 
 import polars as pl
 import pytest
@@ -58,6 +60,17 @@ def test_status_of_a_finished_sweep(finished, tmp_path):
     assert status.epochs == finished.history.height
     assert status.trials["trials"].sum() == finished.trials.height
     assert status_text(status)[0] == "complete, not running"
+
+
+def test_the_age_of_a_checkpoint_is_that_of_the_newest_of_any_worker(finished, tmp_path):
+    shutil.copytree(finished.layout.root, tmp_path / "out")
+    layout = SweepLayout(tmp_path / "out")
+    for path in layout.checkpoints.glob("stack_*.json"):
+        os.utime(path, (0, time.time() - 500))
+    for folder, age in (("7", 400), ("worker_0/3", 300), ("worker_12/4", 100), ("worker_12/4.tmp", 5)):
+        (layout.training / folder).mkdir(parents=True)
+        os.utime(layout.training / folder, (0, time.time() - age))
+    assert watch_sweep(tmp_path / "out").checkpoint_age == pytest.approx(100, abs=30)
 
 
 def test_a_failed_trial_is_listed(finished, tmp_path):

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from modjax.names import one_of
 from modjax.sweep.analysis import Matrices
+from modjax.sweep.directory import FORK
+from modjax.threads import available_cores
 from modjax.training.events import FinishedTrial
 
 ENGINES = ("local", "ray")
@@ -151,16 +153,27 @@ def check_options(options: EngineOptions) -> None:
         import_ray()
 
 
-def open_place(options: EngineOptions) -> Place:
+def open_place(options: EngineOptions, threads: int | None = None) -> Place:
     """The engine's place; for Ray the cluster is connected to.
+
+    Args:
+        options: Which engine, and what is asked of it.
+        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
 
     Raises:
         OSError: No cluster at the address.
+        RuntimeError: No node of it has room for a worker.
+        ValueError: Trials to come would be trained with other threads than those that the sweep has.
     """
     if options.name == "ray":
         from modjax.sweep.engines.ray import RayPlace
 
-        return RayPlace(options)
+        return RayPlace(options, threads)
     from modjax.sweep.engines.local import LocalPlace
 
+    if threads not in (None, available_cores()):
+        raise ValueError(
+            f"the sweep was begun with {threads} CPU threads a worker, which its numbers depend on; this process has "
+            f"{available_cores()}. Go on with --engine ray --cores-per-worker {threads}, {FORK}."
+        )
     return LocalPlace()

@@ -51,7 +51,7 @@ class Fleet(Protocol):
         ...
 
     def workers(self) -> list[int]:
-        """Those that live."""
+        """Those that live and can be given orders."""
         ...
 
     def num_orders(self, worker: int) -> int:
@@ -73,6 +73,7 @@ def dispatch(
     capacity: int,
     saved_by: Callable[[int], dict[int, Saved]],
     is_asked_to_stop: Callable[[], bool] = lambda: False,
+    num_starting: Callable[[], int] = lambda: 0,
 ) -> Generator[Progressed]:
     """Train all trials of the queue; or, once asked to stop, let all workers save what they train.
 
@@ -82,13 +83,14 @@ def dispatch(
         capacity: Seats of each worker.
         saved_by: Where the trials of a worker that died were last saved.
         is_asked_to_stop: Asked about once a second.
+        num_starting: Workers that will soon be up, for whom some trials are left.
 
     Yields:
         What happened since; each trial is told once.
     """
     training: dict[int, int] = {}
     fleet.grow()
-    give_orders(fleet, queue, capacity)
+    give_orders(fleet, queue, capacity, num_starting())
     while queue.num_unfinished:
         report = _collect(fleet, queue, training, saved_by)
         if is_asked_to_stop():
@@ -98,7 +100,7 @@ def dispatch(
         # First the orders, so that nobody waits while the caller writes; all reports in one, so that it writes at once
         # what has come while it wrote: the busier it is, the larger its stacks.
         fleet.grow()
-        give_orders(fleet, queue, capacity)
+        give_orders(fleet, queue, capacity, num_starting())
         yield report
 
 
@@ -142,17 +144,19 @@ def _save_all(
     yield Progressed([], sum(training.values()), 0, (told,), is_stopping=True)
 
 
-def give_orders(fleet: Fleet, queue: TrialQueue, capacity: int) -> None:
+def give_orders(fleet: Fleet, queue: TrialQueue, capacity: int, num_starting: int = 0) -> None:
     """Fill every worker's seats and, while there are many trials, its own small queue before them.
 
-    Nobody gets more than a fair share of what is left, so that few trials are spread over all workers; and at most half
-    of a fair share of those that will have to wait goes ahead of free seats: the last ones are handed out one by one.
+    Nobody gets more than a fair share of what is left, so that few trials are spread over all workers, also those that
+    are being started; and at most half of a fair share of those that will have to wait goes ahead of free seats: the
+    last ones are handed out one by one.
     """
     workers = fleet.workers()
-    free = sum(max(0, capacity - queue.num_held(worker)) for worker in workers)
-    ahead = min(capacity, max(0, queue.num_waiting - free) // (2 * max(1, len(workers))))
+    num_workers = len(workers) + num_starting
+    free = sum(max(0, capacity - queue.num_held(worker)) for worker in workers) + capacity * num_starting
+    ahead = min(capacity, max(0, queue.num_waiting - free) // (2 * max(1, num_workers)))
     for worker in sorted(workers, key=queue.num_held):
-        share = -(-queue.num_unfinished // len(workers))
+        share = -(-queue.num_unfinished // num_workers)
         if fleet.num_orders(worker) >= ORDERS_AHEAD:
             continue
         trials = queue.take(worker, min(capacity + ahead, share) - queue.num_held(worker))

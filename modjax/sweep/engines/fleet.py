@@ -3,54 +3,27 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from modjax.storage.manifest import describe_machine
 from modjax.sweep.engines.dispatch import Done, Order
+from modjax.sweep.engines.rooms import Room, waiting_text
 from modjax.sweep.engines.worker import TrialWorker, WorkerJob, describe_worker
+from modjax.sweep.environment import other_packages
 
-# Of a CPU core a trainer is counted as one half and a search as the other, so that searches run beside the training of
-# the next epochs, as they do on one machine; searches run at low priority.
-CORE_SHARE = 0.5
 GROW_SECONDS = 5.0
-ROOM_SECONDS = 600.0  # without any worker for so long, the run ends
-SAME_ON_ALL = ("modjax", "jax", "jaxlib", "numpy")
+START_SECONDS = 30.0  # a worker that is not up after so long waits for room, as far as one can tell from here
+SAY_SECONDS = 60.0
+ROOM_SECONDS = 600.0  # without any worker that is up for so long, the run ends
 PASSED_ON = ("JAX_", "XLA_", "LD_LIBRARY_PATH")
-
-
-class Room(NamedTuple):
-    """Where a worker can be."""
-
-    node: str
-    num_cpus: float
-    num_gpus: float
-
-
-def rooms_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> list[Room]:
-    """Room for workers: one for each GPU; or for so many cores, all of a node where None.
-
-    Example:
-        >>> nodes = [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 4.0}}, {"NodeID": "b", "Alive": False}]
-        >>> rooms_of(nodes, False, 2)
-        [Room(node='a', num_cpus=1.0, num_gpus=0), Room(node='a', num_cpus=1.0, num_gpus=0)]
-    """
-    rooms = []
-    for node in nodes:
-        if not node["Alive"]:
-            continue
-        cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
-        if is_gpu:
-            rooms += [Room(node["NodeID"], CORE_SHARE * min(1, cpus / gpus), 1) for _ in range(gpus)]
-        elif cpus:
-            each = cores or cpus
-            rooms += [Room(node["NodeID"], CORE_SHARE * each, 0) for _ in range(cpus // each)]
-    return rooms
 
 
 class RayFleet:
     """Trainers as actors, each on a node that has room for it; one that dies is replaced where there is room.
+
+    A room may be held by another job: its worker waits there, and is given nothing before it says that it is up.
 
     Args:
         ray: The package.
@@ -76,6 +49,8 @@ class RayFleet:
         self._actors: dict[int, tuple[Room, Any]] = {}
         self._orders: dict[int, dict[Any, None]] = {}
         self._greetings: dict[Any, int] = {}
+        self._begun: dict[int, float] = {}  # when those that are not up were asked for
+        self._said: tuple[float, list[int]] = (-np.inf, [])
         self._grown = -np.inf
         self._last_alive = time.perf_counter()
         self.programs: list[dict[str, Any]] = []
@@ -97,11 +72,13 @@ class RayFleet:
                 free.remove(room)
         for room in free:
             self._start(room)
-        if self._actors:
+        if self.workers():
             self._last_alive = now
         elif now - self._last_alive > ROOM_SECONDS:
+            waiting = self._waiting()
+            why = f" ({waiting_text({one: self._actors[one][0] for one in waiting})})" if waiting else ""
             raise RuntimeError(
-                f"no node has had room for a worker for {ROOM_SECONDS:.0f} s; "
+                f"no worker of the Ray cluster has been up for {ROOM_SECONDS:.0f} s{why}; "
                 "nothing finished is lost: run the same command again."
             )
 
@@ -118,11 +95,29 @@ class RayFleet:
         actor = actor_class.remote(self._about, self._folder_of(number))
         self._actors[number] = (room, actor)
         self._orders[number] = {}
+        self._begun[number] = time.perf_counter()
         self._greetings[actor.describe.remote()] = number
 
     def workers(self) -> list[int]:
-        """Those that live, or are being started."""
-        return list(self._actors)
+        """Those that live and have said that they are up."""
+        return [worker for worker in self._actors if worker not in self._begun]
+
+    def num_starting(self) -> int:
+        """Workers that will be up soon, unless they turn out to wait for room."""
+        return len(self._begun) - len(self._waiting())
+
+    def _waiting(self) -> list[int]:
+        now = time.perf_counter()
+        return [worker for worker, begun in self._begun.items() if now - begun >= START_SECONDS]
+
+    def _news(self) -> list[tuple[int, Done | None]]:
+        """Which workers wait for room, in the words of the first, where it is time to say so or to say it anew."""
+        now, waiting = time.perf_counter(), self._waiting()
+        if not waiting or waiting == self._said[1] or now - self._said[0] < SAY_SECONDS:
+            return []
+        self._said = (now, waiting)
+        told = waiting_text({worker: self._actors[worker][0] for worker in waiting})
+        return [(waiting[0], Done([], 0, 0, (told,), []))]
 
     def num_orders(self, worker: int) -> int:
         """Orders that a worker has not carried out."""
@@ -137,7 +132,7 @@ class RayFleet:
         owner = {ref: worker for worker, refs in self._orders.items() for ref in refs} | self._greetings
         if not owner:
             time.sleep(seconds / 10)
-            return []
+            return []  # nor does anybody wait for room
         ready, _ = self._ray.wait(list(owner), num_returns=1, timeout=seconds)
         if ready:  # and whatever else is there
             ready, _ = self._ray.wait(list(owner), num_returns=len(owner), timeout=0)
@@ -150,13 +145,14 @@ class RayFleet:
             self._orders[worker].pop(ref, None)
             if self._greetings.pop(ref, None) is not None and answer is not None:
                 _check_same(answer, worker)
+                del self._begun[worker]
                 continue
             if answer is None:
                 self._bury(worker)
             else:
                 self.programs += [one for one in answer.programs if one not in self.programs]
             told.append((worker, answer))
-        return told
+        return told + self._news()
 
     def _answer(self, ref: Any, worker: int) -> Any:
         """What a call returned; None where its worker or node is gone."""
@@ -166,12 +162,22 @@ class RayFleet:
         except errors.RayTaskError as error:  # raised by our own code over there
             cause = " ".join(str(error.cause).split()) or type(error.cause).__name__
             raise RuntimeError(f"worker {worker} failed: {cause}") from error
-        except (errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError, errors.WorkerCrashedError):
+        except (
+            errors.RayActorError,
+            errors.ActorUnschedulableError,
+            errors.ObjectLostError,
+            errors.NodeDiedError,
+            errors.WorkerCrashedError,
+        ) as error:
+            if getattr(error, "actor_init_failed", False):  # modjax cannot be imported there, or the like
+                why = str(error).strip().splitlines()[-1]
+                raise RuntimeError(f"worker {worker} could not be started: {why}") from error
             return None
 
     def _bury(self, worker: int) -> None:
         _, actor = self._actors.pop(worker)
         del self._orders[worker]
+        self._begun.pop(worker, None)
         self._greetings = {ref: number for ref, number in self._greetings.items() if number != worker}
         self._ray.kill(actor)  # where it lives on behind a broken network, its room is not free before
         self._grown = -np.inf
@@ -180,19 +186,22 @@ class RayFleet:
         """End all workers."""
         for _, actor in self._actors.values():
             self._ray.kill(actor)
-        self._actors, self._orders, self._greetings = {}, {}, {}
+        self._actors, self._orders, self._greetings, self._begun = {}, {}, {}, {}
 
 
 class _Actor:
-    """A :class:`TrialWorker` in a process of its own."""
+    """A :class:`TrialWorker` in a process of its own, made with the first order: that it is up is said before."""
 
     def __init__(self, about: WorkerJob, folder: str) -> None:
-        self._worker = TrialWorker(about, folder)
+        self._about, self._folder = about, folder
+        self._worker: TrialWorker | None = None
 
     def describe(self) -> dict[str, Any]:
         return describe_worker()
 
     def carry_out(self, order: Order) -> Done:
+        if self._worker is None:
+            self._worker = TrialWorker(self._about, self._folder)
         return self._worker.carry_out(order)
 
 
@@ -205,10 +214,9 @@ def worker_variables(cores: int | None) -> dict[str, str]:
 def _check_same(there: dict[str, Any], worker: int) -> None:
     """Raise unless a worker computes on the same kind of device and by the same versions as this process."""
     here = describe_machine()
-    for name in SAME_ON_ALL:
-        mine, its = here["packages"][name], there["packages"][name]
-        if mine != its:
-            raise RuntimeError(f"worker {worker} has {name} {its}, this process {mine}: numbers would not be the same.")
+    others = other_packages(here["packages"], there["packages"])
+    if others:
+        raise RuntimeError(f"worker {worker} has {'; '.join(others)}: numbers would not be the same.")
     if here["device"]["kind"] != there["device"]["kind"]:
         raise RuntimeError(
             f"worker {worker} computes on {there['device']['kind']}, this process on {here['device']['kind']}: "

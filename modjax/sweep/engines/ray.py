@@ -16,8 +16,9 @@ from modjax.stopping import signals_wait
 from modjax.sweep.build import Job
 from modjax.sweep.engines import EngineOptions, Progressed, Searches
 from modjax.sweep.engines.dispatch import dispatch
-from modjax.sweep.engines.fleet import RayFleet, Room, rooms_of
+from modjax.sweep.engines.fleet import RayFleet
 from modjax.sweep.engines.queue import TrialQueue
+from modjax.sweep.engines.rooms import Room, cores_of_workers, rooms_of
 from modjax.sweep.engines.saved import Saved, find_saved, saved_in, worker_folder, worker_folders
 from modjax.sweep.engines.searches import RaySearches
 from modjax.sweep.engines.worker import WorkerJob
@@ -41,30 +42,33 @@ class RayPlace:
 
     Args:
         options: Address, number and size of workers.
+        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
 
     Raises:
         OSError: No cluster at the address.
         RuntimeError: No node has room for a worker.
+        ValueError: Workers cannot have, or are not to have, the threads that the sweep was begun with.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         self._ray, self._options = import_ray(), options
         self._is_own = not self._ray.is_initialized()
+        self._fleet: RayFleet | None = None
         if self._is_own:
             _connect(self._ray, options.address)
         self._is_gpu = jax.default_backend() != "cpu"
         self.cores: int | None = None
-        if not self._is_gpu:
-            cpus = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
-            self.cores = options.cores_per_worker or min((count for count in cpus if count), default=1)
-        if not self._rooms():
+        try:
+            if not self._is_gpu:
+                self.cores = cores_of_workers(options.cores_per_worker, threads, self._ray.nodes())
+            if not self._rooms():
+                wanted = "a GPU" if self._is_gpu else f"{self.cores} CPU cores"
+                raise RuntimeError(f"no node of the Ray cluster has {wanted} for a worker.")
+        except BaseException:
             self.close()
-            raise RuntimeError(
-                f"no node of the Ray cluster has {'a GPU' if self._is_gpu else f'{self.cores} CPU cores'} for a worker."
-            )
+            raise
         self.searches: Searches = RaySearches(self._ray)
         self.programs: list[dict[str, Any]] = []
-        self._fleet: RayFleet | None = None
 
     def _rooms(self) -> list[Room]:
         return rooms_of(self._ray.nodes(), self._is_gpu, self.cores)
@@ -94,7 +98,7 @@ class RayPlace:
         capacity = population.seats * num_places
         with signals_wait() as is_asked_to_stop:
             try:
-                yield from dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop)
+                yield from dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop, fleet.num_starting)
             finally:
                 fleet.close()
         self.programs = fleet.programs

@@ -3,15 +3,26 @@
 import os
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from modjax.sweep.engines.fleet import CORE_SHARE
+from modjax.storage.manifest import package_versions
+from modjax.sweep.engines.rooms import CORE_SHARE
+from modjax.sweep.environment import other_packages
 
 SEARCHES_AHEAD = 2  # a core
 COLLECT_SECONDS = 0.05
 SEARCH_ATTEMPTS = 3
+SEARCHED_WITH = ("modjax", "numpy", "igraph", "leidenalg", "numba", "scipy", "scikit-learn")
+
+
+class Searched(NamedTuple):
+    """What a task returns: the packages that keep its node from searching, else the result."""
+
+    others: list[str]
+    value: Any
 
 
 class RaySearches:
@@ -55,7 +66,7 @@ class RaySearches:
         while self._waiting and len(self._running) < most:
             name = next(iter(self._waiting))
             function, arguments = self._waiting.pop(name)
-            self._running[self._remote.remote(function, arguments)] = name
+            self._running[self._remote.remote(function, arguments, _packages())] = name
 
     def _collect(self, seconds: float) -> None:
         """Take in what is done, waiting at most so long for the first, and start what waits."""
@@ -72,7 +83,7 @@ class RaySearches:
     def is_done(self, name: Hashable) -> bool:
         """Whether a result is there."""
         if name not in self._done and time.perf_counter() - self._looked > COLLECT_SECONDS:
-            self._collect(0)
+            self._collect(0.0)
         return name in self._done
 
     def result(self, name: Hashable) -> Any:
@@ -80,11 +91,12 @@ class RaySearches:
 
         Raises:
             RuntimeError: It failed, or its process died each time it was tried.
+            OSError: A node has other packages. It is the machine's error, no trial's: none is marked, the run ends.
         """
         while name not in self._done:
             self._collect(1.0)
         try:
-            return self._ray.get(self._done.pop(name))
+            found = self._ray.get(self._done.pop(name))
         except self._ray.exceptions.RayTaskError as error:
             raise RuntimeError(f"module search {name!r} failed: {error.cause}") from error
         except self._ray.exceptions.RayError as error:
@@ -92,6 +104,9 @@ class RaySearches:
                 f"the process of module search {name!r} died {SEARCH_ATTEMPTS} times, perhaps for lack of memory; "
                 "nothing finished is lost: run the same command again."
             ) from error
+        if found.others:
+            raise OSError(f"a node that searches has {'; '.join(found.others)}: modules would not be the same.")
+        return found.value
 
     def close(self, wait: bool = True) -> None:
         """Call off what still runs; can be called twice."""
@@ -100,7 +115,17 @@ class RaySearches:
         self._waiting, self._running = {}, {}
 
 
-def _search(function: Callable, arguments: tuple) -> Any:
-    """A task: one job, at the lowest priority, since Ray's other processes have a low one already."""
+def _search(function: Callable, arguments: tuple, packages: dict[str, str]) -> Searched:
+    """A task: one job, at the lowest priority, since Ray's other processes have a low one already.
+
+    It is not begun where packages that modules depend on are others than the driver's.
+    """
     os.nice(19)
-    return function(*arguments)
+    others = other_packages(packages, _packages(), SEARCHED_WITH)
+    return Searched(others, None if others else function(*arguments))
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Of this process; looked up once."""
+    return package_versions()

@@ -14,6 +14,7 @@ from modjax.sweep.build import make_engine
 from modjax.sweep.engines import Finished, Measured
 from modjax.sweep.engines.dispatch import Done, Order
 from modjax.sweep.engines.saved import load_saved
+from modjax.sweep.failures import hits_all_trials, reason_of
 from modjax.sweep.setup import Setup
 from modjax.sweep.stacks import hyperparams_of, measure_trial, seeds_of
 from modjax.training.events import FinishedTrial
@@ -89,7 +90,7 @@ class TrialWorker:
         started, num_epochs, self._num_training = time.perf_counter(), 0, 0
         finished: list[Finished] = []
         for report in self._run.rounds():
-            finished += self._measure(report.finished)
+            finished += self._measure(report.finished, messages)
             num_epochs += len(report.rows)
             self._num_training = report.num_seated
             messages += report.messages
@@ -108,19 +109,29 @@ class TrialWorker:
     def _programs(self) -> list[dict[str, Any]]:
         return [one._asdict() for one in self._run.programs]
 
-    def _measure(self, trials: list[FinishedTrial]) -> list[Finished]:
+    def _measure(self, trials: list[FinishedTrial], messages: list[str]) -> list[Finished]:
+        """Trials with their numbers and matrices; one that raises is left to the driver, which marks it if it must."""
+        # Only the weights that are kept travel: ``last`` is left behind.
+        kept = [one._replace(last=one.params) for one in trials]
+        try:
+            return [Finished(*pair) for pair in zip(kept, self._measured(trials), strict=True)]
+        except Exception as error:
+            if hits_all_trials(error):
+                raise
+            if len(trials) > 1:
+                return [found for one in trials for found in self._measure([one], messages)]
+            name = self._names[trials[0].trial]
+            messages.append(f"a worker could not measure trial {name}: {reason_of(error)}; this process tries it again")
+            return [Finished(kept[0])]
+
+    def _measured(self, trials: list[FinishedTrial]) -> list[Measured]:
         if not trials:
             return []
         engine = self._engine
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in trials))
         matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
-        # Only the weights that are kept travel: ``last`` is left behind.
-        return [
-            Finished(
-                one._replace(last=one.params), Measured(measure_trial(engine, self._rows[one.trial], one.params), found)
-            )
-            for one, found in zip(trials, matrices, strict=True)
-        ]
+        numbers = [measure_trial(engine, self._rows[one.trial], one.params) for one in trials]
+        return [Measured(*pair) for pair in zip(numbers, matrices, strict=True)]
 
 
 def describe_worker() -> dict[str, Any]:
