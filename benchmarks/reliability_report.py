@@ -2,7 +2,7 @@
 
 rm -f benchmarks/results/reliability.jsonl
 export MODJAX_RELIABILITY_ROWS=$PWD/benchmarks/results/reliability.jsonl
-python -m pytest tests/reliability tests/hostile tests/ray -m "slow or not slow"
+python -m pytest tests/reliability tests/hostile tests/ray -m "slow or long or not slow"
 python benchmarks/reliability_report.py
 """
 
