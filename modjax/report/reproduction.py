@@ -1,5 +1,6 @@
 """A sweep's numbers as one Markdown document: Q, modules, accuracy, agreement of measures, and the claims' verdicts."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -44,17 +45,26 @@ def reproduction_text(sweep: Sweep, found: Claims | None = None) -> str:
 def _settings(trials: pl.DataFrame) -> pl.DataFrame:
     """Finished trials with ``setting``, its name, and ``place``, its order in every table."""
     rows = parts_of(trials).join(trials.drop("seed"), on="trial_id", validate="1:1")
-    names = [
-        ", ".join(f"{name} {row[name]:.3g}" for name in HYPERPARAMETERS if row[name])
-        if row["part"] == "other"
-        else setting_name(row["part"], row["strength"])
-        for row in rows.iter_rows(named=True)
-    ]
+    names = _setting_names(list(rows.iter_rows(named=True)))
     order = [PART_ORDER.index(part) for part in rows["part"]]
     rows = rows.with_columns(setting=pl.Series(names, dtype=pl.String), part_order=pl.Series(order, dtype=pl.Int64))
     places = rows.select("part_order", "strength", "setting").unique().sort("part_order", "strength", "setting")
     places = places.with_row_index("place").select("setting", "place")
     return rows.drop("part_order").join(places, on="setting", validate="m:1").sort("place", "seed", "trial_id")
+
+
+def _setting_names(rows: list[dict[str, Any]]) -> list[str]:
+    """A name for each row's setting: to three digits, or to all of them where those would make two settings one."""
+    settings = [
+        tuple((name, row[name]) for name in HYPERPARAMETERS if row[name])
+        if row["part"] == "other"
+        else ((row["part"], row["strength"]),)
+        for row in rows
+    ]
+    short = {setting: ", ".join(setting_name(*pair) for pair in setting) for setting in settings}
+    shared = Counter(short.values())
+    full = {setting: ", ".join(f"{name} {value!r}" for name, value in setting) for setting in settings}
+    return [short[setting] if shared[short[setting]] == 1 else full[setting] for setting in settings]
 
 
 def _names(trials: pl.DataFrame) -> list[str]:
@@ -254,4 +264,4 @@ def _times_section(manifest: dict[str, Any]) -> str:
     if not isinstance(times, dict) or not times:
         return ""
     rows = [[str(stage), f"{seconds:.1f}"] for stage, seconds in times.items() if isinstance(seconds, int | float)]
-    return f"## Time\n\n{markdown_table(['stage', 'seconds'], rows)}"
+    return f"## Time of the last run of the command\n\n{markdown_table(['stage', 'seconds'], rows)}"
