@@ -2,11 +2,13 @@
 
 import json
 import os
+import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 MEMORY_SHARE = 0.5
 MAX_JSON_BYTES = 2**28
+NO_FILE = "neither a file nor a folder; remove it"
 
 
 def memory_limit() -> int:
@@ -23,7 +25,36 @@ def check_bytes(path: Path, needed: int) -> None:
         )
 
 
-def read_json(path: Path, what: str) -> Any:
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a plain file; a pipe would be waited for, a device might do anything.
+
+    Raises:
+        ValueError: Something else has that name.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        raise ValueError(f"{path}: {NO_FILE}")
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ValueError(f"{path}: {NO_FILE}")
+
+
+def read_small_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a plain file.
+
+    Raises:
+        OSError: It is not there, or may not be read.
+        ValueError: Not a plain file, or too large.
+    """
+    with open(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise ValueError(f"{path}: more than {max_bytes:,} bytes")
+        return file.read(size)
+
+
+def read_json(path: Path, what: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """JSON from a file of bounded size.
 
     Raises:
@@ -32,11 +63,9 @@ def read_json(path: Path, what: str) -> Any:
     try:
         if not path.is_file():
             raise ValueError("there is no such file")
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"more than {MAX_JSON_BYTES:,} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_small_file(path, max_bytes).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        told = " ".join(str(error).split())[:200]
+        told = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
         raise ValueError(f"{path}: not {what} ({type(error).__name__}: {told}).") from error
 
 
@@ -54,15 +83,28 @@ def is_inside(name: str) -> bool:
 def refuse_links(root: Path) -> None:
     """Raise if anything below a directory is a link that leads out of it: what is written there would leave it too.
 
+    Pipes, sockets and devices are refused with them: whoever opens one waits, or worse. It is the first thing to do
+    with a directory, before anything in it is opened.
+
     Raises:
-        ValueError: Names the link.
+        ValueError: Names the link, or what is neither a file nor a folder.
     """
     own = os.path.realpath(root)
     for folder, folders, files in os.walk(root, followlinks=False):
         for name in (*folders, *files):
             path = os.path.join(folder, name)
-            if os.path.islink(path) and not _is_below(os.path.realpath(path), own):
+            mode = _mode_of(path)
+            if stat.S_ISLNK(mode) and not _is_below(os.path.realpath(path), own):
                 raise ValueError(f"{path} is a link that leads out of {root}; replace it by what it points to.")
+            if stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                raise ValueError(f"{path}: {NO_FILE}.")
+
+
+def _mode_of(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:  # gone since it was listed: the sweep may be running
+        return stat.S_IFREG
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -31,6 +31,12 @@ def from_base64(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text))
 
 
+def as_single(values: np.ndarray) -> np.ndarray:
+    """As float32; what that cannot hold is infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)
+
+
 def rounded(values: np.ndarray, bits: int = MANTISSA_BITS) -> np.ndarray:
     """float32 with all but the first mantissa bits zero, rounded to nearest: compresses to half. NaN stays NaN.
 
@@ -38,7 +44,7 @@ def rounded(values: np.ndarray, bits: int = MANTISSA_BITS) -> np.ndarray:
         >>> rounded(np.array([1.0, 1 / 3, np.nan])).tolist()
         [1.0, 0.33331298828125, nan]
     """
-    single = np.ascontiguousarray(values, np.float32)
+    single = as_single(values)
     raw = single.view(np.uint32)
     half, mask = np.uint32(1 << (22 - bits)), np.uint32((0xFFFFFFFF << (23 - bits)) & 0xFFFFFFFF)
     return np.where(np.isfinite(single), ((raw + half) & mask).view(np.float32), single).astype(np.float32)

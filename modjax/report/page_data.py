@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from modjax.hostile import read_small_file
 from modjax.names import DOWNSTREAM, MEASURES, UPSTREAM, WEIGHTS
-from modjax.report.page_columns import Columns, codes, floats, pack, rounded, shares
+from modjax.report.page_columns import Columns, as_single, codes, floats, pack, rounded, shares
 from modjax.report.style import (
     MEASURE_COLOURS,
     MEASURE_DASHES,
@@ -21,6 +22,7 @@ from modjax.report.style import (
 from modjax.report.summary import summary_table
 from modjax.storage.results import Sweep
 
+MAX_SPEC_BYTES = 2**20
 MAX_HISTORY_ROWS = 60_000
 MAX_ALIGNMENT_ROWS = 150_000
 MAX_LABELS = 2_000_000  # labels of units: beyond that, only Q and the numbers of modules
@@ -192,7 +194,7 @@ def _module_columns(
         "layer": modules["layer"].cast(pl.Int16).to_numpy(),
         "measure": codes(modules["measure"].to_list(), measures).astype(np.uint8),
         "normalized": modules["normalized"].to_numpy(),
-        **{name: floats(modules[name]).astype(np.float32) for name in _MODULE_COLUMNS},
+        **{name: as_single(floats(modules[name])) for name in _MODULE_COLUMNS},
         "num_units": lengths.cast(pl.UInt32).to_numpy(),
         "labels": _flat(lists["labels"]).astype(np.int16),
         "joint_labels": _flat(lists["joint_labels"]).astype(np.int16),
@@ -267,15 +269,15 @@ def question_of(sweep: Sweep) -> str:
     """The question of the sweep's spec; empty if the spec cannot be read."""
     try:
         return str(tomllib.loads(spec_text(sweep)).get("question", ""))
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # what tomllib raises, and integers of thousands of digits
         return ""
 
 
 def spec_text(sweep: Sweep) -> str:
     """The spec as run; empty if it cannot be read."""
     try:
-        return sweep.layout.spec.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_small_file(sweep.layout.spec, MAX_SPEC_BYTES).decode("utf-8")
+    except (OSError, ValueError):
         return ""
 
 

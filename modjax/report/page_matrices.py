@@ -15,6 +15,7 @@ import polars as pl
 from modjax.measures.normalize import adjacency
 from modjax.report.page_columns import from_base64, to_base64
 from modjax.storage.results import Sweep
+from modjax.storage.tables import scan_table
 
 LEVELS = 255
 READ_BYTES = 256_000_000  # of float32 entries read from the tables at a time
@@ -99,7 +100,7 @@ def _bytes_of_trials(files: list[Path]) -> dict[str, int]:
     """float32 bytes of each trial's matrices, by their sizes alone."""
     sizes: dict[str, int] = {}
     for path in files:
-        for trial_id, units in pl.scan_parquet(path).select("trial_id", "num_units").collect().iter_rows():
+        for trial_id, units in scan_table(path, "similarity").select("trial_id", "num_units").collect().iter_rows():
             sizes[trial_id] = sizes.get(trial_id, 0) + 4 * units * units
     return sizes
 
@@ -119,7 +120,7 @@ def _batches(trial_ids: list[str], bytes_of: dict[str, int]) -> Iterator[list[st
 
 def _pack_batch(files: list[Path], batch: list[str], measures: list[str]) -> Iterator[tuple[str, str]]:
     chosen = pl.col("trial_id").is_in(batch) & pl.col("measure").is_in(measures)
-    frames = [pl.scan_parquet(path).filter(chosen).collect() for path in files]
+    frames = [pl.scan_parquet(path, glob=False).filter(chosen).collect() for path in files]
     records: dict[str, list[tuple[int, int, bytes]]] = {}
     for frame in frames:
         matrices = frame["matrix"]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from modjax.storage.sums import ALTERED, MISSING, UNKNOWN, sum_of, sum_of_json
 
 MAX_ITEMSIZE = 8
 LATE_SECONDS = 0.2
+PATTERN_CHARACTERS = r"[\[\]*?\\]"
 
 
 def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
@@ -86,10 +88,23 @@ def save_tree(path: Path, tree: Any) -> None:
     import orbax.checkpoint as ocp
 
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(path.resolve(), jax.tree.map(np.asarray, tree), force=True)
+        with plain_path(path) as plain, ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(plain, jax.tree.map(np.asarray, tree), force=True)
     except Exception as error:  # orbax and tensorstore raise what they like for a full disk
         raise as_os_error(path, error) from error
+
+
+@contextmanager
+def plain_path(path: Path) -> Iterator[Path]:
+    """A path to the same place for orbax, which takes brackets, stars and the like in one for a pattern of names."""
+    path = path.resolve()
+    if not re.search(PATTERN_CHARACTERS, str(path)):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        link = Path(folder) / "parent"
+        link.symlink_to(path.parent)
+        yield link / path.name
 
 
 def load_tree(path: Path, target: Any = None) -> Any:
@@ -100,7 +115,8 @@ def load_tree(path: Path, target: Any = None) -> Any:
     """
     with _no_late_errors():
         try:
-            return _restore(path.resolve(), target)
+            with plain_path(path) as plain:
+                return _restore(plain, target)
         except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
             told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         gc.collect()  # the error is gone, and with it what is left of the reads that it stopped

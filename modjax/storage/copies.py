@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from modjax.hostile import read_json
 from modjax.storage.files import sha256_of
 from modjax.storage.layout import SweepLayout
 
@@ -69,7 +70,7 @@ def copy_finished(layout: SweepLayout, url: str) -> list[Path]:
     store, root = _open(url)
     try:
         known = _known(store, root)
-        manifest = json.loads(layout.manifest.read_text(encoding="utf-8"))
+        manifest = read_json(layout.manifest, "a sweep's manifest")
         manifest_name = layout.manifest.relative_to(layout.root)
         if known == manifest:
             return []

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from modjax.hostile import open_regular
+
 
 def write_atomic(
     path: Path, write: Callable[[Path], object], before_rename: Callable[[Path], object] | None = None
@@ -106,8 +108,9 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         LockedError: Another process holds it.
+        ValueError: Something that is no file has its name.
     """
-    with path.open("a") as file:
+    with open(open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW), "rb+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

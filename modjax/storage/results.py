@@ -10,7 +10,8 @@ import polars as pl
 from modjax.hostile import refuse_links
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
-from modjax.storage.tables import SCHEMAS, empty, merge, read_table
+from modjax.storage.row_checks import foreign_problem, matrix_problem
+from modjax.storage.tables import SCHEMAS, check_rows, empty, merge, read_table
 
 
 class Sweep:
@@ -54,22 +55,26 @@ class Sweep:
     @cached_property
     def similarity(self) -> pl.DataFrame:
         """A row a trial, layer and measure: the signed matrix, row-major."""
-        return merge(
-            "similarity", [read_table(path, "similarity") for path in sorted(self.layout.similarity.glob("*.parquet"))]
-        )
+        folder = self.layout.similarity
+        frame = merge("similarity", [read_table(path, "similarity") for path in sorted(folder.glob("*.parquet"))])
+        check_rows(folder, "similarity", matrix_problem(frame, self.modules))
+        return frame
 
     def table(self, name: str) -> pl.DataFrame:
         """A table by name; empty where the sweep has not come so far.
 
         Raises:
-            ValueError: Unknown name, or a damaged file.
+            ValueError: Unknown name, a damaged file, or rows of trials that the sweep does not have.
         """
         if name not in SCHEMAS:
             raise ValueError(f"Unknown table {name!r}. Available: {', '.join(SCHEMAS)}.")
         if name == "similarity":
             return self.similarity
         path = self.layout.table(name)
-        return read_table(path, name) if path.exists() else empty(SCHEMAS[name])
+        frame = read_table(path, name) if path.exists() else empty(SCHEMAS[name])
+        if name != "trials":
+            check_rows(path, name, foreign_problem(frame, self.trials))
+        return frame
 
 
 def open_sweep(out: str | os.PathLike) -> Sweep:

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from modjax.hostile import is_inside, read_json
+from modjax.hostile import is_inside, open_regular, read_json
 from modjax.storage.files import sha256_of, write_atomic, write_text
 
 SUMS = ".sums.json"  # in every folder of tables: {name: SHA-256 of the file, and of the one that replaces it}
 COMMENT = "<!-- sha256 of all before: "
+CHUNK_BYTES = 2**20
 MISSING, ALTERED, UNKNOWN = "is missing", "is not what was written", "has no sum that it could be held against"
 
 
@@ -75,22 +78,28 @@ def folder_problem(folder: Path) -> str | None:
 
 def with_own_sum(page: str) -> str:
     """A page of HTML with a comment at its end that holds the sum of all before it."""
-    return page + _comment(page.encode())
+    return page + _comment(hashlib.sha256(page.encode()))
 
 
 def own_sum_problem(path: Path) -> str | None:
     """What is wrong with a page that :func:`with_own_sum` has ended, or None."""
     if not path.is_file():
         return MISSING
-    content = path.read_bytes()
-    page, start, _ = content.rpartition(COMMENT.encode())
-    if not start:
-        return UNKNOWN
-    return None if content == page + _comment(page).encode() else ALTERED
+    digest, length = hashlib.sha256(), len(_comment(hashlib.sha256()))
+    with open(open_regular(path), "rb") as file:
+        left = max(0, os.fstat(file.fileno()).st_size - length)
+        tail = b""
+        while left and (chunk := file.read(min(left, CHUNK_BYTES))):
+            digest.update(chunk)
+            left, tail = left - len(chunk), chunk
+        end = file.read(length + 1)
+    if end == _comment(digest).encode():
+        return None
+    return ALTERED if COMMENT.encode() in tail + end else UNKNOWN
 
 
-def _comment(page: bytes) -> str:
-    return f"{COMMENT}{hashlib.sha256(page).hexdigest()} -->\n"
+def _comment(digest: Any) -> str:
+    return f"{COMMENT}{digest.hexdigest()} -->\n"
 
 
 def sum_of(path: Path) -> str:

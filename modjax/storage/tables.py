@@ -1,7 +1,8 @@
 """The schema of every table, and how tables are written, read and merged."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from modjax.hostile import check_bytes
 from modjax.storage.parquet_footer import table_bytes
+from modjax.storage.row_checks import key_problem, rule_problem
 from modjax.storage.sums import write_summed
 
 Schema = dict[str, Any]
@@ -115,7 +117,6 @@ SCHEMAS: dict[str, Schema] = {
     "modules": MODULES,
     "alignment": ALIGNMENT,
 }
-STATUSES = ("pending", "done", "diverged", "untrained", "failed")
 KEYS: dict[str, list[str]] = {
     "trials": ["trial_id"],
     "history": ["trial_id", "epoch"],
@@ -151,42 +152,51 @@ def _check_size(path: Path) -> None:
     check_bytes(path, needed)
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        _check_size(path)
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, OverflowError, MemoryError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable parquet file ({told}).") from error
+
+
 def read_table(path: Path, name: str) -> pl.DataFrame:
-    """Read a table and hold it against its schema.
+    """Read a table and hold it against its schema, its keys and its rules.
 
     Raises:
         ValueError: Not a parquet file of the named schema.
     """
-    try:
-        _check_size(path)
+    with _readable(path):
         frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, OverflowError, MemoryError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not a readable parquet file ({told}).") from error
-    if dict(frame.schema) != pl.Schema(SCHEMAS[name]):
-        raise ValueError(f"{path}: not a {name} table of this version; expected columns {', '.join(SCHEMAS[name])}.")
-    problem = _problem_of_rows(frame, name)
-    if problem is not None:
-        raise ValueError(f"{path}: not a {name} table: {problem}.")
+        _check_schema(path, name, dict(frame.schema))
+        check_rows(path, name, key_problem(frame, KEYS[name]) or rule_problem(frame.lazy(), name))
     return frame
 
 
-def _problem_of_rows(frame: pl.DataFrame, name: str) -> str | None:
-    """What no table that was written here holds."""
-    keys = frame.select(KEYS[name])
-    if sum(keys.null_count().row(0)):
-        return "a row without its key"
-    if keys.is_duplicated().any():
-        return "two rows of one key"
-    if name == "trials" and not frame["status"].is_in(STATUSES).all():
-        return f"a status that is none of {', '.join(STATUSES)}"
-    if name == "trials" and (frame["epochs"].fill_null(0) < 0).any():
-        return "a negative number of epochs"
-    if name == "similarity":
-        square = pl.col("num_units").cast(pl.Int64).pow(2) == pl.col("matrix").list.len()
-        if not frame.select(square.fill_null(False).all()).item():
-            return "a matrix that is not num_units x num_units"
-    return None
+def scan_table(path: Path, name: str) -> pl.LazyFrame:
+    """A table to be read in parts, held against its schema and rules without being loaded whole.
+
+    Raises:
+        ValueError: Not a parquet file of the named schema.
+    """
+    with _readable(path):
+        frame = pl.scan_parquet(path, glob=False)
+        _check_schema(path, name, dict(frame.collect_schema()))
+        check_rows(path, name, rule_problem(frame, name))
+    return frame
+
+
+def _check_schema(path: Path, name: str, schema: Schema) -> None:
+    if schema != pl.Schema(SCHEMAS[name]):
+        raise ValueError(f"{path}: not a {name} table of this version; expected columns {', '.join(SCHEMAS[name])}.")
+
+
+def check_rows(path: Path, name: str, problem: str | None) -> None:
+    """Raise if there is a problem with a table's rows."""
+    if problem is not None:
+        raise ValueError(f"{path}: not a {name} table: {problem}.")
 
 
 def merge(name: str, frames: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from modjax.hostile import read_json
 from modjax.storage.checkpoints import read_ids
 from modjax.storage.layout import SweepLayout
 from modjax.storage.sums import write_summed
@@ -20,6 +21,7 @@ FAILED = "failed"
 FILE = "failed.json"
 MANY_FAILURES = 8  # so many without one success: it is not the trials
 MAX_REASON = 300
+MAX_BYTES = 2**24  # of one part's reasons
 
 
 class Failures:
@@ -81,8 +83,8 @@ def write_failures(folder: Path, reasons: dict[str, str]) -> None:
 def read_failures(folder: Path) -> dict[str, str]:
     """The failures of a part; none where there is no file, or none that can be read (then it tells of nothing)."""
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(folder / FILE, "a list of failures", MAX_BYTES)
+    except ValueError:
         return {}
     return {str(key): str(value)[:MAX_REASON] for key, value in found.items()} if isinstance(found, dict) else {}
 

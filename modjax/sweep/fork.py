@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import polars as pl
 
+from modjax.hostile import refuse_links
 from modjax.storage.checkpoints import load_tree, next_index, read_ids, save_stack
 from modjax.storage.files import new_folder
 from modjax.storage.layout import SweepLayout
@@ -55,6 +56,7 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> Source:
         ValueError: It is no sweep, of other data or another precision, or the new directory lies in it.
     """
     layout = SweepLayout(out)
+    refuse_links(out)
     if not layout.has_manifest or not layout.spec.is_file():
         raise ValueError(
             f"{out} is not a sweep that could be forked: expected one in --out, and --fork a new directory."

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from modjax.hostile import open_regular, read_json
+
 WRITE_SECONDS = 1.0
 MAX_BYTES = 2**16
 
@@ -74,11 +76,8 @@ class HeartbeatFile:
 def read_heartbeat(path: Path) -> Heartbeat | None:
     """The last heartbeat; None where there is none, or none that can be read."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return _checked(found)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return _checked(read_json(path, "a heartbeat", MAX_BYTES))
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
@@ -94,8 +93,8 @@ def _checked(found: Any) -> Heartbeat:
 def is_locked(lock: Path) -> bool:
     """Whether a process works in the directory of this lock; the lock is asked, and left as it was."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
+        descriptor = open_regular(lock)
+    except (OSError, ValueError):  # not there, or no lock of ours
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

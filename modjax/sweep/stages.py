@@ -72,7 +72,7 @@ def cost_of_run(stages: Stages, worker_bytes: int) -> dict[str, Any]:
 
 
 def cost_text(cost: dict[str, Any]) -> str:
-    """A line for people: what :func:`cost_of_run` found.
+    """A line for people: what :func:`cost_of_run` found; what a manifest does not say is left out.
 
     Example:
         >>> cost = {"seconds": 90.0, "seconds_by_stage": {"training": 80.0, "tables": 10.0}}
@@ -80,5 +80,9 @@ def cost_text(cost: dict[str, Any]) -> str:
         'Took 90 s: training 80, tables 10; processors 100 s and 20 s in workers; peak memory 0.90 GB.'
     """
     stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in cost["seconds_by_stage"].items())
-    processors = f"processors {cost['cpu_seconds']:.0f} s and {cost['worker_cpu_seconds']:.0f} s in workers"
-    return f"Took {cost['seconds']:.0f} s: {stages}; {processors}; peak memory {cost['peak_memory_mb'] / 1e3:.2f} GB."
+    told = [f"Took {cost.get('seconds', sum(cost['seconds_by_stage'].values())):.0f} s: {stages}"]
+    if "cpu_seconds" in cost:
+        told.append(f"processors {cost['cpu_seconds']:.0f} s and {cost.get('worker_cpu_seconds', 0):.0f} s in workers")
+    if "peak_memory_mb" in cost:
+        told.append(f"peak memory {cost['peak_memory_mb'] / 1e3:.2f} GB")
+    return "; ".join(told) + "."

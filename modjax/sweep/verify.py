@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from modjax.hostile import refuse_links
 from modjax.storage.checkpoints import load_tree, read_ids
 from modjax.storage.files import locked
 from modjax.storage.layout import SweepLayout
@@ -49,12 +50,13 @@ def verify_sweep(out: str | os.PathLike) -> Verification:
     Reads only. Of an unfinished sweep the parts and snapshots are looked at as well.
 
     Raises:
-        ValueError: The directory is no sweep.
+        ValueError: The directory is no sweep, or something in it leads out of it.
         LockedError: A process is at work in it.
     """
     layout = SweepLayout(Path(out))
     if not layout.has_manifest:
         raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
+    refuse_links(layout.root)
     with ExitStack() as stack:
         with suppress(OSError):  # a directory that nobody can write to cannot change either
             stack.enter_context(locked(layout.lock))
@@ -159,7 +161,7 @@ def _shape_problem(path: Path, num_trials: int, spec: SweepSpec) -> str | None:
         shapes = [leaf.shape for layer in layers for leaf in (layer["kernel"], layer["bias"])]
     except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
         return f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
-    wanted = [width for width in spec.network.widths for _ in ("kernel", "bias")]
-    if any(shape[0] != num_trials or shape[-1] != width for shape, width in zip(shapes, wanted, strict=True)):
+    wanted = [(num_trials, width) for width in spec.network.widths for _ in ("kernel", "bias")]
+    if any((*shape[:1], *shape[-1:]) != ends for shape, ends in zip(shapes, wanted, strict=True)):
         return f"has shapes {shapes}; expected {num_trials} trials with layers of {list(spec.network.widths)} units"
     return None

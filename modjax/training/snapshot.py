@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from modjax.hostile import read_json
-from modjax.storage.checkpoints import load_tree
+from modjax.storage.checkpoints import load_tree, plain_path
 from modjax.storage.files import as_os_error, set_aside
 from modjax.types import Row
 
@@ -49,6 +49,7 @@ class SnapshotStore:
     def __init__(self, folder: Path, damaged: Path | None = None) -> None:
         self._folder, self._damaged = folder.resolve(), damaged
         self._manager: Any = None
+        self._path = ExitStack()
 
     def _open(self) -> Any:
         import orbax.checkpoint as ocp
@@ -56,7 +57,9 @@ class SnapshotStore:
         if self._manager is None:
             logging.getLogger("absl").addFilter(_is_not_raised_again)
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            plain = self._path.enter_context(plain_path(self._folder))
+            self._manager = ocp.CheckpointManager(plain, options=options)
         return self._manager
 
     def save(self, snapshot: Snapshot, names: Sequence[str] | Mapping[int, str]) -> None:
@@ -149,7 +152,7 @@ class SnapshotStore:
         """Wait, and let go of the folder."""
         if self._manager is not None:
             manager, self._manager = self._manager, None
-            with self._told_as_os_error():
+            with self._path, self._told_as_os_error():
                 manager.close()
 
     @contextmanager

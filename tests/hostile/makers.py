@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import stat
 import struct
 import zipfile
 
@@ -393,6 +394,33 @@ LINKS = {
     "a table": link("trials.parquet", "outside/precious"),
     "the manifest's temporary file": link(".manifest.json.tmp", "outside/new"),
     "progress": link("progress.json", "outside/precious"),
+    "a lock that is not there": link(".lock", "outside/new"),
+    "the report": link("report.html", "outside/new"),
+}
+
+
+def no_file(name, kind=stat.S_IFIFO):
+    """A pipe or socket where a file is expected."""
+
+    def spoil(layout):
+        path = layout.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        os.mknod(path, kind | 0o600)
+
+    return spoil
+
+
+NO_FILES = {
+    "a lock that is a pipe": no_file(".lock"),
+    "a lock that is a socket": no_file(".lock", stat.S_IFSOCK),
+    "failures that are a pipe": no_file("parts/trained_00000/failed.json"),
+    "a spec that is a pipe": no_file("spec.toml"),
+    "progress that is a pipe": no_file("progress.json"),
+    "a page that is a pipe": no_file("report.html"),
+    "sums that are a pipe": no_file(".sums.json"),
+    "matrices that are a pipe": no_file("similarity/layer_9.parquet"),
+    "weights that are a pipe": no_file("checkpoints/stack_00000/_METADATA"),
 }
 
 

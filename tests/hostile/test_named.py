@@ -9,7 +9,7 @@ import pytest
 
 import modjax as mj
 from modjax import hostile
-from modjax.storage.checkpoints import load_tree
+from modjax.storage.checkpoints import load_tree, read_ids, save_stack
 from modjax.storage.tables import read_table
 from tests.hostile import makers
 from tests.hostile.conftest import files_of, record, run_cli, time_limit
@@ -79,6 +79,24 @@ def test_manifest(sweep_copy, capsys, case):
     assert files_of(sweep_copy.root.parent.parent) == before
 
 
+def test_manifest_that_tells_of_stages_and_no_more(sweep_copy, capsys):
+    spec = sweep_copy.root.parent / "spec.toml"
+    spec.write_text(sweep_copy.spec.read_text())
+    makers.manifest(lambda content: [content.pop(name) for name in ("cpu_seconds", "seconds", "peak_memory_mb")])(
+        sweep_copy
+    )
+    assert run_cli(capsys, "sweep", spec, "--out", sweep_copy.root) == (0, "")
+
+
+def test_weights_that_are_single_numbers(sweep_copy):
+    layout = sweep_copy
+    makers.manifest(lambda content: content["checksums"].clear())(layout)
+    dense = {"kernel": np.float32(1), "bias": np.float32(1)}
+    save_stack(layout, 0, read_ids(layout.stack_ids(0)), {"dense_0": dense, "dense_1": dense})
+    problems = mj.verify_sweep(layout.root).problems
+    assert any(str(layout.stack(0)) in line and "has shapes" in line for line in problems)
+
+
 @pytest.mark.parametrize("case", makers.TABLES)
 def test_table(sweep_copy, capsys, case):
     name, spoil = makers.TABLES[case]
@@ -117,19 +135,50 @@ def test_checkpoint_whose_arrays_do_not_fit(sweep_copy, monkeypatch):
         load_tree(sweep_copy.stack(0))
 
 
+def commands_on(out, spec, whole):
+    """Every command that is given a sweep's directory."""
+    return {
+        "status": ["status", out],
+        "table": ["table", out],
+        "claims": ["claims", out],
+        "compare": ["compare", out, whole, "--out", out.parent / "compare.html"],
+        "compare, second": ["compare", whole, out, "--out", out.parent / "compare.html"],
+        "report": ["report", out],
+        "verify": ["verify", out],
+        "export": ["export", out, "--to", "tensorboard"],
+        "sweep": ["sweep", spec, "--out", out],
+        "plan": ["plan", spec, "--no-probe", "--like", out],
+    }
+
+
 @pytest.mark.parametrize("case", makers.LINKS)
-def test_link_that_leads_out(sweep_copy, capsys, case):
-    makers.LINKS[case](sweep_copy)
-    outside = sweep_copy.root.parent.parent / "outside"
-    before = files_of(outside)
+def test_link_that_leads_out(sweep_copy, finished, capsys, case):
     spec = sweep_copy.root.parent / "spec.toml"
     spec.write_text(sweep_copy.spec.read_text())
-    for command in (["report"], ["export", "--to", "tensorboard"], ["sweep", spec, "--out"]):
-        status, err = run_cli(capsys, *command, sweep_copy.root)
+    makers.LINKS[case](sweep_copy)
+    outside = sweep_copy.root.parent.parent / "outside"
+    before, inside = files_of(outside), files_of(sweep_copy.root)
+    for arguments in commands_on(sweep_copy.root, spec, finished.layout.root).values():
+        status, err = run_cli(capsys, *arguments)
         assert_one_line(status, err)
-        assert "link" in err
+        assert "link" in err, arguments
     assert files_of(outside) == before
+    assert files_of(sweep_copy.root) == inside
     assert (outside / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("case", makers.NO_FILES)
+def test_what_is_no_file_is_not_waited_for(sweep_copy, finished, capsys, case):
+    spec = sweep_copy.root.parent / "spec.toml"
+    spec.write_text(sweep_copy.spec.read_text())
+    makers.NO_FILES[case](sweep_copy)
+    before = files_of(sweep_copy.root.parent.parent)
+    for arguments in commands_on(sweep_copy.root, spec, finished.layout.root).values():
+        with time_limit(20):
+            status, err = run_cli(capsys, *arguments)
+        assert_one_line(status, err)
+        assert "neither a file nor a folder" in err, arguments
+    assert files_of(sweep_copy.root.parent.parent) == before
 
 
 def test_links_within_the_directory_are_left(sweep_copy):
@@ -139,4 +188,5 @@ def test_links_within_the_directory_are_left(sweep_copy):
 
 def test_at_least_sixty_kinds():
     kinds = (makers.SPECS, makers.NPZS, makers.MANIFESTS, makers.TABLES, makers.CHECKPOINTS, makers.LINKS)
+    kinds += (makers.NO_FILES,)
     assert sum(map(len, kinds)) >= 60

@@ -114,7 +114,9 @@ def test_a_sweep_whose_trials_all_diverged_has_the_figures_of_what_is_left(sweep
         status=pl.lit("diverged"), excluded=pl.lit(True), test_accuracy=pl.lit(float("nan"))
     )
     gone = {name: pl.DataFrame(schema=SCHEMAS[name]) for name in ("alignment",)}
-    modules = sweep.modules.with_columns(q=pl.lit(float("nan")), z=pl.lit(None, pl.Float64))
+    modules = sweep.modules.join(diverged, on="trial_id", how="semi").with_columns(
+        q=pl.lit(float("nan")), z=pl.lit(None, pl.Float64)
+    )
     assert "performance" in draw_figures(rewrite(sweep, trials=diverged, modules=modules, **gone))
 
 

@@ -1,0 +1,93 @@
+"""What the rows of a table may hold beyond its schema: values that every sweep keeps to, and every reader relies on."""
+
+import polars as pl
+
+from modjax.names import COMBINED_LAYER, MAX_SEED, MEASURES, WEIGHTS
+
+STATUSES = ("pending", "done", "diverged", "untrained", "failed")
+MAX_LAYERS = 100
+SCORES = ("element_centric", "ami", "ari", "mi", "rmi", "vi", "overlap_greedy", "overlap_optimal", "spearman")
+GRAPHS_OF_LAYER = ["trial_id", "layer"]
+
+Rules = dict[str, pl.Expr]
+
+
+def _is_known(column: str) -> pl.Expr:
+    return pl.col(column).is_in([*MEASURES, WEIGHTS])
+
+
+def _is_label_list(column: str) -> pl.Expr:
+    """Every unit's module, -1 for none; a column may be null as a whole."""
+    labels = pl.col(column)
+    is_within = (labels.list.min() >= -1) & (labels.list.max() < labels.list.len())
+    return labels.is_null() | ((labels.list.drop_nulls().list.len() == labels.list.len()) & is_within.fill_null(True))
+
+
+_LAYER = pl.col("layer").is_between(COMBINED_LAYER, MAX_LAYERS - 1)
+_UNITS = pl.col("num_units").is_between(1, 2**20)
+RULES: dict[str, Rules] = {
+    "trials": {
+        "an arm that is not letters, digits, - and _": pl.col("arm").str.contains(r"^[A-Za-z0-9_-]{1,100}$"),
+        f"a status that is none of {', '.join(STATUSES)}": pl.col("status").is_in(STATUSES),
+        f"a seed that is not from 0 to {MAX_SEED}": pl.col("seed").is_between(0, MAX_SEED),
+        "a learning_rate that is not above 0": (pl.col("learning_rate") > 0) & pl.col("learning_rate").is_finite(),
+        "a penalty that is not 0 or above": pl.all_horizontal(
+            (pl.col(name) >= 0) & pl.col(name).is_finite() for name in ("l1", "l2")
+        ),
+        "a rate of dropout that is not from 0 to below 1": (pl.col("dropout") >= 0) & (pl.col("dropout") < 1),
+        "a row that is neither excluded nor not": pl.col("excluded").is_not_null(),
+        "a negative number of epochs": pl.col("epochs").fill_null(0) >= 0,
+    },
+    "history": {"a negative epoch": pl.col("epoch") >= 0},
+    "similarity": {
+        "an unknown measure": _is_known("measure"),
+        f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
+        "a matrix that is not num_units x num_units": _UNITS
+        & (pl.col("num_units").cast(pl.Int64).pow(2) == pl.col("matrix").list.len()),
+    },
+    "modules": {
+        "an unknown measure": _is_known("measure"),
+        f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
+        "a q that is missing or infinite": ~pl.col("q").is_infinite(),
+        "labels that are no modules of their units": pl.col("labels").is_not_null() & _is_label_list("labels"),
+        "joint_labels that are no modules of their units": _is_label_list("joint_labels"),
+        "labels of more units than others of their layer": pl.col("labels").list.len()
+        == pl.col("labels").list.len().first().over(GRAPHS_OF_LAYER),
+    },
+    "alignment": {
+        "an unknown measure": _is_known("measure_a") & _is_known("measure_b"),
+        f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
+        "an infinite score": ~pl.any_horizontal(pl.col(SCORES).is_infinite().fill_null(False)),
+    },
+}
+
+
+def key_problem(frame: pl.DataFrame, keys: list[str]) -> str | None:
+    """Whether a key is missing or there twice, or None."""
+    found = frame.select(keys)
+    if sum(found.null_count().row(0)):
+        return "a row without its key"
+    return "two rows of one key" if found.is_duplicated().any() else None
+
+
+def rule_problem(frame: pl.LazyFrame, name: str) -> str | None:
+    """The first rule that a row breaks, or None; null breaks a rule that does not say otherwise."""
+    kept = frame.select(rule.fill_null(False).all().alias(told) for told, rule in RULES[name].items()).collect()
+    return next((told for told, is_kept in kept.row(0, named=True).items() if not is_kept), None)
+
+
+def foreign_problem(frame: pl.DataFrame, trials: pl.DataFrame) -> str | None:
+    """Whether a table has rows of trials that the table of trials does not know, or None."""
+    foreign = frame.filter(~pl.col("trial_id").is_in(trials["trial_id"].implode()))["trial_id"]
+    return f"{foreign.n_unique()} trials that trials.parquet lacks" if foreign.len() else None
+
+
+def matrix_problem(similarity: pl.DataFrame, modules: pl.DataFrame) -> str | None:
+    """Whether graphs of a layer that has matrices have none, or one of other units than their labels; or None."""
+    graph = [*GRAPHS_OF_LAYER, "measure"]
+    with_matrices = modules.select(*graph, num_labels=pl.col("labels").list.len()).join(
+        similarity.select(GRAPHS_OF_LAYER).unique(), on=GRAPHS_OF_LAYER, how="semi"
+    )
+    held = with_matrices.join(similarity.select(*graph, "num_units"), on=graph, how="left")
+    wrong = held.filter(pl.col("num_units").is_null() | (pl.col("num_units") != pl.col("num_labels")))
+    return f"no matrices of the units that {wrong.height} rows of modules.parquet tell of" if wrong.height else None
