@@ -13,7 +13,9 @@ from tests.reliability.harness import assert_same_bits, do_damage, files_of, kil
 SPARE = (".sums.json", ".manifest.json")
 
 
-@pytest.mark.parametrize("num_damages", [3, pytest.param(15, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "num_damages", [3, pytest.param(15, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
+)
 def test_damaged_between_kills(undisturbed, folder, num_damages):
     sweeps, whole = undisturbed
     rng, out = random.Random(num_damages), folder / "out"

@@ -41,7 +41,9 @@ def changes(out, pattern):
     return has_changed
 
 
-@pytest.mark.parametrize("num_kills", [3, pytest.param(15, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "num_kills", [3, pytest.param(15, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
+)
 def test_killed_at_random_moments(undisturbed, folder, num_kills):
     sweeps, whole = undisturbed
     rng, killed, finished = random.Random(num_kills), Counter(), 0
