@@ -13,7 +13,7 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME_OF = {
     "MEASURES": "modjax.names",
