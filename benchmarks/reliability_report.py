@@ -41,7 +41,8 @@ none.
   figure or the spec is on the disk before the file takes its name; that of a stack of weights is written with its list
   of trials, last; a snapshot and the manifest carry their own, and the manifest has a copy. `modjax verify DIR` holds
   all of them against their sums and schemas, rows against trials, weights against the spec. What is damaged goes to
-  `DIR/damaged/`, and the next run makes it anew and says so.
+  `DIR/damaged/`, and the next run makes it anew and says so: matrices, modules and alignment from the saved weights;
+  trials are trained again only if their weights, or the tables of trials or history, are what was damaged.
 - **A full disk, or no right to write**: one line, exit 1; with room, the same command goes on.
 - **Other settings, versions or machines**: a line that names the difference, exit 2; `--fork NEW_DIR` begins a sweep of
   its own with what can be used again.
