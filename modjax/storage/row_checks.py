@@ -6,6 +6,7 @@ from modjax.names import COMBINED_LAYER, MAX_SEED, MEASURES, WEIGHTS
 
 STATUSES = ("pending", "done", "diverged", "untrained", "failed")
 MAX_LAYERS = 100
+MAX_SCORE = 1e100  # its square is a number still
 SCORES = ("element_centric", "ami", "ari", "mi", "rmi", "vi", "overlap_greedy", "overlap_optimal", "spearman")
 GRAPHS_OF_LAYER = ["trial_id", "layer"]
 
@@ -14,6 +15,11 @@ Rules = dict[str, pl.Expr]
 
 def _is_known(column: str) -> pl.Expr:
     return pl.col(column).is_in([*MEASURES, WEIGHTS])
+
+
+def _is_within_reason(column: str) -> pl.Expr:
+    """NaN, which says that there is nothing to tell of, or a number whose statistics are numbers."""
+    return pl.col(column).is_nan() | (pl.col(column).abs() <= MAX_SCORE)
 
 
 def _is_label_list(column: str) -> pl.Expr:
@@ -48,7 +54,7 @@ RULES: dict[str, Rules] = {
     "modules": {
         "an unknown measure": _is_known("measure"),
         f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
-        "a q that is missing or infinite": ~pl.col("q").is_infinite(),
+        "a q that is missing, infinite or beyond all reason": _is_within_reason("q"),
         "labels that are no modules of their units": pl.col("labels").is_not_null() & _is_label_list("labels"),
         "joint_labels that are no modules of their units": _is_label_list("joint_labels"),
         "labels of more units than others of their layer": pl.col("labels").list.len()
@@ -57,7 +63,9 @@ RULES: dict[str, Rules] = {
     "alignment": {
         "an unknown measure": _is_known("measure_a") & _is_known("measure_b"),
         f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
-        "an infinite score": ~pl.any_horizontal(pl.col(SCORES).is_infinite().fill_null(False)),
+        "a score that is infinite or beyond all reason": pl.all_horizontal(
+            _is_within_reason(name).fill_null(True) for name in SCORES
+        ),
     },
 }
 

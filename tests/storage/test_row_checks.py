@@ -54,13 +54,14 @@ BROKEN = {
     "unknown measure of a pair": ("alignment", {"measure_b": "x"}, "an unknown measure"),
     "layer beyond all": ("modules", {"layer": 2**31 - 1}, "a layer that is not"),
     "layer of a pair": ("alignment", {"layer": -2}, "a layer that is not"),
-    "infinite Q": ("modules", {"q": float("-inf")}, "a q that is missing or infinite"),
+    "huge Q": ("modules", {"q": 1e300}, "a q that is missing, infinite or beyond all reason"),
+    "infinite Q": ("modules", {"q": float("-inf")}, "a q that is missing, infinite or beyond all reason"),
     "no labels": ("modules", {"labels": None}, "labels that are no modules"),
     "label beyond the units": ("modules", {"labels": [0, 1, 2, 4]}, "labels that are no modules"),
     "label that is missing": ("modules", {"labels": [0, 1, 2, None]}, "labels that are no modules"),
     "joint label below -1": ("modules", {"joint_labels": [0, 1, 2, -2]}, "joint_labels that are no modules"),
     "labels of fewer units": ("modules", {"labels": [0, 1, 2]}, "labels of more units"),
-    "infinite score": ("alignment", {"ami": float("inf")}, "an infinite score"),
+    "infinite score": ("alignment", {"ami": float("inf")}, "a score that is infinite or beyond all reason"),
     "matrix of minus one unit": ("similarity", {"num_units": -4}, "a matrix that is not num_units"),
 }
 
