@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
-
 
 def available_cores() -> int:
     """Cores that this process is to use: what ``NPROC`` says, as for XLA's own threads, or all that it may."""
@@ -39,6 +37,8 @@ class Threads:
         items = list(items)
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
+        import jax  # worker processes, which count their cores by this file, are spared it
+
         is_double = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
         device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -1,5 +1,6 @@
 """Shared fixtures; every test runs with implicit rank promotion forbidden."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"
 SHARED_DATA = ROOT.parent / "shared" / "data"
+MANY_MAPS = 20_000
 
 
 @pytest.fixture
@@ -33,6 +35,19 @@ def _no_data_dir_of_the_caller(monkeypatch, tmp_path_factory):
     """Tests look for data in no folder of the user's; those that need MNIST name it."""
     monkeypatch.delenv("MODJAX_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_compiled_programs():
+    """Compiled programs are let go between files, before they are too many.
+
+    Each takes mappings of memory, of which Linux grants a process 65,530: LLVM crashes for lack of one.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_text().splitlines()) > MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 def folder_with(dataset):

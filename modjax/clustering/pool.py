@@ -12,6 +12,7 @@ from typing import Any
 from loky import ProcessPoolExecutor, get_reusable_executor
 
 from modjax.memory import peak_resident_bytes
+from modjax.threads import available_cores
 
 MAX_ATTEMPTS = 3
 IDLE_SECONDS = 60
@@ -30,8 +31,6 @@ class WorkerPool:
     """
 
     def __init__(self, num_workers: int | None = None) -> None:
-        from modjax.threads import available_cores  # imports JAX, which workers, who import this file, are spared
-
         self.num_workers = num_workers or available_cores()
         self._jobs: dict[Hashable, tuple[Callable, tuple]] = {}
         self._futures: dict[Hashable, Future] = {}
