@@ -215,7 +215,7 @@ def test_fuzzed(material, kind):
     assert refused or kind == "heartbeat"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", SLOW)
 def test_fuzzed_ten_thousand(material, kind):
     fuzz(material, kind, range(10_000, 10_000 + SLOW[kind]))

@@ -125,7 +125,7 @@ def test_fuzzed_tables(tables, use):
     assert fuzz(tables, use, range(QUICK[use])) or use in ("verify", "claims")  # damage is told; few tables are read
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("use", SLOW)
 def test_many_fuzzed_tables(tables, use):
     fuzz(tables, use, range(10_000, 10_000 + SLOW[use]))

@@ -38,7 +38,11 @@ def assert_one_line(said):
     return lines[0]
 
 
-SHARES = [0.3, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.01, 0.1, 0.6, 0.8, 0.95))]
+SHARES = [
+    0.3,
+    *(pytest.param(share, marks=pytest.mark.slow) for share in (0.01, 0.8)),
+    *(pytest.param(share, marks=pytest.mark.long) for share in (0.1, 0.6, 0.95)),
+]
 
 
 @pytest.mark.parametrize("share", SHARES)

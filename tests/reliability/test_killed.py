@@ -42,7 +42,7 @@ def changes(out, pattern):
 
 
 @pytest.mark.parametrize(
-    "num_kills", [3, pytest.param(15, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
+    "num_kills", [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
 )
 def test_killed_at_random_moments(undisturbed, folder, num_kills):
     sweeps, whole = undisturbed
