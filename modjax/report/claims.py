@@ -52,6 +52,11 @@ class Claims(NamedTuple):
         """All claims' rows."""
         return pl.concat([self.dropout, self.arms, self.families, self.training])
 
+    @property
+    def sentences(self) -> list[str]:
+        """All headlines, then the notes."""
+        return [sentence for lines in self.headlines.values() for sentence in lines] + list(self.notes)
+
     def shown(self, claim: str) -> pl.DataFrame:
         """A claim's table for the screen: no sentences, and no column that says one thing throughout."""
         frame: pl.DataFrame = getattr(self, claim).drop("claim", "sentence")

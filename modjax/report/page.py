@@ -16,7 +16,7 @@ from modjax.report.page_data import (
     plain_table,
     spec_text,
 )
-from modjax.report.page_matrices import pack_sweep
+from modjax.report.page_matrices import Packed, pack_sweep
 from modjax.storage.results import Sweep
 
 PAGE_BYTES = 14_900_000  # a page stays below 15 MB: what the tables leave of this is for the matrices
@@ -67,12 +67,21 @@ def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.Dat
         json_block("facts", as_json(facts)),
         f'<script type="text/plain" id="tables">{columns.blob}</script>',
     ]
-    used = len(fill(asset("page.html"), {**parts, "data": "".join(data)}).encode())
-    # A trial's text stands in quotation marks beside its id.
-    room = min(MATRIX_BYTES, PAGE_BYTES - used - 100 - 25 * sweep.trials.height)
-    matrices = pack_sweep(sweep, labelled, measures, room)
-    data.append(json_block("matrices", as_json({"total": matrices.num_with_matrices, "trials": matrices.trials})))
+    page = fill(asset("page.html"), {**parts, "data": "".join(data)})
+    matrices = pack_sweep(sweep, labelled, measures, room_for_matrices(page, sweep.trials.height))
+    data.append(matrices_block("matrices", matrices))
     return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
+
+
+def room_for_matrices(page: str, num_trials: int) -> int:
+    """Characters of base64 that a page without matrices leaves for those of some of ``num_trials`` trials."""
+    beside = 25 * num_trials + 200  # a trial's text stands in quotation marks beside its id
+    return min(MATRIX_BYTES, PAGE_BYTES - len(page.encode()) - beside)
+
+
+def matrices_block(name: str, matrices: Packed) -> str:
+    """The matrices of a sweep, as the viewer reads them."""
+    return json_block(name, as_json({"total": matrices.num_with_matrices, "trials": matrices.trials}))
 
 
 def shared(scripts: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Two sweeps side by side: what differs at the settings they share, pair by pair of (hyperparameters, seed)."""
+"""The page that lays two sweeps over each other: all that a report shows, of both."""
 
 import html
 import os
@@ -6,103 +6,33 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import polars as pl
-
-from modjax.names import HYPERPARAMETERS
-from modjax.report.page import as_json, asset, fill, json_block, shared
+from modjax.report.claims import Claims, claims
+from modjax.report.differences import claims_side_by_side, differences, paired_trials
+from modjax.report.page import as_json, asset, fill, json_block, matrices_block, room_for_matrices, shared
 from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
+from modjax.report.page_matrices import Packed, pack_sweep
 from modjax.report.style import arm_looks
 from modjax.storage.files import write_text
 from modjax.storage.results import Sweep
 
-SCRIPTS = ("core.js", "controls.js", "plots.js", "table.js", "compare.js", "compare_main.js")
-_TRIAL_QUANTITIES = [
-    "test_accuracy",
-    "test_loss",
-    "val_loss",
-    "epochs",
-    "l1_norm",
-    "l2_norm",
-    "nuclear_norm",
-    "sparsity",
-]
-_MODULE_QUANTITIES = ("q", "effective_modules", "num_modules", "num_dead")
-_SETTING = [*HYPERPARAMETERS, "is_untrained"]
-_QUANTITY = ["quantity", "layer", "measure", "normalized"]
-SIGNIFICANT = 9  # digits in which hyperparameters must agree to be the same setting
-
-
-def paired_values(first: Sweep, second: Sweep) -> pl.DataFrame:
-    """A row a pair of trials with the same setting and seed, and a quantity that both have.
-
-    Returns:
-        ``learning_rate, l1, l2, dropout, is_untrained, seed, quantity, layer, measure, normalized, trial_a, trial_b,
-        value_a, value_b, difference`` (b - a); ``layer, measure, normalized`` are null where a quantity has none.
-    """
-    by = [*_SETTING, "seed", *_QUANTITY]
-    a, b = (_sided(_values(sweep), side) for sweep, side in ((first, "a"), (second, "b")))
-    pairs = a.join(b, on=by, how="inner", nulls_equal=True)
-    columns = [*by, "trial_a", "trial_b", "value_a", "value_b"]
-    return pairs.select(columns).with_columns(difference=pl.col("value_b") - pl.col("value_a")).sort(columns[:-2])
-
-
-def differences(first: Sweep, second: Sweep) -> pl.DataFrame:
-    """A row a setting that both sweeps have, and a quantity: means over seeds, and how far apart they are.
-
-    Returns:
-        ``learning_rate, l1, l2, dropout, is_untrained, quantity, layer, measure, normalized, trials_a, mean_a,
-        trials_b, mean_b, pairs, difference`` (b - a: the mean over pairs of one seed, or without pairs that of the
-        means) and ``standard_error`` of the mean over pairs (null below two pairs).
-    """
-    by = [*_SETTING, *_QUANTITY]
-    a, b = (
-        _values(sweep).group_by(by).agg(pl.len().alias(f"trials_{side}"), pl.col("value").mean().alias(f"mean_{side}"))
-        for sweep, side in ((first, "a"), (second, "b"))
-    )
-    paired = (
-        paired_values(first, second)
-        .group_by(by)
-        .agg(
-            pairs=pl.len(),
-            paired=pl.col("difference").mean(),
-            standard_error=pl.col("difference").std() / pl.len().sqrt(),
-        )
-    )
-    joined = a.join(b, on=by, how="inner", nulls_equal=True).join(paired, on=by, how="left", nulls_equal=True)
-    return joined.select(
-        *by,
-        "trials_a",
-        "mean_a",
-        "trials_b",
-        "mean_b",
-        pl.col("pairs").fill_null(0),
-        difference=pl.coalesce("paired", pl.col("mean_b") - pl.col("mean_a")),
-        standard_error="standard_error",
-    ).sort(by)
-
-
-def _sided(values: pl.DataFrame, side: str) -> pl.DataFrame:
-    return values.rename({"trial_id": f"trial_{side}", "value": f"value_{side}"})
-
-
-def _values(sweep: Sweep) -> pl.DataFrame:
-    """Quantities of a sweep's finished trials that count, in long form; what is not a number is left out."""
-    trials = sweep.trials.filter((pl.col("status") != "pending") & ~pl.col("excluded")).with_columns(
-        pl.col(HYPERPARAMETERS).round_sig_figs(SIGNIFICANT), is_untrained=pl.col("status") == "untrained"
-    )
-    keys = ["trial_id", "seed", *_SETTING]
-    own = trials.select(*keys, pl.col(_TRIAL_QUANTITIES).cast(pl.Float64)).unpivot(
-        index=keys, variable_name="quantity", value_name="value"
-    )
-    none = {"layer": pl.Int32, "measure": pl.String, "normalized": pl.Boolean}
-    own = own.with_columns(**{name: pl.lit(None, dtype) for name, dtype in none.items()})
-    graphs = ["trial_id", "layer", "measure", "normalized"]
-    modules = sweep.modules.select(*graphs, pl.col(_MODULE_QUANTITIES).cast(pl.Float64)).unpivot(
-        index=graphs, variable_name="quantity", value_name="value"
-    )
-    joined = modules.join(trials.select(keys), on="trial_id", how="inner", validate="m:1")
-    both = pl.concat([own, joined.select(own.columns)])
-    return both.filter(pl.col("value").is_finite())
+SCRIPTS = (
+    "core.js",
+    "controls.js",
+    "plots.js",
+    "table.js",
+    "overview.js",
+    "curves.js",
+    "modularity.js",
+    "nulls.js",
+    "alignment.js",
+    "viewer.js",
+    "trials.js",
+    "compare.js",
+    "compare_modules.js",
+    "compare_trials.js",
+    "compare_main.js",
+)
+MAX_DIFFERENCES = 20_000  # rows of settings and quantities that the page holds: 3 MB
 
 
 def build_comparison(first: Sweep, second: Sweep, beside: Path) -> str:
@@ -112,21 +42,47 @@ def build_comparison(first: Sweep, second: Sweep, beside: Path) -> str:
         first: Sweep A.
         second: Sweep B.
         beside: Folder of the page, from which it links to the sweeps' own reports.
+
+    Returns:
+        HTML, below 15 MB; the matrices of some trials are left out if that takes it, and the page says so.
     """
-    sides = [_side(sweep, side, beside) for sweep, side in ((first, "A"), (second, "B"))]
-    _share_looks([facts for facts, _ in sides])
+    sweeps = (first, second)
+    found = [claims(sweep) for sweep in sweeps]
+    sides = [_side(*of, side, beside) for of, side in zip(zip(sweeps, found, strict=True), "AB", strict=True)]
+    _share_looks([facts for facts, _, _ in sides])
+    pairs, differing = paired_trials(first, second), differences(first, second)
     facts = {
-        "sides": [facts for facts, _ in sides],
-        "differences": plain_table(differences(first, second)),
-        "pairs": plain_table(
-            paired_values(first, second).select("trial_a", "trial_b").unique().sort("trial_a", "trial_b")
-        ),
+        "sides": [facts for facts, _, _ in sides],
+        "claims": plain_table(claims_side_by_side(*found)),
+        "differences": plain_table(differing.head(MAX_DIFFERENCES)),
+        "num_differences": differing.height,
+        "pairs": plain_table(pairs),
     }
-    names = " and ".join(facts["name"] or "sweep" for facts, _ in sides)
-    data = json_block("facts", as_json(facts))
-    blobs = [f'<script type="text/plain" id="tables{i}">{blob}</script>' for i, (_, blob) in enumerate(sides)]
-    parts = {"title": html.escape(f"{names} compared"), "data": "\n".join([data, *blobs]), **shared(SCRIPTS)}
-    return fill(asset("page.html"), parts)
+    names = " and ".join(facts["name"] or "sweep" for facts, _, _ in sides)
+    data = [json_block("facts", as_json(facts))]
+    data += [f'<script type="text/plain" id="tables{i}">{blob}</script>' for i, (_, blob, _) in enumerate(sides)]
+    parts = {"title": html.escape(f"{names} compared"), **shared(SCRIPTS)}
+    page = fill(asset("page.html"), {**parts, "data": "\n".join(data)})
+    room = room_for_matrices(page, first.trials.height + second.trials.height)
+    wanted = _paired_first([order for _, _, order in sides], list(pairs.iter_rows()))
+    data += [matrices_block(f"matrices{i}", packed) for i, packed in enumerate(_pack_both(sweeps, wanted, room))]
+    return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
+
+
+def _pack_both(sweeps: tuple[Sweep, Sweep], orders: list[list[str]], room: int) -> list[Packed]:
+    """The first sweep's matrices in half the room, the second's in what is left."""
+    packed: list[Packed] = []
+    for sweep, order, share in zip(sweeps, orders, (room // 2, room), strict=True):
+        packed.append(pack_sweep(sweep, order, known_measures(sweep), share - sum(one.num_bytes for one in packed)))
+    return packed
+
+
+def _paired_first(orders: list[list[str]], pairs: list[tuple[str, str]]) -> list[list[str]]:
+    """Trials of each sweep in the order that A wants them: pairs first, so that both sweeps hold the same pairs."""
+    place = {trial_id: index for index, trial_id in enumerate(orders[0])}
+    pairs = sorted((pair for pair in pairs if pair[0] in place), key=lambda pair: place[pair[0]])
+    firsts = [[a for a, _ in pairs], [b for _, b in pairs]]
+    return [list(dict.fromkeys([*first, *order])) for first, order in zip(firsts, orders, strict=True)]
 
 
 def _share_looks(sides: list[dict[str, Any]]) -> None:
@@ -137,20 +93,23 @@ def _share_looks(sides: list[dict[str, Any]]) -> None:
         facts["arms"] = [{"name": arm["name"], **look_of(looks.get(arm["name"]))} for arm in facts["arms"]]
 
 
-def _side(sweep: Sweep, side: str, beside: Path) -> tuple[dict[str, Any], str]:
+def _side(sweep: Sweep, found: Claims, side: str, beside: Path) -> tuple[dict[str, Any], str, list[str]]:
+    """What the page says of a sweep, its tables, and its trials with labels, the most wanted first."""
     measures = known_measures(sweep)
     columns, left_out = page_columns(sweep, measures)
-    left_out.pop("labelled")
+    labelled = left_out.pop("labelled")
     target = os.path.relpath(sweep.layout.report.resolve(), beside.resolve())
     facts = {
         **page_facts(sweep, measures),
         "side": side,
         "left_out": left_out,
+        "verdicts": found.sentences,
         "columns": columns.header,
+        "manifest": sweep.manifest,
         "spec": spec_text(sweep),
         "report": quote(Path(target).as_posix()) if sweep.layout.report.is_file() else "",
     }
-    return facts, columns.blob
+    return facts, columns.blob, labelled
 
 
 def write_comparison(first: Sweep, second: Sweep, out: Path) -> Path:

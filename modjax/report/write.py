@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from modjax.report.claims import claims
+from modjax.report.differences import CLAIM_KEYS
 from modjax.report.figures import draw_figures
 from modjax.report.page import build_page
 from modjax.storage.files import write_text
 from modjax.storage.results import Sweep
 from modjax.storage.sums import with_own_sum
 
-KEYS = ("claim", "quantity", "networks", "measure", "normalized", "layer")
-SHOWN = (*KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
+SHOWN = (*CLAIM_KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
 
 
 def write_report(sweep: Sweep) -> tuple[list[str], Path]:
@@ -31,7 +31,6 @@ def write_page(sweep: Sweep) -> Path:
         sweep: A sweep, in progress or done.
     """
     found = claims(sweep)
-    verdicts = [sentence for sentences in found.headlines.values() for sentence in sentences] + list(found.notes)
     table = found.table.select(SHOWN) if found.table.height else None
-    write_text(sweep.layout.report, with_own_sum(build_page(sweep, verdicts, table)))
+    write_text(sweep.layout.report, with_own_sum(build_page(sweep, found.sentences, table)))
     return sweep.layout.report

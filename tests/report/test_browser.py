@@ -1,23 +1,11 @@
 """The report page in a real browser, opened from the disk as a reader opens it."""
 
-import shutil
-
 import pytest
 
 from modjax.report.page import build_page
-from modjax.report.page_compare import write_comparison
-from tests.report.sweeps import spoiled, write_large, write_sweep
+from tests.report.browsing import ODD, caption, choose, data_of, go, overflow, plots, settled
+from tests.report.sweeps import write_large, write_sweep
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SECTIONS = [
     "overview",
     "performance",
@@ -34,17 +22,6 @@ WITH_FIGURES = ("performance", "modularity", "depth", "nulls", "alignment", "vie
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if not shutil.which(CHROMIUM):
-        pytest.skip("no Chromium here: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     arms = {"dropout": (0.0, 0.3, 0.6), "l2": (1e-4, 1e-3, 1e-2)}
     return write_sweep(tmp_path_factory.mktemp("browser") / "out", arms=arms, seeds=(0, 1, 2), layers=(-1, 0, 1))
@@ -54,66 +31,6 @@ def sweep(tmp_path_factory):
 def report(sweep):
     sweep.layout.report.write_text(build_page(sweep, ["Dropout does it."]), encoding="utf-8")
     return sweep.layout.report
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a file; at the end nothing may have been said on the console, thrown, or asked from a network."""
-    wrong = []
-    contexts = []
-
-    def opened(path, fragment="", **options):
-        options = {
-            "viewport": {"width": 1280, "height": 900},
-            "color_scheme": "light",
-            "reduced_motion": "reduce",
-        } | options
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
-        page.goto(path.as_uri() + fragment)
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not wrong
-
-
-def go(page, section):
-    page.evaluate("id => document.getElementById(id).scrollIntoView()", section)
-    page.wait_for_selector(f"#{section}[data-drawn]", timeout=30_000)
-
-
-def settled(page, section):
-    """All sections' drawing is done: the promise of each draw has been awaited."""
-    page.wait_for_timeout(20)
-    page.wait_for_selector(f"#{section}[data-drawn]", timeout=30_000)
-
-
-def choose(page, section, label, value):
-    page.locator(f"#{section}").get_by_label(label, exact=True).select_option(str(value))
-    settled(page, section)
-
-
-def plots(page, section, read):
-    """``read`` of each plot (``one``) of a section."""
-    return page.evaluate(f"id => [...document.querySelectorAll(`#${{id}} .plot`)].map((one) => {read})", section)
-
-
-def data_of(page, section):
-    return plots(page, section, "JSON.stringify((one.data ?? []).map((t) => [t.x, t.y, t.z]))")[0]
-
-
-def caption(page, section, index=0):
-    return page.locator(f"#{section} figcaption").nth(index).inner_text()
-
-
-def overflow(page):
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 def test_every_section_has_its_figure(visit, report):
@@ -343,17 +260,6 @@ def test_every_control_is_labelled_and_reached_by_keyboard(visit, report):
     assert "none" not in outlines
 
 
-ODD = {
-    "nothing finished": {"statuses": dict.fromkeys(range(9), "pending")},
-    "in progress": {"statuses": dict.fromkeys(range(3), "pending")},
-    "no measures": {"measures": ()},
-    "one layer, one seed": {"layers": (0,), "seeds": (0,), "untrained_seeds": ()},
-    "combined only": {"layers": (-1,)},
-    "diverged, excluded, not a number": {"change": spoiled},
-    "hostile": {"name": "</script><img src=x onerror=alert(1)>", "question": "<b onclick='alert(1)'>?</b>"},
-}
-
-
 @pytest.mark.parametrize("case", ODD)
 def test_odd_sweeps_have_pages_that_work(visit, tmp_path, case):
     sweep = write_sweep(tmp_path / "out", **ODD[case])
@@ -369,29 +275,6 @@ def test_odd_sweeps_have_pages_that_work(visit, tmp_path, case):
     if case == "hostile":
         assert page.evaluate("document.querySelectorAll('main img, main b').length") == 0
         assert ODD[case]["question"] in text
-
-
-def test_two_sweeps_are_compared(visit, tmp_path):
-    first = write_sweep(tmp_path / "a", units=8)
-    second = write_sweep(tmp_path / "b", arms={"dropout": (0.0, 0.5, 0.6)}, layers=(0,), units=8, name="other")
-    first.layout.report.write_text("", encoding="utf-8")
-    page = visit(write_comparison(first, second, tmp_path / "compare.html"))
-    for section in ("overview", "performance", "modularity", "differences", "specs"):
-        go(page, section)
-    assert page.evaluate("[...document.querySelectorAll('.plot')].every((one) => one.data.length > 0)")
-    assert "7 pairs of trials" in page.locator("#overview").inner_text()
-    dashes = page.evaluate(
-        "[...new Set(document.querySelector('#modularity .plot').data.map((one) => one.line?.dash))]"
-    )
-    assert {"solid", "dash"} <= set(dashes)
-    rows = page.locator("#differences tbody tr")
-    assert rows.count() == 3
-    before = rows.first.inner_text()
-    page.locator("#differences").get_by_label("Quantity", exact=True).select_option(label="test accuracy")
-    assert rows.first.inner_text() != before
-    page.evaluate("M.nameTrial(M.sweeps[0], M.sweeps[0].trials[0])")
-    assert page.locator("#picked a").get_attribute("href") == f"a/report.html#trial={first.trials['trial_id'][0]}"
-    assert overflow(page) == 0
 
 
 @pytest.mark.slow

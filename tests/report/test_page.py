@@ -8,9 +8,10 @@ import pytest
 
 import modjax as mj
 from modjax.report import page, page_compare, page_data, page_matrices
+from modjax.report.differences import CLAIM_KEYS, claims_side_by_side, differences, paired_trials, paired_values
 from modjax.report.page import as_json, build_page, fill
 from modjax.report.page_columns import Columns, pack, rounded, shares, unpack
-from modjax.report.page_compare import build_comparison, differences, paired_values
+from modjax.report.page_compare import build_comparison
 from modjax.report.page_data import embedding_order, page_columns
 from modjax.report.page_matrices import pack_matrix, pack_sweep, unpack_matrices
 from modjax.report.write import write_report
@@ -167,6 +168,46 @@ def test_report_is_figures_and_page(tmp_path, case):
     assert facts_of(path.read_text(encoding="utf-8"))["counts"]["all"] == 9
     assert bool(names) == ("nothing" not in case)
     assert all((sweep.layout.figures / f"{name}.png").is_file() for name in names)
+
+
+def test_two_sweeps_show_the_matrices_of_the_same_pairs_and_stay_below_15_mb(tmp_path, monkeypatch):
+    first = write_sweep(tmp_path / "a", seeds=range(4), units=32)
+    second = write_sweep(tmp_path / "b", arms={"l2": (1e-3,), "dropout": (0.5, 0.0)}, seeds=range(4), units=32)
+    pairs = paired_trials(first, second)
+    assert pairs.height == 12 + 3
+    html = build_comparison(first, second, tmp_path)
+    assert len(html.encode()) < 15_000_000
+    both = [json.loads(block(html, f"matrices{i}")) for i in range(2)]
+    assert [len(stored["trials"]) for stored in both] == [15, 15] == [stored["total"] for stored in both]
+    monkeypatch.setattr(page, "MATRIX_BYTES", 12 * len(next(iter(both[0]["trials"].values()))) + 100)
+    html = build_comparison(first, second, tmp_path)
+    held = [set(json.loads(block(html, f"matrices{i}"))["trials"]) for i in range(2)]
+    assert len(held[0]) == 6
+    assert len(held[1]) == 6
+    assert dict(pairs.iter_rows()).keys() >= held[0]
+    assert {dict(pairs.iter_rows())[trial_id] for trial_id in held[0]} == held[1]
+
+
+def test_too_many_differences_are_left_out(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_compare, "MAX_DIFFERENCES", 7)
+    facts = facts_of(build_comparison(made, made, tmp_path))
+    assert len(facts["differences"]["rows"]) == 7
+    assert facts["num_differences"] == differences(made, made).height
+
+
+def test_claims_stand_side_by_side(tmp_path):
+    first = write_sweep(tmp_path / "a", seeds=range(5))
+    second = write_sweep(tmp_path / "b", arms={"dropout": (0.0, 0.5)}, seeds=range(5), layers=(0,))
+    a, b = mj.claims(first), mj.claims(second)
+    both = claims_side_by_side(a, b)
+    assert both.height == a.table.height + b.table.join(a.table, on=CLAIM_KEYS, how="anti", nulls_equal=True).height
+    row = both.filter(claim="dropout", quantity="slope", measure="covariance", normalized=True, layer=0)
+    for side, found in (("a", a), ("b", b)):
+        own = found.dropout.filter(quantity="slope", measure="covariance", normalized=True, layer=0)
+        assert row[f"estimate_{side}"].item() == own["estimate"].item()
+        assert row[f"verdict_{side}"].item() == own["verdict"].item()
+    assert both.filter(layer=1)["verdict_b"].null_count() == both.filter(layer=1).height
+    assert both["claim"].to_list()[: a.table.height] == a.table["claim"].to_list()
 
 
 def test_a_matrix_that_is_not_finite_is_left_out(tmp_path):

@@ -1,7 +1,22 @@
 "use strict";
 // Two sweeps over each other: A solid with filled markers, B dashed with open ones; arms of one name share a colour.
 
-M.STYLES = { A: { dash: "solid", open: "", offset: -1 }, B: { dash: "dash", open: "-open", offset: 1 } };
+M.STYLES = { A: { dash: "solid", open: "", colour: "#0072B2" }, B: { dash: "dash", open: "-open", colour: "#D55E00" } };
+
+// ---- what both sweeps have
+
+M.union = (sweeps, read) => [...new Map(sweeps.flatMap(read).map((one) => [String(one[0]), one])).values()];
+M.layersOf = (sweeps) => M.union(sweeps, M.layerOptions).sort((a, b) => a[0] - b[0]);
+M.startLayer = (layers) => (layers.find(([layer]) => layer >= 0) ?? layers[0])?.[0];
+M.measuresOf = (sweeps) => M.union(sweeps, (sweep) => sweep.facts.measures.map((one) => [one.name, M.measureTitle(one)]));
+M.measurePanels = (sweeps, grid, before = "") => M.measuresOf(sweeps).map(([name, title]) => [name, M.panel(grid, before + title)]);
+M.rowsOfMeasure = (sweep, name) => sweep.modules.filter((one) => sweep.facts.measures[one.measure].name === name);
+M.quantitiesOf = (sweeps) => {
+  const found = M.union(sweeps, M.quantities);
+  return found.length ? found : M.QUANTITIES.slice(0, 1);
+};
+M.setter = (section, state) => (name, read = (value) => value) => (value) => { state[name] = read(value); section.refresh(); };
+M.xOfBoth = (sweeps) => ["strength", ...M.HYPERPARAMETERS.filter((name) => sweeps.some((sweep) => sweep.varying.includes(name)))].map((name) => [name, M.AXES[name]]);
 
 M.compareOverview = (sweeps) => M.section("overview", "Overview", "", (section) => {
   section.body.append(M.element("h1", {}, `${sweeps.map((sweep) => sweep.facts.name || "sweep").join(" and ")} compared`));
@@ -10,19 +25,22 @@ M.compareOverview = (sweeps) => M.section("overview", "Overview", "", (section) 
     facts.question ? M.element("p", { class: "question" }, facts.question) : null,
     M.element("dl", { class: "counts" }, ...["all", "done", "untrained", "diverged", "excluded", "pending"].map((name) =>
       M.element("div", {}, M.element("dt", {}, name === "all" ? "trials" : name), M.element("dd", {}, String(facts.counts[name]))))),
-    facts.report ? M.element("p", {}, M.element("a", { href: facts.report }, `Report of ${facts.side}`)) : null))));
+    facts.report ? M.element("p", {}, M.element("a", { href: facts.report }, `Report of ${facts.side}`)) : null,
+    facts.verdicts.length ? M.element("ul", { class: "verdicts" }, ...facts.verdicts.map((one) => M.element("li", {}, one))) : null))));
   const { pairs } = M.facts;
   M.note(section.body, pairs.rows.length
-    ? `${pairs.rows.length} pairs of trials have the same hyperparameters and seed in both sweeps. Solid lines and filled markers: A; dashed and open: B. A click on a point names its trial below.`
+    ? `${pairs.rows.length} pairs of trials have the same hyperparameters and seed in both sweeps. Solid lines and filled markers: A; dashed and open: B. A click on a point names its trial below, and picks it and its partner for the matrix viewer.`
     : "No trial of A has the hyperparameters and seed of one of B: means over seeds are compared where a setting is shared.");
   return null;
 });
 
-// Where a clicked point comes from, with a link to its own report.
+// Where a clicked point comes from, with links to its matrices and to its own report.
 M.nameTrial = (sweep, trial) => {
+  M.pickOf(sweep, trial);
   const bar = document.getElementById("picked") ?? M.element("p", { id: "picked", class: "note picked", role: "status" });
   const id = M.element("span", { class: "mono" }, trial.id);
-  bar.replaceChildren(`${sweep.facts.side}, ${M.describe(trial)}: `, sweep.facts.report ? M.element("a", { href: `${sweep.facts.report}#trial=${trial.id}` }, id) : id);
+  bar.replaceChildren(`${sweep.facts.side}, ${M.describe(trial)}: `, sweep.facts.report ? M.element("a", { href: `${sweep.facts.report}#trial=${trial.id}` }, id) : id, " ",
+    M.element("button", { type: "button", on: { click: () => M.goTo("viewer") } }, "its matrices"));
   document.getElementById("main").append(bar);
 };
 
@@ -78,8 +96,7 @@ M.drawCompared = async (sweeps, plot, traces, layout) => {
 M.comparePerformance = (sweeps) => M.section("performance", "Performance and norms", "Means over seeds with standard errors, and the trials.", (section) => {
   const state = { x: "strength" };
   const row = M.controls(section);
-  const varying = M.HYPERPARAMETERS.filter((name) => sweeps.some((sweep) => sweep.varying.includes(name)));
-  M.select(row, "Horizontal axis", [["strength", M.AXES.strength], ...varying.map((name) => [name, M.AXES[name]])], (value) => { state.x = value; section.refresh(); });
+  M.select(row, "Horizontal axis", M.xOfBoth(sweeps), (value) => { state.x = value; section.refresh(); });
   M.legend(section, M.compareArms(sweeps));
   const grid = M.grid(section);
   const names = ["test_accuracy", "test_loss", "l1_norm", "l2_norm", "nuclear_norm", "sparsity"];
@@ -89,26 +106,20 @@ M.comparePerformance = (sweeps) => M.section("performance", "Performance and nor
     M.drawOverlay(sweeps, panel, (sweep) => sweep.trials.map((trial) => ({ trial, y: trial[names[i]] })), { x: state.x, ytitle: names[i].replace(/_/g, " ") })));
 });
 
-M.union = (sweeps, read) => [...new Map(sweeps.flatMap(read).map((one) => [String(one[0]), one])).values()];
-
-M.compareModularity = (sweeps) => M.section("modularity", "Modularity", "A panel a measure; both sweeps in each.", (section) => {
-  const layers = M.union(sweeps, (sweep) => M.layerOptions(sweep)).sort((a, b) => a[0] - b[0]);
-  const measures = M.union(sweeps, (sweep) => sweep.facts.measures.map((one) => [one.name, M.measureTitle(one)]));
-  const state = { quantity: "q", normalized: 1, layer: (layers.find(([layer]) => layer >= 0) ?? layers[0])?.[0], x: "strength" };
-  const row = M.controls(section);
-  const set = (name, read = (value) => value) => (value) => { state[name] = read(value); section.refresh(); };
-  const quantities = [["q", "modularity Q"], ["effective_modules", "effective modules"], ["num_modules", "number of modules"], ["num_dead", "dead units"]];
-  M.select(row, "Quantity", quantities, set("quantity"));
+M.compareModularity = (sweeps) => M.section("modularity", "Modularity against regularization", "A panel a measure; both sweeps in each.", (section) => {
+  const layers = M.layersOf(sweeps);
+  const state = { quantity: "q", normalized: 1, layer: M.startLayer(layers), x: "strength" };
+  const set = M.setter(section, state), row = M.controls(section);
+  M.select(row, "Quantity", M.quantitiesOf(sweeps), set("quantity"));
   M.select(row, "Similarity", [["1", "normalized"], ["0", "raw"]], set("normalized", Number));
   M.select(row, "Layer", layers, set("layer", Number), state.layer);
-  const varying = M.HYPERPARAMETERS.filter((name) => sweeps.some((sweep) => sweep.varying.includes(name)));
-  M.select(row, "Horizontal axis", [["strength", M.AXES.strength], ...varying.map((name) => [name, M.AXES[name]])], set("x"));
+  M.select(row, "Horizontal axis", M.xOfBoth(sweeps), set("x"));
   M.legend(section, M.compareArms(sweeps));
-  const grid = M.grid(section);
-  const panels = measures.map(([name, title]) => [name, M.panel(grid, title)]);
+  const panels = M.measurePanels(sweeps, M.grid(section));
   if (!panels.length) M.note(section.body, "Neither sweep has measures of similarity in its tables.");
   M.on("arms", section.refresh);
-  return () => Promise.all(panels.map(([name, panel]) => M.drawOverlay(sweeps, panel, (sweep) => sweep.modules
-    .filter((one) => one.layer === state.layer && one.normalized === state.normalized && sweep.facts.measures[one.measure].name === name)
-    .map((one) => ({ trial: one.trial, y: one[state.quantity] })), { x: state.x, ytitle: quantities.find(([key]) => key === state.quantity)[1] })));
+  const ytitle = () => M.QUANTITIES.find(([key]) => key === state.quantity)[1];
+  return () => Promise.all(panels.map(([name, panel]) => M.drawOverlay(sweeps, panel, (sweep) => M.rowsOfMeasure(sweep, name)
+    .filter((one) => one.layer === state.layer && one.normalized === state.normalized)
+    .map((one) => ({ trial: one.trial, y: one[state.quantity] })), { x: state.x, ytitle: ytitle() })));
 });

@@ -10,6 +10,7 @@ M.compareTable = () => M.section("differences", "Differences at shared settings"
   (section) => {
     const all = M.records(M.facts.differences);
     if (!all.length) { M.note(section.body, "The sweeps share no setting (learning rate, L1, L2, dropout): there is nothing to subtract."); return null; }
+    if (all.length < M.facts.num_differences) M.note(section.body, `The page holds the first ${all.length} of ${M.facts.num_differences} differences.`);
     const keyOf = (row) => [row.quantity, row.layer ?? "", row.measure ?? "", row.normalized ?? ""].join("|");
     const titleOf = (row) => row.layer === null ? row.quantity.replace(/_/g, " ")
       : `${row.quantity.replace(/_/g, " ")}, ${row.measure.replace(/_/g, " ")} ${row.normalized ? "normalized" : "raw"}, ${row.layer < 0 ? "all layers" : `layer ${row.layer}`}`;
@@ -39,18 +40,36 @@ M.compareTable = () => M.section("differences", "Differences at shared settings"
     };
   });
 
-M.compareSpecs = (sweeps) => M.section("specs", "Specs", "", (section) => {
-  section.body.append(M.element("div", { class: "columns" }, ...sweeps.map(({ facts }) => M.element("div", {},
-    M.element("h3", {}, `${facts.side}: spec.toml`), M.element("pre", { tabindex: "0", "aria-label": `spec of ${facts.side}` }, facts.spec || "not found")))));
+M.compareSpecs = (sweeps) => M.section("specs", "Specs, versions, files", "What made these numbers, and how to make them again.", (section) => {
+  const made = sweeps.map(({ facts }) => new Map([...M.madeWith(facts.manifest), ...Object.entries(facts.manifest.packages ?? {}).filter(([name]) => name !== "modjax")].filter(([, value]) => value !== undefined)));
+  const names = [...new Set(made.flatMap((one) => [...one.keys()]))];
+  const values = names.map((name) => made.map((one) => (one.has(name) ? M.format(one.get(name)) : "–")));
+  section.body.append(
+    M.plainTable({ columns: ["", "A", "B", ""], rows: names.map((name, i) => [name, ...values[i].map((value) => (name === "spec hash" ? `${value.slice(0, 16)}…` : value)), values[i][0] === values[i][1] ? "same" : "differs"]) }, "What both ran on and with"),
+    M.element("pre", {}, "modjax sweep spec.toml --out NEW_DIR    # one of the specs below; the same numbers\nmodjax compare DIR DIR                  # this page, from the tables"),
+    M.element("div", { class: "columns" }, ...sweeps.map(({ facts }) => M.element("div", {},
+      M.element("h3", {}, `${facts.side}: spec.toml`), M.element("pre", { tabindex: "0", "aria-label": `spec of ${facts.side}` }, facts.spec || "not found"),
+      M.element("details", {}, M.element("summary", {}, `${facts.side}: manifest.json`), M.element("pre", { tabindex: "0" }, JSON.stringify(facts.manifest, null, 2)))))));
   return null;
 });
 
 M.start = async () => {
   M.facts = M.read("facts");
   const sweeps = await Promise.all(M.facts.sides.map((facts, i) => M.openSweep(facts, document.getElementById(`tables${i}`).textContent)));
+  const stored = sweeps.map((_, i) => M.read(`matrices${i}`));
   M.sweeps = sweeps;
+  M.state.pair = M.firstPair(sweeps, stored);
   M.setUpTheme();
-  for (const make of [M.compareOverview, M.comparePerformance, M.compareModularity, M.compareTable, M.compareSpecs]) make(sweeps);
+  for (const make of [M.compareOverview, M.compareClaims, M.comparePerformance, M.compareModularity, M.compareDepth, M.compareNulls, M.compareAlignment]) make(sweeps);
+  M.compareViewer(sweeps, stored);
+  for (const make of [M.compareCurves, M.compareTable, M.compareTrials, M.compareSpecs]) make(sweeps);
+  const heed = () => {
+    const asked = M.pairOfHash(sweeps);
+    // Both named: these two. One named: it and its partner.
+    for (const sweep of sweeps) M.pickOf(sweep, asked[sweep.facts.side], !(asked.A && asked.B));
+  };
+  heed();
+  addEventListener("hashchange", heed);
   M.on("theme", () => M.sections.forEach((section) => section.refresh()));
   M.watchSections();
   document.documentElement.dataset.ready = "true";

@@ -151,11 +151,14 @@ M.pick = (trial, goTo = "viewer") => {
   const hash = `#trial=${trial.id}`;
   if (location.hash !== hash) history.replaceState(null, "", hash);
   M.tell("trial");
-  const target = goTo && document.getElementById(goTo);
-  if (target) {
-    target.scrollIntoView();
-    target.focus({ preventScroll: true });
-  }
+  if (goTo) M.goTo(goTo);
+};
+
+M.goTo = (section) => {
+  const target = document.getElementById(section);
+  if (!target) return;
+  target.scrollIntoView();
+  target.focus({ preventScroll: true });
 };
 
 M.trialOfHash = (sweep) => {

@@ -20,12 +20,4 @@ M.start = async () => {
   document.documentElement.dataset.ready = "true";
 };
 
-// The first picture: the highest normalized Q among trained trials whose matrices are here.
-M.mostModular = (sweep, stored) => {
-  const rows = sweep.modules.filter((row) => row.normalized === 1 && row.layer >= 0 && M.isNumber(row.q) && row.trial.id in stored.trials);
-  const trained = rows.filter((row) => row.trial.counts && !row.trial.isUntrained);
-  const best = (some) => some.reduce((top, row) => (top === null || row.q > top.q ? row : top), null);
-  return (best(trained) ?? best(rows))?.trial ?? sweep.trials.find((trial) => trial.isShown);
-};
-
 M.start();

@@ -33,21 +33,26 @@ M.nulls = (sweep) => M.section("nulls", "Against nulls",
 M.drawZ = (sweep, panel, rows, z, own) => {
   const known = rows.filter((row) => M.isNumber(row[z]));
   const groups = [["trained", known.filter((row) => !row.trial.isUntrained), own], ["untrained", known.filter((row) => row.trial.isUntrained), sweep.facts.untrained_colour]];
-  const values = known.map((row) => row[z]);
+  return M.drawZGroups((traces, layout) => M.draw(sweep, panel.plot, traces, layout), panel, groups, z);
+};
+
+// groups: [name, rows, colour, meta]; every row has a z.
+M.drawZGroups = (draw, panel, groups, z) => {
+  const values = groups.flatMap(([, some]) => some.map((row) => row[z]));
   const low = Math.min(...values, 0), high = Math.max(...values, 0), size = (high - low || 1) / 30;
   const traces = groups.filter(([, some]) => some.length).map(([name, some, colour]) => ({
     type: "histogram", name, x: some.map((row) => row[z]), marker: { color: colour }, opacity: 0.6, histnorm: "probability",
     xbins: { start: low, end: high + size, size }, hovertemplate: `${name}: z %{x}<br>share %{y:.3f}<extra></extra>`,
   }));
   // A point for each trial under the bars, so that each can be opened.
-  groups.filter(([, some]) => some.length).forEach(([name, some, colour], place) => traces.push({
-    type: "scatter", mode: "markers", name, x: some.map((row) => row[z]), y: some.map(() => -place), yaxis: "y2", marker: { color: colour, symbol: "line-ns-open", size: 9, opacity: 0.6 },
-    customdata: some.map((row) => row.trial.index), text: some.map((row) => `${M.plain(M.describe(row.trial))}<br>z ${M.format(row[z])}<br>trial ${row.trial.id}`), hovertemplate: "%{text}<extra></extra>",
+  groups.filter(([, some]) => some.length).forEach(([name, some, colour, meta], place) => traces.push({
+    type: "scatter", mode: "markers", name, meta, x: some.map((row) => row[z]), y: some.map(() => -place), yaxis: "y2", marker: { color: colour, symbol: "line-ns-open", size: 9, opacity: 0.6 },
+    customdata: some.map((row) => row.trial.index), text: some.map((row) => `${M.plain(name)}: ${M.plain(M.describe(row.trial))}<br>z ${M.format(row[z])}<br>trial ${row.trial.id}`), hovertemplate: "%{text}<extra></extra>",
   }));
   const median = (some) => { const sorted = some.map((row) => row[z]).sort((a, b) => a - b); return sorted[Math.floor(sorted.length / 2)]; };
   const told = groups.filter(([, some]) => some.length).map(([name, some]) => `${name}: median ${M.short(median(some))}, ${some.filter((row) => row[z] > 1.645).length} of ${some.length} above 1.645`);
   panel.tell(told.length ? `${told.join("; ")}.` : "No z to show.");
-  return M.draw(sweep, panel.plot, traces, {
+  return draw(traces, {
     barmode: "overlay", xaxis: { title: "z", anchor: "y2" }, yaxis: { title: "share of networks", domain: [0.18, 1] },
     yaxis2: { domain: [0, 0.14], range: [-1.6, 0.6], showgrid: false, zeroline: false, showticklabels: false, fixedrange: true },
     shapes: [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: 0, x1: 0, line: { color: M.colour("soft"), width: 1, dash: "dot" } }],

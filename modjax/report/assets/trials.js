@@ -1,14 +1,28 @@
 "use strict";
 // The table of trials, and where everything comes from.
 
+// Each word of the text is in the trial's id, setting or status. A short number is meant whole (seed 7, not 17);
+// anything else is the beginning of an id or a word.
+M.isMeant = (trial, text) => {
+  const isShortNumber = (word) => /^[\d.]{1,3}$/.test(word);
+  const own = `${trial.id} ${M.describe(trial)} ${trial.status}`.toLowerCase().split(/[\s:,]+/);
+  return text.split(/\s+/).filter(Boolean).every((word) => own.some((one) => (isShortNumber(word) ? one === word : one.startsWith(word))));
+};
+
+// Q of a trial in the first layer, normalized: (trial, place of the measure) => number or undefined.
+M.firstQ = (sweep) => {
+  const layer = M.firstLayer(sweep), q = new Map();
+  for (const row of sweep.modules) if (row.layer === layer && row.normalized === 1) q.set(`${row.trial.index},${row.measure}`, row.q);
+  return (trial, place) => q.get(`${trial.index},${place}`);
+};
+
 M.trials = (sweep) => M.section("trials", "Trials",
   "Every network. A click on an id opens it in the matrix viewer; the address of this page then names it (#trial=…) and can be passed on.",
   (section) => {
     const { facts } = sweep;
     const state = { text: "", arm: "all", status: "all" };
     const layer = M.firstLayer(sweep);
-    const q = new Map();
-    for (const row of sweep.modules) if (row.layer === layer && row.normalized === 1) q.set(`${row.trial.index},${row.measure}`, row.q);
+    const q = M.firstQ(sweep);
     const number = (key, title = key.replace(/_/g, " ")) => ({ key, title, value: (trial) => trial[key] });
     const columns = [
       { key: "id", title: "trial", value: (trial) => trial.id, cell: (trial) => M.element("a", {
@@ -16,7 +30,7 @@ M.trials = (sweep) => M.section("trials", "Trials",
       { key: "arm", title: "arm", value: (trial) => trial.armName },
       { key: "status", title: "status", value: (trial) => trial.status, text: (trial) => trial.status + (trial.excluded ? ", excluded" : "") },
       number("seed"), ...sweep.varying.map((name) => number(name)), number("test_accuracy"), number("test_loss"), number("val_loss"), number("epochs"), number("best_epoch"),
-      ...facts.measures.map((measure, place) => ({ key: `q${place}`, title: `Q ${measure.title}`, value: (trial) => q.get(`${trial.index},${place}`) })),
+      ...facts.measures.map((measure, place) => ({ key: `q${place}`, title: `Q ${measure.title}`, value: (trial) => q(trial, place) })),
       number("l1_norm"), number("l2_norm"), number("nuclear_norm"), number("sparsity"),
     ];
     const row = M.controls(section);
@@ -28,14 +42,10 @@ M.trials = (sweep) => M.section("trials", "Trials",
     if (facts.measures.length) section.body.append(M.element("p", { class: "summary" }, `Q: normalized, ${facts.layers.find((one) => one.layer === layer).title}.`));
     const table = M.table(section.body, "Table of trials", columns, { markOf: (trial) => trial === M.state.trial });
     let shown = [];
-    // A short number is meant whole (seed 7, not 17); anything else is the beginning of an id or a word.
-    const isShortNumber = (word) => /^[\d.]{1,3}$/.test(word);
-    const wordsOf = (trial) => `${trial.id} ${M.describe(trial)} ${trial.status}`.toLowerCase().split(/[\s:,]+/);
     const filter = () => {
-      const words = state.text.split(/\s+/).filter(Boolean);
       shown = sweep.trials.filter((trial) => (state.arm === "all" || trial.arm === Number(state.arm))
         && (state.status === "all" || trial.status === state.status || (state.status === "excluded" && trial.excluded))
-        && words.every((word) => wordsOf(trial).some((one) => (isShortNumber(word) ? one === word : one.startsWith(word)))));
+        && M.isMeant(trial, state.text));
       table.set(shown);
     };
     filter();
@@ -43,14 +53,19 @@ M.trials = (sweep) => M.section("trials", "Trials",
     return null;
   });
 
-M.provenance = (sweep) => M.section("provenance", "Spec, versions, files", "What made these numbers, and how to make them again.", (section) => {
-  const { manifest, spec, files } = sweep.facts;
+// [name, value] of what a sweep was made with; undefined where its manifest does not say.
+M.madeWith = (manifest) => {
   const device = manifest.device ?? {};
-  const rows = [
+  return [
     ["modjax", manifest.packages?.modjax], ["Python", manifest.python], ["device", `${device.count ?? "?"} × ${device.kind ?? "?"} (${device.platform ?? "?"})`],
     ["threads", manifest.threads], ["precision", `${manifest.precision?.dtype ?? "?"}, products in ${manifest.precision?.matmul ?? "?"}`], ["slots", manifest.slots],
     ["data", `${manifest.data?.name ?? "?"} (${String(manifest.data?.checksum ?? "").slice(0, 16)}…)`], ["spec hash", manifest.spec_hash], ["complete", manifest.complete],
   ];
+};
+
+M.provenance = (sweep) => M.section("provenance", "Spec, versions, files", "What made these numbers, and how to make them again.", (section) => {
+  const { manifest, spec, files } = sweep.facts;
+  const rows = M.madeWith(manifest);
   const link = (name) => M.element("li", {}, M.element("a", { href: name.split("/").map(encodeURIComponent).join("/") }, name));
   section.body.append(M.element("div", { class: "columns" },
     M.element("div", {}, M.element("h3", {}, "Ran on and with"),
