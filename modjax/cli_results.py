@@ -73,9 +73,11 @@ def verify(directory: Directory) -> None:
 def report(directory: Directory) -> None:
     """Write the report of a sweep again from its tables: report.html and the figures."""
     from modjax.report.write import write_report
+    from modjax.storage.files import locked
 
     opened = modjax.open_sweep(directory)
-    names, page = write_report(opened)
+    with locked(opened.layout.lock):
+        names, page = write_report(opened)
     typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
     typer.echo(f"Report:  {page}")
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from modjax import cli
+from modjax.storage.files import locked
 
 SPEC = """
 name = "x"
@@ -148,6 +149,11 @@ def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content)
     assert status == 2
     assert "Available: trials" in err
     (folder / "out" / "figures" / "alignment.png").unlink()
+    with locked(folder / "out" / ".lock"):  # a sweep at work there will draw the figures itself
+        status, _, err = run(capsys, "report", folder / "out")
+    assert status == 1
+    assert "in use by another modjax process" in err
+    assert not (folder / "out" / "figures" / "alignment.png").exists()
     status, out, _ = run(capsys, "report", folder / "out")
     assert status == 0
     assert (folder / "out" / "figures" / "alignment.png").exists()
@@ -158,8 +164,6 @@ def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content)
 
 
 def test_locked_directory_exits_1(capsys, folder, write_spec, tiny_content):
-    from modjax.storage.files import locked
-
     (folder / "out").mkdir()
     with locked(folder / "out" / ".lock"):
         status, _, err = run(capsys, "sweep", write_spec(tiny_content), "--out", folder / "out")
