@@ -62,7 +62,7 @@ _HOME_OF = {
     "load_spec": "modjax.sweep.spec",
     "Sweep": "modjax.storage.results",
     "open_sweep": "modjax.storage.results",
-    "load_params": "modjax.storage.checkpoints",
+    "load_params": "modjax.storage.weights",
     "run_sweep": "modjax.sweep.pipeline",
     "Claims": "modjax.report.claims",
     "claims": "modjax.report.claims",
@@ -115,9 +115,9 @@ if TYPE_CHECKING:
     from modjax.networks.mlp import mlp_params as mlp_params
     from modjax.report.claims import Claims as Claims
     from modjax.report.claims import claims as claims
-    from modjax.storage.checkpoints import load_params as load_params
     from modjax.storage.results import Sweep as Sweep
     from modjax.storage.results import open_sweep as open_sweep
+    from modjax.storage.weights import load_params as load_params
     from modjax.sweep.pipeline import run_sweep as run_sweep
     from modjax.sweep.plan import Plan as Plan
     from modjax.sweep.plan import plan_sweep as plan_sweep

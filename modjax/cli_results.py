@@ -70,14 +70,25 @@ def verify(directory: Directory) -> None:
 
 
 @app.command()
-def report(directory: Directory) -> None:
+def report(
+    directory: Directory,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page alone, to this file; works while the sweep runs.")
+    ] = None,
+) -> None:
     """Write the report of a sweep again from its tables: report.html and the figures."""
-    from modjax.report.write import write_report
-    from modjax.storage.files import locked
+    from modjax.report.write import write_page, write_report
+    from modjax.storage.files import LockedError, locked
 
     opened = modjax.open_sweep(directory)
-    with locked(opened.layout.lock):
-        names, page = write_report(opened)
+    if out is not None:
+        typer.echo(f"Report:  {write_page(opened, out)}")
+        return
+    try:
+        with locked(opened.layout.lock):
+            names, page = write_report(opened)
+    except LockedError as error:
+        raise LockedError(f"{error} To look at it so far: --out PAGE, a file elsewhere.") from None
     typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
     typer.echo(f"Report:  {page}")
 

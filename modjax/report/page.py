@@ -2,10 +2,13 @@
 
 import html
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
@@ -37,13 +40,16 @@ SCRIPTS = (
 )
 
 
-def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.DataFrame | None = None) -> str:
+def build_page(
+    sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.DataFrame | None = None, beside: Path | None = None
+) -> str:
     """The report of a sweep.
 
     Args:
         sweep: Whole, in progress, or with empty tables.
         verdicts: What the sweep says about the claims it was run for, a sentence each.
         verdict_table: The numbers behind them.
+        beside: Folder of the page, from which it links to the sweep's files; None: the sweep's.
 
     Returns:
         HTML, below 15 MB; the matrices of some trials are left out if that takes it, and the page says so.
@@ -59,6 +65,7 @@ def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.Dat
         "columns": columns.header,
         "manifest": sweep.manifest,
         "spec": spec_text(sweep),
+        "folder": "" if beside is None else link_to(sweep.layout.root, beside),
         "files": sorted(path.name for path in sweep.layout.figures.glob("*.*")),
     }
     title = html.escape(facts["name"] or "sweep")
@@ -71,6 +78,17 @@ def build_page(sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.Dat
     matrices = pack_sweep(sweep, labelled, measures, room_for_matrices(page, sweep.trials.height))
     data.append(matrices_block("matrices", matrices))
     return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
+
+
+def link_to(path: Path, beside: Path) -> str:
+    """The address of a folder from a page that lies in another, with a slash at its end; empty where they are the same.
+
+    Example:
+        >>> link_to(Path("/runs/a b"), Path("/pages")), link_to(Path("/runs"), Path("/runs"))
+        ('../runs/a%20b/', '')
+    """
+    target = Path(os.path.relpath(path.resolve(), beside.resolve()))
+    return "" if target == Path() else f"{quote(target.as_posix())}/"
 
 
 def room_for_matrices(page: str, num_trials: int) -> int:

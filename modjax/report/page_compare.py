@@ -1,14 +1,12 @@
 """The page that lays two sweeps over each other: all that a report shows, of both."""
 
 import html
-import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from modjax.report.claims import Claims, claims
 from modjax.report.differences import claims_side_by_side, differences, paired_trials
-from modjax.report.page import as_json, asset, fill, json_block, matrices_block, room_for_matrices, shared
+from modjax.report.page import as_json, asset, fill, json_block, link_to, matrices_block, room_for_matrices, shared
 from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
 from modjax.report.page_matrices import Packed, pack_sweep
 from modjax.report.style import arm_looks
@@ -98,7 +96,6 @@ def _side(sweep: Sweep, found: Claims, side: str, beside: Path) -> tuple[dict[st
     measures = known_measures(sweep)
     columns, left_out = page_columns(sweep, measures)
     labelled = left_out.pop("labelled")
-    target = os.path.relpath(sweep.layout.report.resolve(), beside.resolve())
     facts = {
         **page_facts(sweep, measures),
         "side": side,
@@ -107,7 +104,7 @@ def _side(sweep: Sweep, found: Claims, side: str, beside: Path) -> tuple[dict[st
         "columns": columns.header,
         "manifest": sweep.manifest,
         "spec": spec_text(sweep),
-        "report": quote(Path(target).as_posix()) if sweep.layout.report.is_file() else "",
+        "report": f"{link_to(sweep.layout.root, beside)}report.html" if sweep.layout.report.is_file() else "",
     }
     return facts, columns.blob, labelled
 

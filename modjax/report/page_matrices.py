@@ -6,7 +6,6 @@ are value * sqrt(d_i d_j). Both are off by at most scale / 255 of their scale.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import polars as pl
 from modjax.measures.normalize import adjacency
 from modjax.report.page_columns import from_base64, to_base64
 from modjax.storage.results import Sweep
-from modjax.storage.tables import scan_table
+from modjax.storage.tables import Scan
 
 LEVELS = 255
 READ_BYTES = 256_000_000  # of float32 entries read from the tables at a time
@@ -81,14 +80,14 @@ def pack_sweep(sweep: Sweep, order: list[str], measures: list[str], budget: int)
     Returns:
         Text a trial; the first that does not fit ends the list.
     """
-    files = sorted(sweep.layout.similarity.glob("*.parquet"))
-    bytes_of = _bytes_of_trials(files)
+    scans = sweep.scan_similarity()
+    bytes_of = _bytes_of_trials(scans)
     wanted = [trial_id for trial_id in order if trial_id in bytes_of]
     total = len(bytes_of)
     packed: dict[str, str] = {}
     used = 0
     for batch in _batches(wanted, bytes_of):
-        for trial_id, text in _pack_batch(files, batch, measures):
+        for trial_id, text in _pack_batch(scans, batch, measures):
             if used + len(text) > budget:
                 return Packed(packed, total, used)
             packed[trial_id] = text
@@ -96,11 +95,11 @@ def pack_sweep(sweep: Sweep, order: list[str], measures: list[str], budget: int)
     return Packed(packed, total, used)
 
 
-def _bytes_of_trials(files: list[Path]) -> dict[str, int]:
+def _bytes_of_trials(scans: list[Scan]) -> dict[str, int]:
     """float32 bytes of each trial's matrices, by their sizes alone."""
     sizes: dict[str, int] = {}
-    for path in files:
-        for trial_id, units in scan_table(path, "similarity").select("trial_id", "num_units").collect().iter_rows():
+    for scan in scans:
+        for trial_id, units in scan.read("trial_id", "num_units").iter_rows():
             sizes[trial_id] = sizes.get(trial_id, 0) + 4 * units * units
     return sizes
 
@@ -118,9 +117,9 @@ def _batches(trial_ids: list[str], bytes_of: dict[str, int]) -> Iterator[list[st
         yield batch
 
 
-def _pack_batch(files: list[Path], batch: list[str], measures: list[str]) -> Iterator[tuple[str, str]]:
+def _pack_batch(scans: list[Scan], batch: list[str], measures: list[str]) -> Iterator[tuple[str, str]]:
     chosen = pl.col("trial_id").is_in(batch) & pl.col("measure").is_in(measures)
-    frames = [pl.scan_parquet(path, glob=False).filter(chosen).collect() for path in files]
+    frames = [scan.where(chosen).read() for scan in scans]
     records: dict[str, list[tuple[int, int, bytes]]] = {}
     for frame in frames:
         matrices = frame["matrix"]

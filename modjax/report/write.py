@@ -22,15 +22,17 @@ def write_report(sweep: Sweep) -> tuple[list[str], Path]:
     return draw_figures(sweep), write_page(sweep)
 
 
-def write_page(sweep: Sweep) -> Path:
+def write_page(sweep: Sweep, out: Path | None = None) -> Path:
     """Write ``report.html`` with the verdicts of :func:`modjax.claims`; returns its path.
 
     The page is written after the manifest, which it shows, so that its sum is in the page itself.
 
     Args:
         sweep: A sweep, in progress or done.
+        out: Another file to write it to.
     """
+    target = sweep.layout.report if out is None else out
     found = claims(sweep)
     table = found.table.select(SHOWN) if found.table.height else None
-    write_text(sweep.layout.report, with_own_sum(build_page(sweep, found.sentences, table)))
-    return sweep.layout.report
+    write_text(target, with_own_sum(build_page(sweep, found.sentences, table, target.parent)))
+    return target

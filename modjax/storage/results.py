@@ -10,12 +10,13 @@ import polars as pl
 from modjax.hostile import refuse_links
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
-from modjax.storage.row_checks import foreign_problem, matrix_problem
-from modjax.storage.tables import SCHEMAS, check_rows, empty, merge, read_table
+from modjax.storage.row_checks import foreign_problem, key_problem, matrix_problem
+from modjax.storage.so_far import pending_trials, scan_matrices, with_parts
+from modjax.storage.tables import KEYS, SCHEMAS, Scan, check_rows, empty, read_table
 
 
 class Sweep:
-    """The tables of a sweep, read when they are first asked for.
+    """The tables of a sweep, read when they are first asked for; of a sweep that runs, all that it has found by then.
 
     Args:
         out: The sweep's directory.
@@ -31,6 +32,15 @@ class Sweep:
     def manifest(self) -> dict[str, Any]:
         """Versions, device, slots, checksums."""
         return read_manifest(self.layout.manifest)
+
+    @cached_property
+    def _merged_trials(self) -> pl.DataFrame:
+        return self._merged("trials")
+
+    @cached_property
+    def _in_parts(self) -> frozenset[str]:
+        """Trials whose results are in parts alone, when :attr:`trials` was read: the other tables tell of no later."""
+        return pending_trials(self._merged_trials) - pending_trials(self.trials)
 
     @cached_property
     def trials(self) -> pl.DataFrame:
@@ -55,10 +65,15 @@ class Sweep:
     @cached_property
     def similarity(self) -> pl.DataFrame:
         """A row a trial, layer and measure: the signed matrix, row-major."""
-        folder = self.layout.similarity
-        frame = merge("similarity", [read_table(path, "similarity") for path in sorted(folder.glob("*.parquet"))])
-        check_rows(folder, "similarity", matrix_problem(frame, self.modules))
-        return frame
+        modules = self.modules  # first: of a running sweep, all graphs whose modules are known have matrices by then
+        frame = pl.concat([empty(SCHEMAS["similarity"]), *(scan.read() for scan in self.scan_similarity())])
+        problem = key_problem(frame, KEYS["similarity"]) or matrix_problem(frame, modules)
+        check_rows(self.layout.similarity, "similarity", problem)
+        return frame.sort(KEYS["similarity"])
+
+    def scan_similarity(self) -> list[Scan]:
+        """:attr:`similarity` to be read in parts; no trial's layer is in two of them."""
+        return scan_matrices(self.layout, self._in_parts)
 
     def table(self, name: str) -> pl.DataFrame:
         """A table by name; empty where the sweep has not come so far.
@@ -70,11 +85,15 @@ class Sweep:
             raise ValueError(f"Unknown table {name!r}. Available: {', '.join(SCHEMAS)}.")
         if name == "similarity":
             return self.similarity
+        if name == "trials":
+            return with_parts(self.layout, name, self._merged_trials, pending_trials(self._merged_trials))
+        frame = self._merged(name)
+        check_rows(self.layout.table(name), name, foreign_problem(frame, self._merged_trials))
+        return with_parts(self.layout, name, frame, self._in_parts)
+
+    def _merged(self, name: str) -> pl.DataFrame:
         path = self.layout.table(name)
-        frame = read_table(path, name) if path.exists() else empty(SCHEMAS[name])
-        if name != "trials":
-            check_rows(path, name, foreign_problem(frame, self.trials))
-        return frame
+        return read_table(path, name) if path.exists() else empty(SCHEMAS[name])
 
 
 def open_sweep(out: str | os.PathLike) -> Sweep:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -175,7 +175,27 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
     return frame
 
 
-def scan_table(path: Path, name: str) -> pl.LazyFrame:
+class Scan(NamedTuple):
+    """A file of a table that is read in parts."""
+
+    path: Path
+    frame: pl.LazyFrame
+
+    def where(self, condition: pl.Expr) -> "Scan":
+        """Those of its rows."""
+        return self._replace(frame=self.frame.filter(condition))
+
+    def read(self, *columns: str) -> pl.DataFrame:
+        """Its rows; all columns if none is named.
+
+        Raises:
+            ValueError: The file is damaged, or gone.
+        """
+        with _readable(self.path):
+            return (self.frame.select(columns) if columns else self.frame).collect()
+
+
+def scan_table(path: Path, name: str) -> Scan:
     """A table to be read in parts, held against its schema and rules without being loaded whole.
 
     Raises:
@@ -185,7 +205,7 @@ def scan_table(path: Path, name: str) -> pl.LazyFrame:
         frame = pl.scan_parquet(path, glob=False)
         _check_schema(path, name, dict(frame.collect_schema()))
         check_rows(path, name, rule_problem(frame, name))
-    return frame
+    return Scan(path, frame)
 
 
 def _check_schema(path: Path, name: str, schema: Schema) -> None:

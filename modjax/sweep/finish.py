@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from modjax.report.write import write_report
+from modjax.storage.failures import failed_trials, mark_failed
 from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import checksums, write_manifest
@@ -13,7 +14,7 @@ from modjax.storage.results import Sweep, open_sweep
 from modjax.storage.tables import merge, read_table, write_table
 from modjax.sweep.damage import figure_damage
 from modjax.sweep.directory import merge_results
-from modjax.sweep.failures import failed_trials, mark_failed, reason_of
+from modjax.sweep.failures import reason_of
 from modjax.sweep.recovery import layers_of
 from modjax.sweep.significance import with_sweep_columns
 from modjax.sweep.spec import SweepSpec

@@ -22,6 +22,7 @@ import polars as pl
 
 from modjax.hostile import refuse_links
 from modjax.storage.checkpoints import load_tree, next_index, read_ids, save_stack
+from modjax.storage.failures import FAILED
 from modjax.storage.files import new_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
@@ -29,7 +30,6 @@ from modjax.storage.tables import SCHEMAS, TRIALS, empty, merge, read_table, wri
 from modjax.sweep.damage import find_damage
 from modjax.sweep.directory import FINISHED
 from modjax.sweep.expand import untrained_arms
-from modjax.sweep.failures import FAILED
 from modjax.sweep.recovery import Say, rows_are_all_there, trials_in_parts
 from modjax.sweep.setup import Setup
 from modjax.sweep.spec import SweepSpec, load_spec

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from modjax.storage.checkpoints import adopt_stack, read_ids
+from modjax.storage.failures import failed_in_part, read_failures
 from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import manifest_problem
@@ -16,7 +17,6 @@ from modjax.storage.tables import SCHEMAS, TRIALS, empty, read_table
 from modjax.sweep.damage import TABLES, find_damage, table_paths
 from modjax.sweep.damage import layers_of as layers_of
 from modjax.sweep.directory import FINISHED
-from modjax.sweep.failures import failed_in_part, read_failures
 from modjax.sweep.spec import SweepSpec
 
 Say = Callable[[str], None]

@@ -17,6 +17,7 @@ from modjax.data.datasets import Dataset
 from modjax.memory import release_free_memory
 from modjax.networks.base import Network
 from modjax.storage.checkpoints import load_stack, next_index, save_stack
+from modjax.storage.failures import FAILED, failed_in_part, write_failures
 from modjax.storage.files import new_folder
 from modjax.storage.layout import SweepLayout
 from modjax.storage.tables import from_rows, read_table, write_table
@@ -33,7 +34,7 @@ from modjax.sweep.analysis import (
 )
 from modjax.sweep.damage import layers_of
 from modjax.sweep.engines import Measured, Searches
-from modjax.sweep.failures import FAILED, Failures, failed_in_part, hits_all_trials, write_failures
+from modjax.sweep.failures import Failures, hits_all_trials
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stages import Stages
 from modjax.training.config import Hyperparams, TrainConfig

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from modjax.storage.failures import failed_trials
 from modjax.storage.layout import SweepLayout
-from modjax.storage.results import Sweep, open_sweep
-from modjax.storage.tables import merge, read_table
-from modjax.sweep.failures import failed_trials, mark_failed
+from modjax.storage.results import open_sweep
 from modjax.sweep.heartbeat import Heartbeat, is_locked, read_heartbeat
 from modjax.sweep.progress import time_text
 
@@ -58,7 +57,7 @@ def watch_sweep(out: str | os.PathLike) -> Status:
     failed = dict(manifest.get("failed") or {})
     with suppress(ValueError, OSError):
         failed |= failed_trials(layout)
-    trials = table_so_far(sweep, "trials")
+    trials = sweep.trials
     by_arm = (
         trials.group_by("arm", "status")
         .agg(trials=pl.len(), excluded=pl.col("excluded").sum(), mean_epochs=pl.col("epochs").mean())
@@ -68,23 +67,6 @@ def watch_sweep(out: str | os.PathLike) -> Status:
     is_complete = bool(manifest.get("complete", False))
     heartbeat = read_heartbeat(layout.progress)
     return Status(by_arm, is_locked(layout.lock), is_complete, epochs, age, heartbeat, failed)
-
-
-def table_so_far(sweep: Sweep, name: str) -> pl.DataFrame:
-    """A table with the rows of parts that are not merged yet."""
-    layout, parts = sweep.layout, []
-    kind, folder = (
-        ("trained", layout.trained_part) if name in ("trials", "history") else ("analysed", layout.analysed_part)
-    )
-    for index in layout.part_indices(kind):
-        # A part can vanish between the listing and the reading, or be damaged: its rows are then not counted.
-        with suppress(ValueError):
-            parts.append(read_table(folder(index) / f"{name}.parquet", name))
-    table = merge(name, [sweep.table(name), *parts])
-    if name == "trials" and parts:
-        with suppress(ValueError, OSError):
-            return mark_failed(table, failed_trials(layout))
-    return table
 
 
 def _checkpoint_age(layout: SweepLayout) -> float:

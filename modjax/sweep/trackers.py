@@ -23,7 +23,6 @@ from modjax.sweep.directory import FINISHED
 from modjax.sweep.expand import ID_LENGTH
 from modjax.sweep.recovery import rows_are_all_there
 from modjax.sweep.spec import SweepSpec, load_spec
-from modjax.sweep.status import table_so_far
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 SETTINGS = ("arm", "seed", *HYPERPARAMETERS)
@@ -83,9 +82,9 @@ def export_sweep(sweep: Sweep | str | os.PathLike, to: str, dest: str | os.PathL
     """
     one_of(to, TRACKERS, "tracker")
     add = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}[to]
-    sweep = sweep if isinstance(sweep, Sweep) else open_sweep(sweep)
+    sweep = open_sweep(sweep.layout.root if isinstance(sweep, Sweep) else sweep)  # anew: it may have come further
     folder = export_folder(sweep.layout.root, to, dest)
-    spec, trials = load_spec(sweep.layout.spec), table_so_far(sweep, "trials")
+    spec, trials = load_spec(sweep.layout.spec), sweep.trials
     _check_ids(sweep.layout.table("trials"), trials)
     records = list(trial_records(sweep, spec, trials))
     return Export(add(spec.name, records, folder), trials.height - len(records), folder)
@@ -111,7 +110,7 @@ def export_folder(root: Path, to: str, dest: str | os.PathLike | None = None) ->
 
 def trial_records(sweep: Sweep, spec: SweepSpec, trials: pl.DataFrame) -> Iterator[TrialRecord]:
     """Those of the trials that are whole so far, sorted by ``trial_id``."""
-    history, modules = table_so_far(sweep, "history"), table_so_far(sweep, "modules")
+    history, modules = sweep.history, sweep.modules
     asked_for = pl.col("measure").is_in(spec.similarity.measures) & pl.col("layer").is_in(layers_of(spec))
     modules = modules.filter(asked_for)
     finished = trials.filter(pl.col("status").is_in(FINISHED))

@@ -16,10 +16,10 @@ import tomli_w
 
 import modjax as mj
 from modjax.storage.checkpoints import read_ids
+from modjax.storage.failures import read_failures
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
 from modjax.storage.tables import read_table
-from modjax.sweep.failures import read_failures
 from modjax.sweep.heartbeat import Heartbeat, read_heartbeat
 from modjax.sweep.status import status_text, watch_sweep
 from tests.hostile.conftest import files_of, record, time_limit

@@ -4,9 +4,9 @@ import stat
 import pytest
 
 from modjax.hostile import open_regular, read_json, read_small_file
+from modjax.storage.failures import FILE, MAX_BYTES, read_failures
 from modjax.storage.files import locked
 from modjax.storage.sums import ALTERED, CHUNK_BYTES, MISSING, UNKNOWN, own_sum_problem, with_own_sum
-from modjax.sweep.failures import FILE, MAX_BYTES, read_failures
 from modjax.sweep.heartbeat import Heartbeat, is_locked, read_heartbeat
 from tests.hostile.conftest import time_limit
 

@@ -279,6 +279,7 @@ def test_trials_that_are_not_whole_are_left_for_later(copied, half_done, wandb_r
 
 def test_a_sweep_without_measures_is_whole_without_modules(copied):
     write_table(copied.layout.table("modules"), copied.modules.clear())
+    copied = mj.open_sweep(copied.layout.root)
     spec = mj.load_spec(copied.layout.spec)
     assert not [*records_of(copied)]
     trains_only = spec.model_copy(update={"similarity": spec.similarity.model_copy(update={"measures": ()})})

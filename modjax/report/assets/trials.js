@@ -66,7 +66,7 @@ M.madeWith = (manifest) => {
 M.provenance = (sweep) => M.section("provenance", "Spec, versions, files", "What made these numbers, and how to make them again.", (section) => {
   const { manifest, spec, files } = sweep.facts;
   const rows = M.madeWith(manifest);
-  const link = (name) => M.element("li", {}, M.element("a", { href: name.split("/").map(encodeURIComponent).join("/") }, name));
+  const link = (name) => M.element("li", {}, M.element("a", { href: sweep.facts.folder + name.split("/").map(encodeURIComponent).join("/") }, name));
   section.body.append(M.element("div", { class: "columns" },
     M.element("div", {}, M.element("h3", {}, "Ran on and with"),
       M.element("dl", { class: "facts" }, ...rows.filter(([, value]) => value !== undefined).flatMap(([name, value]) => [M.element("dt", {}, name), M.element("dd", {}, M.format(value))])),
