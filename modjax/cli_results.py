@@ -73,7 +73,7 @@ def verify(directory: Directory) -> None:
 def report(
     directory: Directory,
     out: Annotated[
-        Path | None, typer.Option(help="Write the page alone, to this file; works while the sweep runs.")
+        Path | None, typer.Option(help="Write the page alone, to this file outside DIR; works while the sweep runs.")
     ] = None,
 ) -> None:
     """Write the report of a sweep again from its tables: report.html and the figures."""
@@ -82,6 +82,8 @@ def report(
 
     opened = modjax.open_sweep(directory)
     if out is not None:
+        if out.resolve().is_relative_to(directory.resolve()):
+            raise ValueError(f"--out must be a file outside the sweep's directory; {out} lies in {directory}.")
         typer.echo(f"Report:  {write_page(opened, out)}")
         return
     try:

@@ -77,7 +77,7 @@ def claims(sweep: Sweep) -> Claims:
     Raises:
         ValueError: A table of the sweep is damaged.
     """
-    parts, means = parts_of(sweep.trials), family_means(sweep)
+    parts, means = _analysed(sweep, parts_of(sweep.trials)), family_means(sweep)
     tables = {
         "dropout": dropout_claim(sweep, parts),
         "arms": arms_claim(sweep, parts),
@@ -97,6 +97,12 @@ def claims(sweep: Sweep) -> Claims:
         for name, table in tables.items()
     }
     return Claims(**tables, headlines=headlines, notes=tuple(_notes(sweep.trials, parts)))
+
+
+def _analysed(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
+    """Without the trials that a running sweep has trained and found no modules of yet; all, if it finds none at all."""
+    found = sweep.modules["trial_id"].unique()
+    return parts.filter(pl.col("trial_id").is_in(found.implode())) if found.len() else parts
 
 
 def _dropout_headlines(rows: Rows) -> list[str]:

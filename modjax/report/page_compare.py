@@ -42,7 +42,8 @@ def build_comparison(first: Sweep, second: Sweep, beside: Path) -> str:
         beside: Folder of the page, from which it links to the sweeps' own reports.
 
     Returns:
-        HTML, below 15 MB; the matrices of some trials are left out if that takes it, and the page says so.
+        HTML, below 15 MB for sweeps of up to about a thousand trials each; the matrices of some are left out if that
+        takes it, and the page says so.
     """
     sweeps = (first, second)
     found = [claims(sweep) for sweep in sweeps]
@@ -77,8 +78,8 @@ def _pack_both(sweeps: tuple[Sweep, Sweep], orders: list[list[str]], room: int) 
 
 def _paired_first(orders: list[list[str]], pairs: list[tuple[str, str]]) -> list[list[str]]:
     """Trials of each sweep in the order that A wants them: pairs first, so that both sweeps hold the same pairs."""
-    place = {trial_id: index for index, trial_id in enumerate(orders[0])}
-    pairs = sorted((pair for pair in pairs if pair[0] in place), key=lambda pair: place[pair[0]])
+    place, in_second = {trial_id: index for index, trial_id in enumerate(orders[0])}, set(orders[1])
+    pairs = sorted((one for one in pairs if one[0] in place and one[1] in in_second), key=lambda one: place[one[0]])
     firsts = [[a for a, _ in pairs], [b for _, b in pairs]]
     return [list(dict.fromkeys([*first, *order])) for first, order in zip(firsts, orders, strict=True)]
 
@@ -94,7 +95,7 @@ def _share_looks(sides: list[dict[str, Any]]) -> None:
 def _side(sweep: Sweep, found: Claims, side: str, beside: Path) -> tuple[dict[str, Any], str, list[str]]:
     """What the page says of a sweep, its tables, and its trials with labels, the most wanted first."""
     measures = known_measures(sweep)
-    columns, left_out = page_columns(sweep, measures)
+    columns, left_out = page_columns(sweep, measures, share=0.5)
     labelled = left_out.pop("labelled")
     facts = {
         **page_facts(sweep, measures),

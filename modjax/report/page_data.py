@@ -107,13 +107,19 @@ def known_measures(sweep: Sweep) -> list[str]:
     return [measure for measure in (*MEASURES, WEIGHTS) if measure in found]
 
 
-def page_columns(sweep: Sweep, measures: list[str]) -> tuple[Columns, dict[str, Any]]:
-    """All tables packed, and what was left out of them (``labelled``: the trials whose labels are there)."""
+def page_columns(sweep: Sweep, measures: list[str], share: float = 1.0) -> tuple[Columns, dict[str, Any]]:
+    """All tables packed, and what was left out of them (``labelled``: the trials whose labels are there).
+
+    Args:
+        sweep: A sweep.
+        measures: Names, whose places stand for them.
+        share: Of the most rows and labels that a page holds.
+    """
     trials = sweep.trials.sort("trial_id")
     ids, order = trials["trial_id"].to_list(), embedding_order(trials)
-    history, step = thinned(sweep.history)
-    aligned = first_trials(_sizes(sweep.alignment, pl.len()), order, MAX_ALIGNMENT_ROWS)
-    labelled = first_trials(_sizes(sweep.modules, pl.col("labels").list.len().sum()), order, MAX_LABELS)
+    history, step = thinned(sweep.history, int(share * MAX_HISTORY_ROWS))
+    aligned = first_trials(_sizes(sweep.alignment, pl.len()), order, int(share * MAX_ALIGNMENT_ROWS))
+    labelled = first_trials(_sizes(sweep.modules, pl.col("labels").list.len().sum()), order, int(share * MAX_LABELS))
     alignment = sweep.alignment.filter(pl.col("trial_id").is_in(aligned))
     tables = {
         "trials": _trial_columns(trials),
@@ -143,9 +149,9 @@ def page_columns(sweep: Sweep, measures: list[str]) -> tuple[Columns, dict[str, 
     return pack(tables), left_out
 
 
-def thinned(history: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def thinned(history: pl.DataFrame, most: int) -> tuple[pl.DataFrame, int]:
     """Every k-th epoch and the last, where the table is long; k."""
-    step = math.ceil(history.height / MAX_HISTORY_ROWS) if history.height else 1
+    step = math.ceil(history.height / most) if history.height else 1
     is_last = pl.col("epoch") == pl.col("epoch").max().over("trial_id")
     return history.filter((pl.col("epoch") % step == 0) | is_last), step
 

@@ -80,7 +80,10 @@ def pack_sweep(sweep: Sweep, order: list[str], measures: list[str], budget: int)
     Returns:
         Text a trial; the first that does not fit ends the list.
     """
-    scans = sweep.scan_similarity()
+    return sweep.read_matrices(lambda scans: _pack(scans, order, measures, budget))
+
+
+def _pack(scans: list[Scan], order: list[str], measures: list[str], budget: int) -> Packed:
     bytes_of = _bytes_of_trials(scans)
     wanted = [trial_id for trial_id in order if trial_id in bytes_of]
     total = len(bytes_of)

@@ -1,9 +1,10 @@
 """A sweep's directory as polars frames."""
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -11,8 +12,10 @@ from modjax.hostile import refuse_links
 from modjax.storage.layout import SweepLayout
 from modjax.storage.manifest import read_manifest
 from modjax.storage.row_checks import foreign_problem, key_problem, matrix_problem
-from modjax.storage.so_far import pending_trials, scan_matrices, with_parts
-from modjax.storage.tables import KEYS, SCHEMAS, Scan, check_rows, empty, read_table
+from modjax.storage.so_far import pending_trials, rows_of_parts, scan_matrices, trials_so_far
+from modjax.storage.tables import KEYS, SCHEMAS, SIMILARITY, Scan, check_rows, empty, merge, read_table
+
+Found = TypeVar("Found")
 
 
 class Sweep:
@@ -66,14 +69,23 @@ class Sweep:
     def similarity(self) -> pl.DataFrame:
         """A row a trial, layer and measure: the signed matrix, row-major."""
         modules = self.modules  # first: of a running sweep, all graphs whose modules are known have matrices by then
-        frame = pl.concat([empty(SCHEMAS["similarity"]), *(scan.read() for scan in self.scan_similarity())])
+        frame = self.read_matrices(lambda scans: pl.concat([empty(SIMILARITY), *(scan.read() for scan in scans)]))
         problem = key_problem(frame, KEYS["similarity"]) or matrix_problem(frame, modules)
         check_rows(self.layout.similarity, "similarity", problem)
         return frame.sort(KEYS["similarity"])
 
-    def scan_similarity(self) -> list[Scan]:
-        """:attr:`similarity` to be read in parts; no trial's layer is in two of them."""
-        return scan_matrices(self.layout, self._in_parts)
+    def read_matrices(self, read: Callable[[list[Scan]], Found]) -> Found:
+        """``read(scans)`` of the files with :attr:`similarity`, which it need not load whole.
+
+        A running sweep may merge its parts meanwhile: what it has merged is read then.
+        """
+        trials = self._in_parts, pending_trials(self.trials)
+        try:
+            return read(scan_matrices(self.layout, *trials))
+        except ValueError:
+            if not self._in_parts:
+                raise
+            return read(scan_matrices(self.layout, *trials))
 
     def table(self, name: str) -> pl.DataFrame:
         """A table by name; empty where the sweep has not come so far.
@@ -86,10 +98,14 @@ class Sweep:
         if name == "similarity":
             return self.similarity
         if name == "trials":
-            return with_parts(self.layout, name, self._merged_trials, pending_trials(self._merged_trials))
+            return trials_so_far(self.layout, self._merged_trials)
+        parts = rows_of_parts(self.layout, name, self._in_parts)
         frame = self._merged(name)
-        check_rows(self.layout.table(name), name, foreign_problem(frame, self._merged_trials))
-        return with_parts(self.layout, name, frame, self._in_parts)
+        check_rows(self.layout.table(name), name, foreign_problem(frame, self.trials))
+        pending = pending_trials(self.trials)
+        if not parts and not pending:
+            return frame
+        return merge(name, [frame.filter(~pl.col("trial_id").is_in(pending)), *parts])
 
     def _merged(self, name: str) -> pl.DataFrame:
         path = self.layout.table(name)

@@ -2,7 +2,8 @@
 
 Only trials whose row in ``trials.parquet`` is pending are looked up: a complete sweep is read from its tables alone.
 Columns that need the whole sweep (``untrained_*``, ``p_adjusted``) are null in these rows. A part can vanish between
-the listing and the reading, or be damaged: its rows are then not there.
+the listing and the reading, since the sweep has merged it, or be damaged: its rows are then not there. So parts are
+read before the tables that they go into.
 """
 
 from collections.abc import Iterator
@@ -20,52 +21,60 @@ OF_TRAINING = ("trials", "history")
 
 
 def pending_trials(trials: pl.DataFrame) -> frozenset[str]:
-    """Ids of the trials that ``trials.parquet`` has no results of."""
+    """Ids of the trials that have no results."""
     return frozenset(trials.filter(pl.col("status") == PENDING)["trial_id"])
 
 
-def with_parts(layout: SweepLayout, name: str, table: pl.DataFrame, pending: frozenset[str]) -> pl.DataFrame:
-    """A table and the rows of parts of pending trials; of ``trials``, those that failed are marked.
+def trials_so_far(layout: SweepLayout, merged: pl.DataFrame) -> pl.DataFrame:
+    """The table of trials with the results that parts hold, those that failed marked; arms are named as planned."""
+    pending = pending_trials(merged)
+    parts = rows_of_parts(layout, "trials", pending)
+    if not parts:
+        return merged
+    found = merge("trials", [merged, *parts])
+    arms = found.select("trial_id").join(merged.select("trial_id", "arm"), on="trial_id", maintain_order="left")
+    found = found.with_columns(arms["arm"])
+    with suppress(ValueError, OSError):
+        failed = {trial_id: why for trial_id, why in failed_trials(layout).items() if trial_id in pending}
+        return mark_failed(found, failed)
+    return found
+
+
+def rows_of_parts(layout: SweepLayout, name: str, wanted: frozenset[str]) -> list[pl.DataFrame]:
+    """A table's rows in the whole parts that hold some of the wanted trials; a later part's come later."""
+    parts = []
+    for index, trial_ids in parts_with(layout, "trained" if name in OF_TRAINING else "analysed", wanted):
+        folder = layout.trained_part(index) if name in OF_TRAINING else layout.analysed_part(index)
+        with suppress(ValueError):
+            parts.append(read_table(folder / f"{name}.parquet", name).filter(pl.col("trial_id").is_in(trial_ids)))
+    return parts
+
+
+def scan_matrices(layout: SweepLayout, in_parts: frozenset[str], pending: frozenset[str]) -> list[Scan]:
+    """The files with a sweep's matrices; each trial's of the parts, if one has them, else of what was merged.
 
     Args:
         layout: Of the sweep.
-        name: trials, history, modules or alignment.
-        table: As it was last merged.
-        pending: Trials to look for.
-    """
-    parts = []
-    for index in parts_with(layout, "trained" if name in OF_TRAINING else "analysed", pending):
-        folder = layout.trained_part(index) if name in OF_TRAINING else layout.analysed_part(index)
-        with suppress(ValueError):
-            parts.append(read_table(folder / f"{name}.parquet", name).filter(pl.col("trial_id").is_in(pending)))
-    if not parts:
-        return table
-    table = merge(name, [table, *parts])
-    if name == "trials":
-        with suppress(ValueError, OSError):
-            failed = {trial_id: why for trial_id, why in failed_trials(layout).items() if trial_id in pending}
-            return mark_failed(table, failed)
-    return table
-
-
-def scan_matrices(layout: SweepLayout, pending: frozenset[str]) -> list[Scan]:
-    """The files with a sweep's matrices, those of parts of pending trials among them.
+        in_parts: Trials to look for in parts.
+        pending: Trials to leave out.
 
     Raises:
         ValueError: A file that was merged is damaged.
     """
-    is_pending = pl.col("trial_id").is_in(pending)
-    scans = [scan_table(path, "similarity").where(~is_pending) for path in sorted(layout.similarity.glob("*.parquet"))]
-    for index in parts_with(layout, "analysed", pending):
+    scans, found = [], set(pending)
+    for index, trial_ids in parts_with(layout, "analysed", in_parts):
         for path in sorted((layout.analysed_part(index) / "similarity").glob("*.parquet")):
             with suppress(ValueError):
-                scans.append(scan_table(path, "similarity").where(is_pending))
-    return scans
+                scans.append(scan_table(path, "similarity").where(pl.col("trial_id").is_in(trial_ids)))
+                found |= trial_ids
+    is_elsewhere = pl.col("trial_id").is_in(sorted(found))
+    merged = [scan_table(path, "similarity") for path in sorted(layout.similarity.glob("*.parquet"))]
+    return [*(scan.where(~is_elsewhere) if found else scan for scan in merged), *scans]
 
 
-def parts_with(layout: SweepLayout, kind: str, pending: frozenset[str]) -> Iterator[int]:
-    """Indices of the whole parts of a kind that hold a pending trial."""
-    for index in layout.part_indices(kind) if pending else ():
+def parts_with(layout: SweepLayout, kind: str, wanted: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
+    """Indices of the whole parts of a kind that hold wanted trials, and these trials."""
+    for index in layout.part_indices(kind) if wanted else ():
         with suppress(ValueError):
-            if not pending.isdisjoint(read_ids(layout.stack_ids(index))):
-                yield index
+            if held := wanted.intersection(read_ids(layout.stack_ids(index))):
+                yield index, held

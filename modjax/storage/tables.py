@@ -176,14 +176,14 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
 
 
 class Scan(NamedTuple):
-    """A file of a table that is read in parts."""
+    """A file of a table that is read in parts, each time as it is then."""
 
     path: Path
-    frame: pl.LazyFrame
+    conditions: tuple[pl.Expr, ...] = ()
 
     def where(self, condition: pl.Expr) -> "Scan":
         """Those of its rows."""
-        return self._replace(frame=self.frame.filter(condition))
+        return self._replace(conditions=(*self.conditions, condition))
 
     def read(self, *columns: str) -> pl.DataFrame:
         """Its rows; all columns if none is named.
@@ -192,7 +192,8 @@ class Scan(NamedTuple):
             ValueError: The file is damaged, or gone.
         """
         with _readable(self.path):
-            return (self.frame.select(columns) if columns else self.frame).collect()
+            frame = pl.scan_parquet(self.path, glob=False).filter(*self.conditions)
+            return (frame.select(columns) if columns else frame).collect()
 
 
 def scan_table(path: Path, name: str) -> Scan:
@@ -205,7 +206,7 @@ def scan_table(path: Path, name: str) -> Scan:
         frame = pl.scan_parquet(path, glob=False)
         _check_schema(path, name, dict(frame.collect_schema()))
         check_rows(path, name, rule_problem(frame, name))
-    return Scan(path, frame)
+    return Scan(path)
 
 
 def _check_schema(path: Path, name: str, schema: Schema) -> None:

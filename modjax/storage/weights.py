@@ -7,6 +7,7 @@ import numpy as np
 
 from modjax.storage.checkpoints import load_tree, read_ids
 from modjax.storage.results import Sweep, open_sweep
+from modjax.storage.tables import read_table
 
 
 def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
@@ -24,8 +25,7 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
     """
     sweep = sweep if isinstance(sweep, Sweep) else open_sweep(sweep)
     layout = sweep.layout
-    known = sweep.trials["trial_id"].to_list()
-    if trial_id not in known:
+    if trial_id not in read_table(layout.table("trials"), "trials")["trial_id"]:
         raise ValueError(f"{layout.root} has no trial {trial_id!r}; its trials are in 'modjax table {layout.root}'.")
     for path in sorted(layout.checkpoints.glob("stack_*.json"), reverse=True):
         trial_ids = read_ids(path)

@@ -88,6 +88,12 @@ def _mean_epochs(spec: SweepSpec, like: str | os.PathLike) -> float:
         raise ValueError(
             f"{like} is a sweep of {earlier.dataset}, the spec's dataset is {spec.dataset}; leave --like out."
         )
+    pending = sweep.trials.filter(status="pending").height
+    if pending:
+        raise ValueError(
+            f"{like} is not finished: {pending} of its {sweep.trials.height} trials are pending, and those that ended "
+            "first are the short ones; leave --like out."
+        )
     trained = sweep.trials.filter(pl.col("status").is_in(["done", "diverged"]))
     if not trained.height:
         raise ValueError(f"{like} has no trained trials yet; leave --like out.")

@@ -198,6 +198,19 @@ def test_excluded_trials_are_left_out(known, found, tmp_path):
     assert note == "9 of 81 trained trials are left out (excluded: test accuracy below 0.8): dropout 0.9: 9."
 
 
+def test_trials_whose_modules_are_not_found_yet_are_waited_for(tmp_path):
+    """Of a sweep that runs: what is known of six seeds is told, though nine were trained."""
+    trials = paper_trials()
+    known = [one for one in trials if one["seed"] < 6]
+    rows = module_rows(known, rising_q), alignment_rows(known, agreement)
+    running = mj.claims(write_sweep(tmp_path / "running", trials, *rows))
+    alone = mj.claims(write_sweep(tmp_path / "alone", known, *rows))
+    assert running.table.equals(alone.table)
+    assert only(running.dropout, quantity="slope", **JACOBIAN)["num_seeds"] == 6
+    (note,) = running.notes
+    assert note == f"Trials that are not finished, which these verdicts are without: {len(trials) - len(known)}."
+
+
 @pytest.mark.parametrize(("num_excluded", "counts"), [(4, True), (5, False)])
 def test_a_setting_counts_if_half_of_its_seeds_are_left(tmp_path, num_excluded, counts):
     trials = paper_trials()

@@ -188,6 +188,17 @@ def test_two_sweeps_show_the_matrices_of_the_same_pairs_and_stay_below_15_mb(tmp
     assert {dict(pairs.iter_rows())[trial_id] for trial_id in held[0]} == held[1]
 
 
+def test_trials_of_a_pair_have_labels_in_both_sweeps(tmp_path, monkeypatch):
+    first = write_sweep(tmp_path / "a", arms={"l2": (1e-3,)}, seeds=(6, 7), untrained_seeds=(), units=32)
+    second = write_sweep(tmp_path / "b", arms={"l2": (1e-3,)}, seeds=range(8), untrained_seeds=(), units=32)
+    monkeypatch.setattr(page_data, "MAX_LABELS", 2 * 4 * 2 * 2 * 4 * 32)  # of four trials, a sweep's share
+    facts, stored = facts_of(html := build_comparison(first, second, tmp_path)), json.loads(block(html, "matrices1"))
+    tables = unpack(Columns(facts["sides"][1]["columns"], block(html, "tables1")))["modules"]
+    labelled = {facts["sides"][1]["trial_ids"][trial] for trial in tables["trial"][tables["num_units"] > 0]}
+    assert len(labelled) == 4
+    assert set(stored["trials"]) == labelled
+
+
 def test_too_many_differences_are_left_out(made, tmp_path, monkeypatch):
     monkeypatch.setattr(page_compare, "MAX_DIFFERENCES", 7)
     facts = facts_of(build_comparison(made, made, tmp_path))

@@ -10,6 +10,7 @@ import modjax as mj
 from modjax.storage.files import locked
 from modjax.storage.layout import SweepLayout
 from modjax.storage.tables import write_table
+from modjax.sweep.epochs import guess_epochs
 from modjax.sweep.progress import SweepProgress
 from tests.test_cli import run
 
@@ -62,6 +63,21 @@ def test_the_page_has_the_matrices_of_parts(finished, interrupted):
     assert found[0] == found[1]
 
 
+def test_epochs_are_not_guessed_from_a_sweep_that_runs(interrupted, running):
+    spec = mj.load_spec(running.spec)
+    assert guess_epochs(spec, like=interrupted).typical == 4
+    (index,) = running.part_indices("trained")
+    shutil.rmtree(running.trained_part(index))
+    with pytest.raises(ValueError, match="9 of its 9 trials are pending"):
+        guess_epochs(spec, like=running.root)
+
+
+def test_arms_are_named_as_planned(running):
+    planned = pl.read_parquet(running.table("trials"))
+    write_table(running.table("trials"), planned.with_columns(arm=pl.col("arm") + "_new"))
+    assert mj.open_sweep(running.root).trials["arm"].str.ends_with("_new").all()
+
+
 def test_a_damaged_or_foreign_part_is_left_out(running):
     (part,) = (running.analysed_part(index) for index in running.part_indices("analysed"))
     (part / "modules.parquet").write_bytes(b"not parquet")
@@ -86,6 +102,38 @@ def test_all_tables_tell_of_the_trials_known_when_the_first_was_read(running):
     assert mj.open_sweep(running.root).modules.height > 0
 
 
+def test_a_sweep_that_ends_while_it_is_read(running, finished):
+    """The parts are merged and gone between two readings: nothing is missing, nothing raises."""
+    sweep = mj.open_sweep(running.root)
+    assert set(sweep.trials["status"]) == {"done", "untrained"}
+
+    def end(scans):
+        if running.parts.exists():
+            merge_all(running, finished)
+        return sorted(trial_id for scan in scans for trial_id in scan.read("trial_id")["trial_id"].unique())
+
+    assert set(sweep.read_matrices(end)) == set(finished.trials["trial_id"])
+    assert sweep.similarity.height == finished.similarity.height
+    assert_frame_equal(sweep.modules, finished.modules)
+
+
+def test_trials_that_were_pending_are_so_in_all_tables(running, finished):
+    shutil.rmtree(running.parts)
+    sweep = mj.open_sweep(running.root)
+    assert set(sweep.trials["status"]) == {"pending"}
+    merge_all(running, finished)
+    assert sweep.modules.height == sweep.history.height == sweep.similarity.height == 0
+    assert mj.open_sweep(running.root).similarity.height == finished.similarity.height
+
+
+def merge_all(layout, finished):
+    """As the end of a sweep does it."""
+    shutil.copytree(finished.layout.similarity, layout.similarity, dirs_exist_ok=True)
+    for name in TABLES[:2] + TABLES[3:]:
+        shutil.copy(finished.layout.table(name), layout.table(name))
+    shutil.rmtree(layout.parts, ignore_errors=True)
+
+
 def test_rows_that_were_merged_are_not_those_of_parts(running, finished):
     """A sweep that grew: finished trials are read from the tables, whatever its parts hold."""
     for name in TABLES[:2] + TABLES[3:]:
@@ -104,6 +152,9 @@ def test_a_page_of_a_running_sweep_is_written_elsewhere(capsys, running, tmp_pat
         assert status == 1
         assert "in use by another modjax process" in err
         assert "--out PAGE" in err
+        status, _, err = run(capsys, "report", running.root, "--out", running.root / "report.html")
+        assert status == 2
+        assert "outside the sweep's directory" in err
         status, out, err = run(capsys, "report", running.root, "--out", tmp_path / "pages" / "now.html")
         assert status == 0, err
     assert not running.report.exists()

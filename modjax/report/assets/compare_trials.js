@@ -63,7 +63,9 @@ M.compareViewer = (sweeps, stored) => M.section("viewer", "Matrix viewer",
     const panels = sweeps.map(({ facts }) => M.panel(grid, `matrix of ${facts.side}`, true));
     for (const one of panels) one.plot.classList.add("matrix");
     M.on("trial", section.refresh);
+    let turn = 0;
     return async () => {
+      const own = ++turn; // a drawing that a later choice has overtaken is not finished
       const views = sweeps.map((sweep) => M.viewOf(sweep, M.state.pair[sweep.facts.side], state));
       await Promise.all(sweeps.map(async (sweep, i) => {
         const { trial } = views[i], { side } = sweep.facts;
@@ -76,6 +78,7 @@ M.compareViewer = (sweeps, stored) => M.section("viewer", "Matrix viewer",
           return M.draw(sweep, panel.plot, [], {});
         }
         const matrices = M.decodeMatrices(await M.inflate(stored[i].trials[trial.id]));
+        if (own !== turn) return undefined;
         await M.drawMatrix(sweep, panel, trial, matrices, views[i], M.sortingOf(views, i, state.sort));
       }));
     };

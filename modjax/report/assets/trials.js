@@ -39,7 +39,7 @@ M.trials = (sweep) => M.section("trials", "Trials",
     const set = (name) => (value) => { state[name] = value; filter(); };
     M.select(row, "Arm", [["all", "all"], ...facts.arms.map((arm, index) => [index, arm.name])], set("arm"));
     M.select(row, "Status", [["all", "all"], ...facts.statuses.filter((one) => facts.counts[one]).map((one) => [one, one]), ["excluded", "excluded"]], set("status"));
-    if (facts.measures.length) section.body.append(M.element("p", { class: "summary" }, `Q: normalized, ${facts.layers.find((one) => one.layer === layer).title}.`));
+    if (facts.measures.length) section.body.append(M.element("p", { class: "summary" }, `Q: normalized, ${facts.layers.find((one) => one.layer === layer)?.title ?? "no layer"}.`));
     const table = M.table(section.body, "Table of trials", columns, { markOf: (trial) => trial === M.state.trial });
     let shown = [];
     const filter = () => {
@@ -71,8 +71,8 @@ M.provenance = (sweep) => M.section("provenance", "Spec, versions, files", "What
     M.element("div", {}, M.element("h3", {}, "Ran on and with"),
       M.element("dl", { class: "facts" }, ...rows.filter(([, value]) => value !== undefined).flatMap(([name, value]) => [M.element("dt", {}, name), M.element("dd", {}, M.format(value))])),
       M.element("h3", {}, "How to run it again"),
-      M.element("pre", {}, "modjax sweep spec.toml --out NEW_DIR    # the spec below; the same numbers\nmodjax report DIR                       # this page and the figures, from the tables\nmodjax table DIR modules --csv          # the numbers themselves"),
-      M.element("h3", {}, "Files beside this page"),
+      M.element("pre", {}, "modjax sweep spec.toml --out NEW_DIR    # the spec below; the same numbers\nmodjax report DIR                       # its page and the figures, from the tables\nmodjax table DIR modules --csv          # the numbers themselves"),
+      M.element("h3", {}, "Files of the sweep"),
       M.element("ul", {}, ...["spec.toml", "manifest.json", "trials.parquet", "history.parquet", "modules.parquet", "alignment.parquet", "similarity/", "checkpoints/", "figures/"].map(link))),
     M.element("div", {}, M.element("h3", {}, "spec.toml"), M.element("pre", { tabindex: "0", id: "spec", "aria-label": "spec.toml" }, spec || "not found"),
       M.element("details", {}, M.element("summary", {}, "manifest.json"), M.element("pre", { tabindex: "0" }, JSON.stringify(manifest, null, 2))),

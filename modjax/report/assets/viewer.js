@@ -80,7 +80,9 @@ M.viewer = (sweep, stored) => M.section("viewer", "Matrix viewer",
       return cache.get(trial.id);
     };
     M.on("trial", () => { choose.value = M.state.trial.id; section.refresh(); });
+    let turn = 0;
     return async () => {
+      const current = ++turn; // a drawing that a later choice has overtaken is not finished
       const trial = M.state.trial;
       if (!trial || !(trial.id in stored.trials)) {
         panel.title(trial ? M.describe(trial) : "no trial");
@@ -90,6 +92,7 @@ M.viewer = (sweep, stored) => M.section("viewer", "Matrix viewer",
       }
       choose.value = trial.id;
       const matrices = await matricesOf(trial);
+      if (current !== turn) return undefined;
       const own = M.findRow(sweep, trial, state.layer, state.measure, state.normalized);
       const sorting = own ? M.labelsFor(sweep, trial, state, own) : ["unit order", null];
       beside.show(state.other !== "none");
