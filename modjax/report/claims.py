@@ -8,7 +8,7 @@ import polars as pl
 from modjax.report.families import COMPARISONS, HIGHER, SCORE_NAMES, families_claim, family_means
 from modjax.report.regularization import ARM_NAMES, MORE, RAISED, RISES, arms_claim, dropout_claim
 from modjax.report.settings import ARMS, parts_of, setting_name
-from modjax.report.statistics import LEAST_SEEDS
+from modjax.report.statistics import LEAST_FLIPPED, LEAST_SEEDS
 from modjax.report.untrained import Q_CHANGE, training_claim
 from modjax.report.verdicts import MEASURE_NAMES, NOT_TESTED, Words, all_one_way
 from modjax.storage.results import Sweep
@@ -167,7 +167,8 @@ def _headline(title: str, rows: Rows, words: Words) -> str:
         most = max(row["num_seeds"] for row in rows)
         kinds = {1: f"{words[0]} in every seed", -1: f"{words[1]} in every seed", 0: "seeds differ"}
         verdicts = [kinds[all_one_way(row)] for row in rows]
-        why = f"{most} seeds, {LEAST_SEEDS} are needed" if most < LEAST_SEEDS else "no spread to test against"
+        needed = LEAST_SEEDS if rows[0]["claim"] == "training" else LEAST_FLIPPED
+        why = f"{most} seeds, {needed} are needed" if most < needed else "no spread to test against"
         return f"{title}: not tested ({why}); {_told(rows, verdicts, kinds[1])}."
     return f"{title}: {_told(rows, [row['verdict'] for row in rows], words[0])}."
 

@@ -2,7 +2,8 @@
 
 A seed is the unit of replication: trials of one seed share initial weights, split and batch order, so a seed gives one
 number (a slope, a gain, a difference) and all that is said is said of those numbers. Below ``LEAST_SEEDS`` of them
-nothing is tested and no interval is given: the points are told instead.
+nothing is tested and no interval is given: the points are told instead. Signs are flipped from ``LEAST_FLIPPED`` seeds
+on: the two-sided p of fewer cannot be 0.05 or less, whatever they say.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LEAST_SEEDS = 5
+LEAST_FLIPPED = 6  # 2/2^5 = 0.06 is above the level, 2/2^6 = 0.03 below
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 ROUNDING = 1e-12
@@ -132,9 +134,8 @@ def summarize_seeds(values: Any) -> SeedSummary:
     d = np.where(np.abs(d) <= ROUNDING, 0.0, d)
     if not len(d):
         return SeedSummary(None, None, None, None, None, None, None, 0)
-    is_tested = len(d) >= LEAST_SEEDS
-    low, high = bootstrap_mean(d) if is_tested else (None, None)
-    p = sign_flip_p(d) if is_tested else None
+    low, high = bootstrap_mean(d) if len(d) >= LEAST_SEEDS else (None, None)
+    p = sign_flip_p(d) if len(d) >= LEAST_FLIPPED else None
     mean = float(d.mean())
     return SeedSummary(mean, low, high, float(d.min()), float(d.max()), p, _over_spread(mean, d), len(d))
 

@@ -232,7 +232,7 @@ def test_few_seeds_are_told_as_points(tmp_path):
     assert row["least"] <= row["estimate"] <= row["most"]
     assert "(points " in row["sentence"]
     assert "not tested: 3 seeds" in row["sentence"]
-    assert "not tested (3 seeds, 5 are needed); rises in every seed for" in found.headlines["dropout"][0]
+    assert "not tested (3 seeds, 6 are needed); rises in every seed for" in found.headlines["dropout"][0]
 
 
 def test_scores_that_never_differ_show_nothing(tmp_path):
@@ -245,11 +245,18 @@ def test_scores_that_never_differ_show_nothing(tmp_path):
     assert "not tested (no spread to test against); higher in every seed for 0 of 16" in found.headlines["training"][0]
 
 
-def test_five_seeds_cannot_reach_the_level(tmp_path):
-    trials = paper_trials(seeds=range(5))
-    found = mj.claims(write_sweep(tmp_path, trials, module_rows(trials, rising_q)))
+@pytest.mark.parametrize(("num_seeds", "p", "verdict"), [(5, None, "not tested"), (6, 2 / 64, "rises")])
+def test_five_seeds_cannot_reach_the_level_and_are_not_tested(tmp_path, num_seeds, p, verdict):
+    trials = paper_trials(seeds=range(num_seeds))
+    found = mj.claims(write_sweep(tmp_path, trials, module_rows(trials, rising_q), alignment_rows(trials, agreement)))
     row = only(found.dropout, quantity="slope", **JACOBIAN)
-    assert (row["p"], row["verdict"]) == (2 / 32, "not shown")
+    assert (row["p"], row["verdict"]) == (p, verdict)
+    assert row["low"] < row["estimate"] < row["high"]
+    assert (
+        only(found.training, quantity="trained - untrained", networks="dropout", **JACOBIAN)["verdict"] == "higher"
+    )  # Welch's
+    for line in (found.headlines["dropout"][0], found.headlines["arms"][0], found.headlines["families"][0]):
+        assert ("not tested (5 seeds, 6 are needed)" in line) == (p is None)
 
 
 @pytest.mark.parametrize("missing", ["dropout", "l2", "l1"])

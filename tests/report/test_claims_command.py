@@ -45,5 +45,5 @@ def test_a_directory_that_is_no_sweep_exits_2(capsys, tmp_path):
 def test_a_real_sweep(capsys, finished, tmp_path):
     status, out, _ = run(capsys, "claims", finished.layout.root, "--markdown", tmp_path / "r.md")
     assert status == 0
-    assert "not tested (2 seeds, 5 are needed)" in out
+    assert "not tested (2 seeds, 6 are needed)" in out
     assert "## Q, normalized, all layers" in (tmp_path / "r.md").read_text()

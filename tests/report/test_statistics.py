@@ -75,13 +75,15 @@ def test_few_seeds_are_told_as_points():
 
 
 def test_enough_seeds_give_interval_p_and_effect_size():
-    many = summarize_seeds([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert many.estimate == 3
+    many = summarize_seeds([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert many.estimate == 3.5
     assert many.low is not None
     assert many.high is not None
-    assert 1 < many.low < 3 < many.high < 5
-    assert many.p == 2 / 32
-    assert many.effect_size == pytest.approx(3 / np.std([1, 2, 3, 4, 5], ddof=1))
+    assert 1 < many.low < 3.5 < many.high < 6
+    assert many.p == 2 / 64
+    assert many.effect_size == pytest.approx(3.5 / np.std([1, 2, 3, 4, 5, 6], ddof=1))
+    five = summarize_seeds([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (five.low is None, five.p) == (False, None)
     many = compare_groups(np.arange(5.0) + 10, np.arange(9.0))
     assert many.estimate == 8
     assert many.effect_size == pytest.approx(8 / np.arange(9.0).std(ddof=1))
