@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import math
 import re
 import sys
@@ -86,7 +87,7 @@ def save_tree(path: Path, tree: Any) -> None:
     import orbax.checkpoint as ocp
 
     try:
-        with plain_path(path) as plain, ocp.StandardCheckpointer() as checkpointer:
+        with told_once(), plain_path(path) as plain, ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(plain, jax.tree.map(np.asarray, tree), force=True)
     except Exception as error:  # orbax and tensorstore raise what they like for a full disk
         raise as_os_error(path, error) from error
@@ -111,7 +112,7 @@ def load_tree(path: Path, target: Any = None) -> Any:
     Raises:
         ValueError: Not a checkpoint, one of other shapes, or one of arrays that do not fit this machine.
     """
-    with _no_late_errors():
+    with _no_late_errors(), told_once():
         try:
             with plain_path(path) as plain:
                 return _restore(plain, target)
@@ -137,6 +138,21 @@ def _restore(path: Path, target: Any) -> Any:
             raise ValueError("it has arrays of other shapes")
         check_bytes(path, sum(MAX_ITEMSIZE * math.prod(shape) for shape in shapes))
         return checkpointer.restore(path, target)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Orbax logs an error of its threads with all its lines, and raises it again where it is waited for."""
+
+    def is_not_raised_again(record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname or record.levelno < logging.ERROR
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(is_not_raised_again)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_not_raised_again)
 
 
 @contextmanager

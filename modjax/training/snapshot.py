@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 
 from modjax.hostile import read_json
-from modjax.storage.checkpoints import load_tree, plain_path
+from modjax.storage.checkpoints import load_tree, plain_path, told_once
 from modjax.storage.files import as_os_error, set_aside
 from modjax.types import Row
 
@@ -55,9 +54,9 @@ class SnapshotStore:
         import orbax.checkpoint as ocp
 
         if self._manager is None:
-            logging.getLogger("absl").addFilter(_is_not_raised_again)
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._path.enter_context(told_once())
             plain = self._path.enter_context(plain_path(self._folder))
             self._manager = ocp.CheckpointManager(plain, options=options)
         return self._manager
@@ -161,11 +160,6 @@ class SnapshotStore:
             yield
         except Exception as error:  # orbax and tensorstore raise what they like for a full disk
             raise as_os_error(self._folder, error) from error
-
-
-def _is_not_raised_again(record: logging.LogRecord) -> bool:
-    """Orbax logs an error of its thread with all its lines, and raises it again where it is waited for."""
-    return "orbax" not in record.pathname or record.levelno < logging.ERROR
 
 
 def _told(error: Exception) -> str:
