@@ -110,8 +110,8 @@ def claims_side_by_side(first: Claims, second: Claims) -> pl.DataFrame:
         null where a sweep does not have it.
     """
     a, b = (found.table.select(*CLAIM_KEYS, *CLAIM_RESULTS) for found in (first, second))
+    a, b = (rows.rename({name: f"{name}_{side}" for name in CLAIM_RESULTS}) for rows, side in ((a, "a"), (b, "b")))
     joined = a.join(
-        b, on=CLAIM_KEYS, how="full", coalesce=True, nulls_equal=True, suffix="_b", maintain_order="left_right"
+        b, on=CLAIM_KEYS, how="full", coalesce=True, nulls_equal=True, validate="1:1", maintain_order="left_right"
     )
-    joined = joined.rename({name: f"{name}_a" for name in CLAIM_RESULTS})
     return joined.select(*CLAIM_KEYS, *(f"{name}_{side}" for side in "ab" for name in CLAIM_RESULTS))

@@ -24,7 +24,7 @@ from modjax.storage.results import Sweep
 
 PAGE_BYTES = 14_900_000  # a page stays below 15 MB: what the tables leave of this is for the matrices
 MATRIX_BYTES = 9_400_000  # and never more than this: 7 MB before base64
-SCRIPTS = (
+SECTIONS = (
     "core.js",
     "controls.js",
     "plots.js",
@@ -36,8 +36,8 @@ SCRIPTS = (
     "alignment.js",
     "viewer.js",
     "trials.js",
-    "main.js",
 )
+SCRIPTS = (*SECTIONS, "main.js")
 
 
 def build_page(

@@ -6,30 +6,24 @@ from typing import Any
 
 from modjax.report.claims import Claims, claims
 from modjax.report.differences import claims_side_by_side, differences, paired_trials
-from modjax.report.page import as_json, asset, fill, json_block, link_to, matrices_block, room_for_matrices, shared
+from modjax.report.page import (
+    SECTIONS,
+    as_json,
+    asset,
+    fill,
+    json_block,
+    link_to,
+    matrices_block,
+    room_for_matrices,
+    shared,
+)
 from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
 from modjax.report.page_matrices import Packed, pack_sweep
 from modjax.report.style import arm_looks
 from modjax.storage.files import write_text
 from modjax.storage.results import Sweep
 
-SCRIPTS = (
-    "core.js",
-    "controls.js",
-    "plots.js",
-    "table.js",
-    "overview.js",
-    "curves.js",
-    "modularity.js",
-    "nulls.js",
-    "alignment.js",
-    "viewer.js",
-    "trials.js",
-    "compare.js",
-    "compare_modules.js",
-    "compare_trials.js",
-    "compare_main.js",
-)
+SCRIPTS = (*SECTIONS, "compare.js", "compare_modules.js", "compare_trials.js", "compare_main.js")
 MAX_DIFFERENCES = 20_000  # rows of settings and quantities that the page holds: 3 MB
 
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+KIND_OF_PART = {"trials": "trained", "history": "trained", "modules": "analysed", "alignment": "analysed"}
+
 
 @dataclass(frozen=True)
 class SweepLayout:
@@ -100,6 +102,10 @@ class SweepLayout:
     def analysed_part(self, index: int) -> Path:
         """Matrices, modules and alignment of one stack's trials."""
         return self.parts / f"analysed_{index:05d}"
+
+    def part_table(self, name: str, index: int) -> Path:
+        """A table's rows in one part: of its training (trials, history), or of its analysis (modules, alignment)."""
+        return getattr(self, f"{KIND_OF_PART[name]}_part")(index) / f"{name}.parquet"
 
     def stack_indices(self) -> list[int]:
         """Indices of the stacks whose ids are written: those that are whole, if nothing was damaged."""

@@ -13,11 +13,10 @@ import polars as pl
 
 from modjax.storage.checkpoints import read_ids
 from modjax.storage.failures import failed_trials, mark_failed
-from modjax.storage.layout import SweepLayout
+from modjax.storage.layout import KIND_OF_PART, SweepLayout
 from modjax.storage.tables import Scan, merge, read_table, scan_table
 
 PENDING = "pending"
-OF_TRAINING = ("trials", "history")
 
 
 def pending_trials(trials: pl.DataFrame) -> frozenset[str]:
@@ -43,10 +42,10 @@ def trials_so_far(layout: SweepLayout, merged: pl.DataFrame) -> pl.DataFrame:
 def rows_of_parts(layout: SweepLayout, name: str, wanted: frozenset[str]) -> list[pl.DataFrame]:
     """A table's rows in the whole parts that hold some of the wanted trials; a later part's come later."""
     parts = []
-    for index, trial_ids in parts_with(layout, "trained" if name in OF_TRAINING else "analysed", wanted):
-        folder = layout.trained_part(index) if name in OF_TRAINING else layout.analysed_part(index)
+    for index, trial_ids in parts_with(layout, KIND_OF_PART[name], wanted):
         with suppress(ValueError):
-            parts.append(read_table(folder / f"{name}.parquet", name).filter(pl.col("trial_id").is_in(trial_ids)))
+            rows = read_table(layout.part_table(name, index), name)
+            parts.append(rows.filter(pl.col("trial_id").is_in(trial_ids)))
     return parts
 
 

@@ -19,7 +19,7 @@ from modjax.networks.base import Network
 from modjax.storage.checkpoints import load_stack, next_index, save_stack
 from modjax.storage.failures import FAILED, failed_in_part, write_failures
 from modjax.storage.files import new_folder
-from modjax.storage.layout import SweepLayout
+from modjax.storage.layout import KIND_OF_PART, SweepLayout
 from modjax.storage.tables import from_rows, read_table, write_table
 from modjax.sweep.analysis import (
     Graph,
@@ -268,7 +268,5 @@ class StackWriter:
 
 def part_rows(layout: SweepLayout, name: str) -> list[pl.DataFrame]:
     """A table's rows in the whole parts."""
-    kind, part = (
-        ("trained", layout.trained_part) if name in ("trials", "history") else ("analysed", layout.analysed_part)
-    )
-    return [read_table(part(index) / f"{name}.parquet", name) for index in layout.part_indices(kind)]
+    indices = layout.part_indices(KIND_OF_PART[name])
+    return [read_table(layout.part_table(name, index), name) for index in indices]

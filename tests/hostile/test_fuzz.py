@@ -218,7 +218,8 @@ def test_fuzzed(material, kind):
 @pytest.mark.long
 @pytest.mark.parametrize("kind", SLOW)
 def test_fuzzed_ten_thousand(material, kind):
-    fuzz(material, kind, range(10_000, 10_000 + SLOW[kind]))
+    refused = fuzz(material, kind, range(10_000, 10_000 + SLOW[kind]))
+    assert refused or kind == "heartbeat"  # of which whatever can be read is taken
 
 
 def test_there_are_as_many_as_said():

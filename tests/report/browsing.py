@@ -50,6 +50,19 @@ def data_of(page, section):
     return plots(page, section, "JSON.stringify((one.data ?? []).map((t) => [t.x, t.y, t.z]))")[0]
 
 
+def assert_selectors_work(page, selectors):
+    """Each of (section, label, value) changes its section's first figure, and choosing what was there undoes it."""
+    for section, label, value in selectors:
+        go(page, section)
+        settled(page, section)
+        before = data_of(page, section)
+        first = page.locator(f"#{section}").get_by_label(label, exact=True).input_value()
+        choose(page, section, label, value)
+        assert data_of(page, section) != before, (section, label, value)
+        choose(page, section, label, first)
+        assert data_of(page, section) == before, (section, label, "and back")
+
+
 def caption(page, section, index=0):
     return page.locator(f"#{section} figcaption").nth(index).inner_text()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from modjax.report.page import build_page
-from tests.report.browsing import ODD, caption, choose, data_of, go, overflow, plots, settled
+from tests.report.browsing import ODD, assert_selectors_work, caption, choose, go, overflow, plots, settled
 from tests.report.sweeps import write_large, write_sweep
 
 SECTIONS = [
@@ -73,17 +73,7 @@ SELECTORS = [
 
 
 def test_every_selector_changes_its_figure(visit, report):
-    page = visit(report)
-    for section, label, value in SELECTORS:
-        go(page, section)
-        settled(page, section)
-        before = data_of(page, section)
-        selector = page.locator(f"#{section}").get_by_label(label, exact=True)
-        first = selector.input_value()
-        choose(page, section, label, value)
-        assert data_of(page, section) != before, (section, label, value)
-        choose(page, section, label, first)
-        assert data_of(page, section) == before, (section, label, "and back")
+    assert_selectors_work(visit(report), SELECTORS)
 
 
 def test_the_matrix_has_the_q_of_the_table(visit, report, sweep):

@@ -3,7 +3,7 @@
 import pytest
 
 from modjax.report.page_compare import write_comparison
-from tests.report.browsing import ODD, caption, choose, data_of, go, overflow, settled
+from tests.report.browsing import ODD, assert_selectors_work, caption, choose, go, overflow, settled
 from tests.report.sweeps import write_sweep
 
 COMPARED = [
@@ -78,17 +78,7 @@ OF_BOTH = [
 
 
 def test_every_selector_of_two_sweeps_changes_its_figure(visit, two):
-    page = visit(two[2])
-    for section, label, value in OF_BOTH:
-        go(page, section)
-        settled(page, section)
-        before = data_of(page, section)
-        selector = page.locator(f"#{section}").get_by_label(label, exact=True)
-        first = selector.input_value()
-        choose(page, section, label, value)
-        assert data_of(page, section) != before, (section, label, value)
-        choose(page, section, label, first)
-        assert data_of(page, section) == before, (section, label, "and back")
+    assert_selectors_work(visit(two[2]), OF_BOTH)
 
 
 def test_a_pair_is_picked_by_its_address_its_row_or_one_of_the_two(visit, two):
