@@ -66,6 +66,7 @@ def sweep(
     cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores of each (default: a node's).")] = None,
     copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
     fork: Annotated[Path | None, typer.Option(help="Begin a sweep here with what the one in --out has.")] = None,
+    report: Annotated[bool, typer.Option(help="Draw the figures and write report.html at the end.")] = True,
 ) -> int:
     """Train all trials of a spec, find their modules, and write tables and figures."""
     import polars as pl
@@ -84,6 +85,7 @@ def sweep(
         cores_per_worker=cores_per_worker,
         copy_to=copy_to,
         fork=fork,
+        report=report,
     )
     out = done.layout.root
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
@@ -100,8 +102,9 @@ def sweep(
     if "seconds_by_stage" in done.manifest:
         typer.echo(cost_text(done.manifest))
     typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
-    typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
-    typer.echo(f"Report:  {done.layout.report}")
+    if report:
+        typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
+        typer.echo(f"Report:  {done.layout.report}")
     return FAILED if failed else 0
 
 

@@ -1,11 +1,10 @@
 """From parts to the final tables, figures and manifest."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from modjax.report.write import write_report
 from modjax.storage.failures import failed_trials, mark_failed
 from modjax.storage.files import remove_folder, set_aside
 from modjax.storage.layout import SweepLayout
@@ -19,6 +18,34 @@ from modjax.sweep.recovery import layers_of
 from modjax.sweep.significance import with_sweep_columns
 from modjax.sweep.spec import SweepSpec
 from modjax.sweep.stacks import part_rows
+
+
+class Drawing(NamedTuple):
+    """What draws a sweep once its tables are whole.
+
+    Attributes:
+        figures: Writes the figures, before the manifest.
+        page: Writes the report page, after the manifest, which it shows.
+    """
+
+    figures: Callable[[Sweep], Any]
+    page: Callable[[Sweep], Any]
+
+    def all(self, sweep: Sweep) -> None:
+        """Write the figures, then the page."""
+        self.figures(sweep)
+        self.page(sweep)
+
+
+def drawing_of(report: bool) -> Drawing | None:
+    """The figures and the page of :mod:`modjax.report`, or None where no report is asked for."""
+    if not report:
+        return None
+    # Imported here because matplotlib is slow to import and a sweep without a report does not need it.
+    from modjax.report.figures import draw_figures
+    from modjax.report.write import write_page
+
+    return Drawing(draw_figures, write_page)
 
 
 def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
@@ -77,11 +104,23 @@ def draw(what: Callable[[Sweep], Any], layout: SweepLayout) -> None:
         ) from error
 
 
-def redraw_damaged(layout: SweepLayout, say: Callable[[str], None]) -> None:
+def draw_figures(layout: SweepLayout, drawing: Drawing | None) -> RuntimeError | None:
+    """Draw the figures, or remove those of fewer trials where none are asked for; returns what a figure raised."""
+    if drawing is None:
+        remove_folder(layout.figures)
+        return None
+    try:
+        draw(drawing.figures, layout)
+    except RuntimeError as error:
+        return error
+    return None
+
+
+def redraw_damaged(layout: SweepLayout, drawing: Drawing, say: Callable[[str], None]) -> None:
     """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
     damaged = figure_damage(layout)
     for damage in damaged:
         aside = f", moved to {set_aside(damage.path, layout.damaged)}" if damage.path.exists() else ""
         say(f"{damage.path} {damage.why}{aside}: drawn again")
     if damaged or not layout.report.is_file() or not any(layout.figures.glob("*.png")):
-        draw(write_report, layout)
+        draw(drawing.all, layout)

@@ -19,8 +19,6 @@ import jax.numpy as jnp
 import polars as pl
 
 from modjax.measures.plan import make_plan, params_shapes
-from modjax.report.figures import draw_figures
-from modjax.report.write import write_page
 from modjax.storage.copies import check_target, copy_finished
 from modjax.storage.files import locked, remove_folder
 from modjax.storage.layout import SweepLayout
@@ -32,7 +30,7 @@ from modjax.sweep.engines import EngineOptions, Place, check_options, open_place
 from modjax.sweep.environment import check_environment, training_threads
 from modjax.sweep.epochs import guess_epochs
 from modjax.sweep.expand import untrained_arms
-from modjax.sweep.finish import complete, draw, merge_parts, redraw_damaged
+from modjax.sweep.finish import Drawing, complete, draw, draw_figures, drawing_of, merge_parts, redraw_damaged
 from modjax.sweep.fork import Source, copy_reusable, keep_weights, open_source
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
@@ -58,6 +56,7 @@ def run_sweep(
     cores_per_worker: int | None = None,
     copy_to: str | None = None,
     fork: str | os.PathLike | None = None,
+    report: bool = True,
 ) -> Sweep:
     """Run a sweep, or go on with one: train all trials, find their modules, write tables and figures.
 
@@ -77,6 +76,8 @@ def run_sweep(
         copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
         fork: A directory for a sweep of its own, which begins with the trials of ``out`` (only read) that it can use
             again: :mod:`modjax.sweep.fork` says which. For other settings, versions, devices or threads.
+        report: Whether to draw the figures and write ``report.html`` at the end. ``modjax report DIR``, or the same
+            call with ``report=True``, makes them later.
 
     Returns:
         The finished sweep.
@@ -99,6 +100,7 @@ def run_sweep(
     layout = SweepLayout(Path(out if fork is None else fork))
     _check(layout, setup, slots)
     layout.root.mkdir(parents=True, exist_ok=True)
+    drawing = drawing_of(report)
     with locked(layout.lock):
         # Looked at again, now that nobody else can write here.
         manifest = _check(layout, setup, slots)
@@ -108,8 +110,9 @@ def run_sweep(
         place = None if is_done else open_place(options, training_threads(manifest))
         try:
             if place is not None:
-                _run(setup, layout, manifest, slots, stages, is_quiet, place, source)
-            redraw_damaged(layout, SweepProgress(0, is_quiet).say)
+                _run(setup, layout, manifest, slots, stages, is_quiet, place, source, drawing)
+            if drawing is not None:
+                redraw_damaged(layout, drawing, SweepProgress(0, is_quiet).say)
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
         if copy_to is not None:
@@ -139,6 +142,7 @@ def _run(
     is_quiet: bool,
     place: Place,
     source: Source | None,
+    drawing: Drawing | None,
 ) -> None:
     """All stages of all trials that are not finished."""
     progress = SweepProgress(setup.trials.height, is_quiet, layout.progress, guess_epochs(setup.spec).typical)
@@ -174,19 +178,16 @@ def _run(
             progress.stage("tables and figures")
             with stages("tables"):
                 merge_parts(layout, setup.spec, planned, finished)
-            problem = None
             with stages("figures"):
-                try:
-                    draw(draw_figures, layout)
-                except RuntimeError as error:  # told when the sweep is whole
-                    problem = error
+                problem = draw_figures(layout, drawing)  # raised when the sweep is whole
             cost = cost_of_run(stages, place.searches.peak_bytes)
             layout.report.unlink(missing_ok=True)  # the page of fewer trials: if this process ends here, it is missed
             complete(layout, {**manifest, **place.describe(), "programs": place.programs, **cost})
             is_whole = True
             if problem is not None:
                 raise problem
-            draw(write_page, layout)  # after the manifest, which it shows
+            if drawing is not None:
+                draw(drawing.page, layout)  # after the manifest, which it shows
     finally:
         place.close(wait=is_whole)
 

@@ -1,0 +1,71 @@
+"""The names below the public ones that tests of behaviour need, in one place: code that moves changes this file alone.
+
+Tests of one module's own functions import that module; all others import modjax, run its command line, or ask here.
+"""
+
+import modjax as mj
+from modjax.clustering.layer import cluster_layer as cluster_layer
+from modjax.names import ACTIVATIONS as ACTIVATIONS
+from modjax.names import NULL_KINDS as NULL_KINDS
+from modjax.names import OPTIMIZERS as OPTIMIZERS
+from modjax.names import SEARCH_METHODS as SEARCH_METHODS
+from modjax.report.figures import FIGURES as FIGURES
+from modjax.report.figures import draw_figures as draw_figures
+from modjax.report.page import build_page as build_page
+from modjax.report.page_compare import build_comparison as build_comparison
+from modjax.report.page_compare import write_comparison as write_comparison
+from modjax.report.reproduction import reproduction_text as reproduction_text
+from modjax.report.write import write_page as write_page
+from modjax.report.write import write_report as write_report
+from modjax.stopping import GRACE_SECONDS as GRACE_SECONDS
+from modjax.storage.checkpoints import load_tree as load_tree
+from modjax.storage.checkpoints import read_ids as read_ids
+from modjax.storage.checkpoints import save_stack as save_stack
+from modjax.storage.files import LockedError as LockedError
+from modjax.storage.files import locked as locked
+from modjax.storage.layout import SweepLayout as SweepLayout
+from modjax.storage.manifest import SCHEMA_VERSION as SCHEMA_VERSION
+from modjax.storage.manifest import checksums as checksums
+from modjax.storage.manifest import describe_machine as describe_machine
+from modjax.storage.manifest import read_manifest as read_manifest
+from modjax.storage.manifest import write_manifest as write_manifest
+from modjax.storage.sums import SUMS as SUMS
+from modjax.storage.sums import own_sum_problem as own_sum_problem
+from modjax.storage.sums import sum_of as sum_of
+from modjax.storage.tables import KEYS as KEYS
+from modjax.storage.tables import SCHEMAS as SCHEMAS
+from modjax.storage.tables import from_rows as from_rows
+from modjax.storage.tables import merge as merge
+from modjax.storage.tables import read_table as read_table
+from modjax.storage.tables import write_table as write_table
+from modjax.sweep.expand import expand as expand
+from modjax.sweep.finish import drawing_of
+from modjax.sweep.heartbeat import read_heartbeat as read_heartbeat
+from modjax.sweep.spec import parse_spec as parse_spec
+from modjax.sweep.status import status_text as status_text
+from modjax.sweep.status import sweep_status as sweep_status
+from modjax.sweep.trackers import TRACKERS as TRACKERS
+from modjax.training.objective import Batch as Batch
+from modjax.training.population import init_one as init_one
+
+
+def planned_trials(spec):
+    """The trials of a spec of a named dataset, without the data."""
+    loaded = mj.load_spec(spec)
+    return expand(loaded, loaded.dataset)
+
+
+def leave_reports_out(monkeypatch):
+    """No sweep of this process draws figures or writes a page, whatever it is asked."""
+    monkeypatch.setattr("modjax.sweep.pipeline.drawing_of", lambda report: None)
+
+
+def draw_few_figures(monkeypatch, names=("accuracy", "modularity_normalized", "alignment")):
+    """Reports have these figures alone."""
+    monkeypatch.setattr("modjax.report.figures.FIGURES", {name: FIGURES[name] for name in names})
+
+
+def report_by(monkeypatch, **writers):
+    """Sweeps draw by these instead: ``figures``, ``page``."""
+    whole = drawing_of(report=True)
+    monkeypatch.setattr("modjax.sweep.pipeline.drawing_of", lambda report: whole._replace(**writers))
