@@ -1,0 +1,99 @@
+"""What must not move: trial ids, the tables of small sweeps of every feature, and sweeps as version 0.2 wrote them."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+
+import modjax as mj
+from tests.golden.comparing import assert_same_points, assert_same_tables, differences, made_on
+from tests.golden.making import GOLDEN, INTERRUPTED, MNIST_BASE, SLOTS, SPECS, ids_of, named_specs, run, specs_in
+from tests.seams import FIGURES, describe_machine, draw_few_figures
+from tests.test_cli import run as run_command
+
+SOME_FIGURES = ("accuracy", "q_raw", "alignment")
+TRIAL_IDS = json.loads((GOLDEN / "trial_ids.json").read_text())
+
+
+def bytes_of(folder):
+    """Every file that tells of the sweep: a lock does not, and figures are drawn where there are none."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def golden(tmp_path):
+    """A golden sweep by name, copied with its spec and data."""
+
+    def copy(name, spec):
+        shutil.copytree(GOLDEN / name, tmp_path / "out")
+        return specs_in(tmp_path) / f"{spec}.toml", tmp_path / "out"
+
+    return copy
+
+
+@pytest.mark.parametrize("spec", named_specs(), ids=lambda path: path.stem)
+def test_trial_ids_and_hashes_of_the_experiments(spec):
+    assert ids_of(spec) == TRIAL_IDS[spec.stem]
+
+
+def test_every_trial_of_the_kept_results_is_in_its_spec():
+    kept = pl.read_parquet(MNIST_BASE / "trials.parquet")["trial_id"].to_list()
+    assert kept == TRIAL_IDS["mnist_base"]["trial_ids"]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_tables_of_a_sweep(tmp_path, name):
+    sweep = run(specs_in(tmp_path) / f"{name}.toml", tmp_path / "out")
+    other = differences(sweep.manifest)
+    assert_same_tables(sweep, name, is_exact=not other)
+    assert sweep.manifest["slots"] == SLOTS
+
+
+def test_a_finished_sweep_of_version_0_2_is_whole_and_has_nothing_to_do(golden):
+    spec, out = golden("finished/features", "features")
+    before = bytes_of(out)
+    assert mj.verify_sweep(out).is_whole
+    assert_same_tables(mj.open_sweep(out), "features", is_exact=True)
+    assert_same_tables(run(spec, out), "features", is_exact=True)
+    assert bytes_of(out) == before
+    trial_id = mj.open_sweep(out).trials["trial_id"][0]
+    assert {name: set(layer) for name, layer in mj.load_params(out, trial_id).items()}["dense_0"] == {"kernel", "bias"}
+
+
+@pytest.mark.parametrize("stage", INTERRUPTED)
+def test_an_interrupted_sweep_of_version_0_2_is_read_and_finished_or_refused(golden, stage):
+    """Finished, bit for bit, by the versions that began it; by others refused in one line, and nothing is lost."""
+    spec, out = golden(f"interrupted/{stage}", "long")
+    seen = mj.open_sweep(out).trials["status"]
+    assert (seen == "pending").sum() == {"in_training": 4, "in_analysis": 0}[stage]
+    assert (seen == "untrained").sum() == 8
+    before = bytes_of(out)
+    if made_on()["packages"]["modjax"] == mj.__version__ and not differences(describe_machine()):
+        assert_same_tables(run(spec, out), "long", is_exact=True)
+    else:
+        with pytest.raises(ValueError, match=r"made with other versions or another machine: .*--fork NEW_DIR") as error:
+            run(spec, out)
+        assert "\n" not in str(error.value)
+        assert bytes_of(out) == before
+
+
+def test_claims_about_the_kept_results():
+    found, golden = mj.claims(mj.open_sweep(MNIST_BASE)).table, pl.read_parquet(GOLDEN / "claims.parquet")
+    assert_same_points(found, golden)
+
+
+@pytest.mark.report
+@pytest.mark.parametrize(
+    "names", [("accuracy", "q_raw", "alignment"), pytest.param(tuple(FIGURES), marks=pytest.mark.slow)]
+)
+def test_points_of_the_figures(golden, capsys, monkeypatch, names):
+    """``modjax report`` of a finished sweep: the numbers beside the figures are those that version 0.2 drew."""
+    _, out = golden("finished/features", "features")
+    draw_few_figures(monkeypatch, names)
+    status, _, err = run_command(capsys, "report", out)
+    assert status == 0, err
+    for name in names:
+        found, expected = (pl.read_csv(folder / f"{name}.csv") for folder in (out / "figures", GOLDEN / "points"))
+        assert_same_points(found, expected)
