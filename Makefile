@@ -1,10 +1,15 @@
 # Everything a newcomer needs: `make quickstart` and `make test`. Needs Python 3.11 or later, pip and make.
+# Another Python (`make test PYTHON=python3.13`) has an environment of its own, .venv-3.13.
 PYTHON ?= python3
+ifeq ($(origin PYTHON), command line)
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+else
 VENV := .venv
+endif
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 
-.PHONY: quickstart install test lint types slow clean
+.PHONY: quickstart install test test-fast test-numbers lint types slow clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/modjax sweep experiments/quickstart.toml --out $(RUN)
@@ -14,6 +19,14 @@ install: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+# The pure parts: no sweep, and little to compile.
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m "$(FAST)"
+
+# What numbers come from: kernels, training, clustering.
+test-numbers: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 tests/measures tests/networks tests/training tests/clustering tests/golden
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 -m slow
@@ -39,4 +52,4 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache
