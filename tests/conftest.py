@@ -1,7 +1,13 @@
-"""Shared fixtures; every test runs with implicit rank promotion forbidden."""
+"""Shared fixtures; every test runs with implicit rank promotion forbidden.
 
+What takes the time of a test is compiling: each sweep makes programs of its own. They are compiled once per run of the
+tests, in whichever process comes first, and read from a folder by all others, also by those that tests start.
+"""
+
+import fcntl
 import gc
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -10,6 +16,7 @@ import pytest
 import tomli_w
 
 import modjax as mj
+from tests.seams import draw_few_figures, leave_reports_out
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -17,6 +24,19 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 MANY_MAPS = 20_000
+
+
+def pytest_configure(config):
+    """One folder of compiled programs for all processes of this run, and for the next run on this machine."""
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(config.cache.mkdir("compiled"))
+    options = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in options.items():
+        jax.config.update(name, value)  # this process has read its environment already
+        os.environ[name.upper()] = str(value)
 
 
 @pytest.fixture
@@ -35,6 +55,18 @@ def _no_data_dir_of_the_caller(monkeypatch, tmp_path_factory):
     """Tests look for data in no folder of the user's; those that need MNIST name it."""
     monkeypatch.delenv("MODJAX_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_report_unless_looked_at(request, monkeypatch):
+    """Figures and pages take longer than a tiny sweep: tests with the mark ``report`` draw some, all others none.
+
+    All figures are drawn by the sweep that is made once for all tests.
+    """
+    if request.node.get_closest_marker("report") is None:
+        leave_reports_out(monkeypatch)
+    else:
+        draw_few_figures(monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -117,10 +149,31 @@ def write_spec(folder):
     return write
 
 
+def made_once(tmp_path_factory, name, make):
+    """A folder that ``make`` fills once for all processes of this run; returns this process's own copy of it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared_{name}"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits until the folder is whole
+        if not shared.with_suffix(".whole").exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            shared.mkdir()
+            make(shared)
+            shared.with_suffix(".whole").touch()
+    own = tmp_path_factory.mktemp(name)
+    shutil.copytree(shared, own, dirs_exist_ok=True)
+    return own
+
+
+def run_tiny(root, content, **options):
+    """The sweep of a spec on the tiny data."""
+    write_npz(root / "tiny.npz")
+    (root / "spec.toml").write_text(tomli_w.dumps(content))
+    return mj.run_sweep(root / "spec.toml", root / "out", is_quiet=True, **options)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, tiny_content):
     """The tiny sweep, run once without disturbance; tests read it and copy it, and change nothing."""
-    root = tmp_path_factory.mktemp("finished")
-    write_npz(root / "tiny.npz")
-    (root / "spec.toml").write_text(tomli_w.dumps(tiny_content))
-    return mj.run_sweep(root / "spec.toml", root / "out", is_quiet=True)
+    root = made_once(tmp_path_factory, "finished", lambda folder: run_tiny(folder, tiny_content))
+    return mj.open_sweep(root / "out")

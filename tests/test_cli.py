@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import polars as pl
 import pytest
 
 from modjax import cli
-from modjax.storage.files import locked
+from tests.seams import locked
 
 SPEC = """
 name = "x"
@@ -128,13 +129,14 @@ def test_plan_prints_trials_counts_and_files(capsys, tmp_path):
     assert "modules.parquet" in out
 
 
-def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content):
+def test_sweep_status_and_table(capsys, folder, write_spec, tiny_content):
     spec = write_spec({**tiny_content, "seeds": [0]})
-    status, out, err = run(capsys, "sweep", spec, "--out", folder / "out")
+    status, out, err = run(capsys, "sweep", spec, "--out", folder / "out", "--no-report")
     assert status == 0, err
-    assert "modularity_normalized.png" in out
     assert "input_jacobian" in out
     assert "tables and figures" in err
+    assert "Report:" not in out
+    assert not (folder / "out" / "report.html").exists()
     status, out, _ = run(capsys, "status", folder / "out")
     assert status == 0
     assert "untrained" in out
@@ -148,6 +150,15 @@ def test_sweep_status_table_and_report(capsys, folder, write_spec, tiny_content)
     status, _, err = run(capsys, "table", folder / "out", "nothing")
     assert status == 2
     assert "Available: trials" in err
+
+
+@pytest.mark.report
+def test_report_and_compare(capsys, finished, folder, write_spec, tiny_content):
+    shutil.copytree(finished.layout.root, folder / "out")
+    status, out, err = run(capsys, "sweep", write_spec(tiny_content), "--out", folder / "out")  # there is nothing to do
+    assert status == 0, err
+    assert "modularity_normalized.png" in out
+    assert str(folder / "out" / "report.html") in out
     (folder / "out" / "figures" / "alignment.png").unlink()
     with locked(folder / "out" / ".lock"):  # a sweep at work there will draw the figures itself
         status, _, err = run(capsys, "report", folder / "out")

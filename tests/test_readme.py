@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.storage.tables import SCHEMAS
 from tests.conftest import ROOT
+from tests.seams import SCHEMAS
 
 TABLES_PAGE = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")

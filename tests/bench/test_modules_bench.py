@@ -6,8 +6,8 @@ import pytest
 import modjax as mj
 from modjax import cli
 from modjax.bench import modules
-from modjax.names import SEARCH_METHODS
 from tests.bench.test_similarity_bench import _keep_signal_handlers as _keep_signal_handlers
+from tests.seams import SEARCH_METHODS
 
 
 def test_command_prints_tables_and_writes_rows(capsys, tmp_path, monkeypatch):

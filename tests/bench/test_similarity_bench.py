@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax import cli
+from modjax import MEASURES, cli
 from modjax.bench import flops, harness, similarity
 from modjax.bench.naive import naive_similarity
 from modjax.bench.torch_similarity import torch_similarity
-from modjax.names import MEASURES
 
 # PyTorch warns of its own code as it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated:DeprecationWarning")

@@ -6,9 +6,9 @@ import modjax as mj
 from modjax.clustering.graph import weighted_graph
 from modjax.clustering.partition import canonical, effective_number
 from modjax.clustering.search import METHODS
-from modjax.names import SEARCH_METHODS
 from tests import reference
 from tests.clustering.graphs import cliques, random_graph
+from tests.seams import SEARCH_METHODS
 
 
 def test_registry_holds_the_named_methods():

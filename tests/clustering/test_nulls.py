@@ -4,11 +4,11 @@ from scipy.stats import binomtest, kstest
 
 import modjax as mj
 from modjax.clustering.alignment_null import NULL_SCORES, LayerPermutations
-from modjax.clustering.layer import SearchSettings, cluster_layer
+from modjax.clustering.layer import SearchSettings
 from modjax.clustering.null_models import NULL_GRAPHS, permute_weights, rewire_strengths, score_null, summarize_null
 from modjax.clustering.search import search_living, search_of
-from modjax.names import NULL_KINDS
 from tests.clustering.graphs import planted, random_graph
+from tests.seams import NULL_KINDS, cluster_layer
 
 
 def test_registry_holds_the_named_kinds():

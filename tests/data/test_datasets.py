@@ -4,8 +4,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from modjax import load_dataset
 from modjax.data import sources
-from modjax.data.datasets import load_dataset
 from modjax.data.idx import parse_idx
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from modjax import cli
-from modjax.storage.layout import SweepLayout
+from tests.seams import SweepLayout
 
 CASE_SECONDS = 120  # a hang; a case that turns out to be harmless trains and compiles, on a busy machine too
 

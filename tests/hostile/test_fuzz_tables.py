@@ -9,15 +9,10 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.report.figures import FIGURES
-from modjax.report.page import build_page
-from modjax.report.page_compare import build_comparison
-from modjax.report.reproduction import reproduction_text
 from modjax.report.style import use_style
-from modjax.storage.layout import SweepLayout
-from modjax.storage.tables import write_table
 from tests.hostile.conftest import record
 from tests.hostile.test_fuzz import outcome_of
+from tests.seams import FIGURES, SweepLayout, build_comparison, build_page, reproduction_text, write_table
 
 TEXTS = [None, "", "x", "a\nb", "$\\frac$", "../../x", "weights", "covariance", "done", "pending", "failed", "x" * 500]
 FLOATS = [None, float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 0.5, 1e-300, 1e300]

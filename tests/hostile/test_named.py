@@ -9,10 +9,9 @@ import pytest
 
 import modjax as mj
 from modjax import hostile
-from modjax.storage.checkpoints import load_tree, read_ids, save_stack
-from modjax.storage.tables import read_table
 from tests.hostile import makers
 from tests.hostile.conftest import files_of, record, run_cli, time_limit
+from tests.seams import load_tree, read_ids, read_table, save_stack
 
 
 @pytest.fixture(autouse=True)

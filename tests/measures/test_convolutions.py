@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import modjax as mj
+from modjax import MEASURES
 from modjax.measures import plan as planning
-from modjax.names import ACTIVATIONS, MEASURES
 from tests import reference
+from tests.seams import ACTIVATIONS
 
 SHAPE, WIDTHS, CLASSES, SIZE, STRIDE = (4, 3, 1), (3, 2), 3, 2, 2
 LOCATIONS = ((2, 2), (1, 1))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.names import MEASURES
+from modjax import MEASURES
 from tests import reference
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import modjax as mj
+from modjax import MEASURES, Network, Output
 from modjax.measures import plan as planning
 from modjax.measures.chain import has_closed_form
-from modjax.names import MEASURES
-from modjax.networks.base import Network, Output
 from modjax.networks.mlp import ACTIVATION_FUNCTIONS
 from tests import reference
 

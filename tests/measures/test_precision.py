@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import modjax as mj
+from modjax import MEASURES
 from modjax.measures import plan as planning
-from modjax.names import MEASURES
 from tests import reference
 
 PATHS = ("auto", "autodiff")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modjax as mj
+from modjax import MEASURES
 from modjax.measures import plan as planning
-from modjax.names import MEASURES
 from tests import reference
 
 IN, WIDTHS, CLASSES, NUM_EXAMPLES = 5, (4, 3), 3, 40

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import modjax as mj
+from modjax import MEASURES, Network, Output
 from modjax.measures import compute
 from modjax.measures import plan as planning
 from modjax.measures.base import Batch
 from modjax.measures.compute import REGISTRY
-from modjax.names import ACTIVATIONS, MEASURES
-from modjax.networks.base import Network, Output
 from tests import reference
+from tests.seams import ACTIVATIONS
 
 SIZES = (7, 6, 5, 4, 3)
 BATCH_LEAVES = (((784,), jnp.float32), ((), jnp.int32), ((), jnp.float32))

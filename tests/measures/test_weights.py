@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.networks.base import Network, Output
+from modjax import Network, Output
 
 ONLY = {"measures": ["weights"], "combined": True}
 

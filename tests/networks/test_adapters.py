@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import modjax as mj
-from modjax.names import MEASURES
+from modjax import MEASURES
 
 IN, WIDTHS, OUT = 5, (4, 3), 3
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.names import ACTIVATIONS
 from tests import reference
+from tests.seams import ACTIVATIONS
 
 SHAPES = {"even": ((6, 4, 2), 3, 2), "odd": ((5, 7, 1), 3, 2), "stride 1": ((4, 3, 1), 2, 1), "wide": ((3, 3, 2), 5, 3)}
 

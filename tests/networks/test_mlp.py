@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.names import ACTIVATIONS
 from modjax.networks.base import KEEP_LEVELS, dropout_mask
 from modjax.networks.mlp import ACTIVATION_FUNCTIONS
 from tests import reference
+from tests.seams import ACTIVATIONS
 
 
 def random_layers(sizes, seed=0):

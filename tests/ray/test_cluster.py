@@ -13,11 +13,9 @@ import warnings
 import polars as pl
 import pytest
 
-from modjax.stopping import GRACE_SECONDS
-from modjax.storage.layout import SweepLayout
 from modjax.sweep.engines.saved import find_saved
-from modjax.sweep.heartbeat import read_heartbeat
 from tests.reliability.harness import record
+from tests.seams import GRACE_SECONDS, SweepLayout, read_heartbeat
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,12 +68,7 @@ def content(tiny_content, epochs=300):
 
 def start(spec, out, code=RUN, **options):
     command = [sys.executable, "-c", code, str(spec), str(out), json.dumps(options)]
-    env = os.environ | {
-        "NPROC": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "jax_cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+    env = os.environ | {"NPROC": "1"}
     with out.with_suffix(".log").open("w") as log:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
 

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from modjax.storage.manifest import describe_machine
 from modjax.sweep.engines import Finished, fleet, searches
 from modjax.sweep.engines.dispatch import Done, dispatch, give_orders
 from modjax.sweep.engines.fleet import RayFleet
@@ -13,6 +12,7 @@ from modjax.sweep.engines.rooms import Room
 from modjax.sweep.engines.searches import SEARCHED_WITH, RaySearches
 from modjax.sweep.engines.worker import WorkerJob
 from modjax.training.events import FinishedTrial
+from tests.seams import describe_machine
 
 ERRORS = (
     *("RayError", "RayTaskError", "RayActorError", "ActorUnschedulableError", "ObjectLostError", "NodeDiedError"),

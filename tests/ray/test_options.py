@@ -6,14 +6,13 @@ import sys
 import pytest
 
 import modjax as mj
-from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest import read_manifest, write_manifest
 from modjax.sweep.engines import EngineOptions, open_place
 from modjax.sweep.engines.fleet import worker_variables
 from modjax.sweep.engines.local import LocalPlace
 from modjax.sweep.engines.rooms import NAMED_WORKERS, Room, cores_of_workers, rooms_of, waiting_text
 from modjax.sweep.environment import training_threads
 from modjax.threads import available_cores
+from tests.seams import SweepLayout, read_manifest, write_manifest
 
 REFUSED = {
     "an address for the local engine": ({"address": "here"}, "address is an option of engine 'ray'"),

@@ -37,23 +37,20 @@ class Sweeps:
 
     Args:
         spec: Path of the spec.
-        folder: For logs and for the cache of compiled programs.
+        folder: For logs, and for what a user's cache would hold.
+        report: Whether they draw figures and a page, which takes longer than all else.
     """
 
-    def __init__(self, spec: Path, folder: Path) -> None:
-        self.spec, self.folder, self.num_started = spec, folder, 0
+    def __init__(self, spec: Path, folder: Path, report: bool = False) -> None:
+        self.spec, self.folder, self.num_started, self.report = spec, folder, 0, report
         self.seconds = 0.0  # of a run that nothing happens to, programs compiled
-        self.env = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "jax_cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "XDG_CACHE_HOME": str(folder / "cache"),
-        }
+        self.env = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
 
     def start(self, out: Path, code: str = RUN) -> subprocess.Popen:
         self.num_started += 1
         with self.log().open("w") as log:
             command = [sys.executable, "-c", code, "sweep", str(self.spec), "--out", str(out)]
+            command += [] if self.report else ["--no-report"]
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=self.env)
 
     def log(self) -> Path:

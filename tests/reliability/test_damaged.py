@@ -16,8 +16,8 @@ SPARE = (".sums.json", ".manifest.json")
 @pytest.mark.parametrize(
     "num_damages", [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
 )
-def test_damaged_between_kills(undisturbed, folder, num_damages):
-    sweeps, whole = undisturbed
+def test_damaged_between_kills(undisturbed, sweeps_with_report, folder, num_damages):
+    sweeps, whole = undisturbed if num_damages < 50 else sweeps_with_report
     rng, out = random.Random(num_damages), folder / "out"
     done, kinds, verified, set_aside, finished = Counter(), Counter(), Counter(), 0, 0
     started = time.perf_counter()

@@ -6,10 +6,8 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest import read_manifest, write_manifest
-from modjax.storage.tables import from_rows
 from modjax.sweep.fork import as_trained
+from tests.seams import SweepLayout, from_rows, read_manifest, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 

@@ -44,8 +44,8 @@ def changes(out, pattern):
 @pytest.mark.parametrize(
     "num_kills", [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
 )
-def test_killed_at_random_moments(undisturbed, folder, num_kills):
-    sweeps, whole = undisturbed
+def test_killed_at_random_moments(undisturbed, sweeps_with_report, folder, num_kills):
+    sweeps, whole = undisturbed if num_kills < 50 else sweeps_with_report
     rng, killed, finished = random.Random(num_kills), Counter(), 0
     started, usual = time.perf_counter(), sweeps.seconds
     while sum(killed.values()) < num_kills:
@@ -56,7 +56,7 @@ def test_killed_at_random_moments(undisturbed, folder, num_kills):
             name = "any time"
             time.sleep(rng.uniform(0.0, usual))
         else:
-            name = rng.choice(sorted(EVENTS))
+            name = rng.choice(sorted(EVENTS if sweeps.report else EVENTS.keys() - {"figures"}))
             sweeps.wait_for(process, changes(out, EVENTS[name]))
             time.sleep(rng.choice([0.0, rng.uniform(0.0, 0.1)]))
         if kill(process):
@@ -79,6 +79,17 @@ def test_killed_at_random_moments(undisturbed, folder, num_kills):
         seconds=round(time.perf_counter() - started, 1),
         same_bits=True,
     )
+
+
+@pytest.mark.slow
+def test_killed_while_figures_are_drawn(sweeps_with_report, folder):
+    sweeps, whole = sweeps_with_report
+    process = sweeps.start(folder / "out")
+    assert sweeps.wait_for(process, changes(folder / "out", EVENTS["figures"]))
+    assert kill(process)
+    sweeps.finish(folder / "out")
+    assert_same_bits(whole, folder / "out")
+    assert (folder / "out" / "report.html").is_file()
 
 
 def test_lock_of_a_killed_process_does_not_hold_while_its_workers_end(undisturbed, folder):

@@ -10,15 +10,15 @@ import time
 
 import pytest
 
-from modjax.stopping import GRACE_SECONDS, INTERRUPTED, Interrupted, signals_stop_the_process, signals_wait
-from modjax.storage.layout import SweepLayout
+from modjax.stopping import INTERRUPTED, Interrupted, signals_stop_the_process, signals_wait
 from tests.reliability.harness import LIMIT_SECONDS, RUN, Sweeps, assert_same_bits, record
+from tests.seams import GRACE_SECONDS, SweepLayout
 
 RARELY = RUN.replace("0.3", "1e9")  # no checkpoint but the one that is written when a signal comes
 LIBRARY = """
 import sys
 import modjax as mj
-mj.run_sweep(sys.argv[2], sys.argv[4])
+mj.run_sweep(sys.argv[2], sys.argv[4], report=False)
 """
 
 
@@ -61,7 +61,7 @@ def stop(sweeps, out, number, seconds, code=RARELY):
 
 def test_sigterm_saves_a_checkpoint_and_the_next_run_goes_on_from_that_epoch(long_sweeps, folder):
     sweeps, out, waits = long_sweeps, folder / "out", []
-    status, waited = stop(sweeps, out, signal.SIGTERM, 4.0)
+    status, waited = stop(sweeps, out, signal.SIGTERM, 2.0)
     assert status == 143, sweeps.said()
     assert waited < GRACE_SECONDS + 1
     for told in ("stopping at the end of this epoch", "checkpoint saved", "run the same command again"):
@@ -127,7 +127,7 @@ def test_second_signal_leaves_at_once(long_sweeps, folder):
 
 def test_keyboard_interrupt_of_a_script_saves_a_checkpoint(long_sweeps, folder):
     sweeps, out = long_sweeps, folder / "out"
-    status, _ = stop(sweeps, out, signal.SIGINT, 4.0, LIBRARY)
+    status, _ = stop(sweeps, out, signal.SIGINT, 2.0, LIBRARY)
     assert status == -signal.SIGINT  # how Python ends by KeyboardInterrupt
     assert "checkpoint saved" in sweeps.said()
     assert "KeyboardInterrupt" in sweeps.said()

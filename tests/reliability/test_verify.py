@@ -8,10 +8,16 @@ import pytest
 
 import modjax as mj
 from modjax import cli
-from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest import checksums, read_manifest, write_manifest
-from modjax.storage.sums import SUMS, own_sum_problem
-from modjax.storage.tables import read_table, write_table
+from tests.seams import (
+    SUMS,
+    SweepLayout,
+    checksums,
+    own_sum_problem,
+    read_manifest,
+    read_table,
+    write_manifest,
+    write_table,
+)
 from tests.sweep.test_pipeline import assert_same_tables
 from tests.sweep.test_recovery import flip, truncate
 
@@ -83,6 +89,7 @@ def test_damaged_weights_alone_are_trained_again(finished, out, folder, write_sp
     assert mj.verify_sweep(out).is_whole
 
 
+@pytest.mark.report
 def test_altered_figure_is_drawn_again_and_nothing_else(finished, out, capsys):
     flip(out / "figures" / "accuracy.png")
     tables = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
@@ -92,6 +99,7 @@ def test_altered_figure_is_drawn_again_and_nothing_else(finished, out, capsys):
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")} == tables
 
 
+@pytest.mark.report
 def test_page_is_written_again_if_altered_or_missing(finished, out, capsys):
     flip(out / "report.html")
     mj.run_sweep(finished.layout.root.parent / "spec.toml", out)
@@ -110,6 +118,7 @@ def test_other_programs_files_do_not_trouble(out):
     assert mj.verify_sweep(out).is_whole
 
 
+@pytest.mark.report
 def test_list_of_sums_cannot_lead_out_of_its_folder(out, folder):
     other = folder / "other"
     other.write_text("mine")

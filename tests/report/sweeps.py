@@ -7,9 +7,8 @@ import polars as pl
 import tomli_w
 
 import modjax as mj
-from modjax.names import MEASURES
-from modjax.storage.manifest import SCHEMA_VERSION
-from modjax.storage.tables import from_rows, write_table
+from modjax import MEASURES
+from tests.seams import SCHEMA_VERSION, from_rows, write_table
 
 ARMS = {"dropout": np.linspace(0.05, 0.7, 14), "l1": np.logspace(-5, -2, 7), "l2": np.logspace(-5, -1, 9)}
 SCORES = [

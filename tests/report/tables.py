@@ -6,9 +6,8 @@ import json
 import polars as pl
 
 import modjax as mj
-from modjax.names import DOWNSTREAM, MEASURES, UPSTREAM
-from modjax.storage.manifest import SCHEMA_VERSION
-from modjax.storage.tables import KEYS, from_rows, write_table
+from modjax import DOWNSTREAM, MEASURES, UPSTREAM
+from tests.seams import KEYS, SCHEMA_VERSION, from_rows, write_table
 
 MANIFEST = {
     "schema_version": SCHEMA_VERSION,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from modjax.report.page import build_page
 from tests.report.browsing import ODD, assert_selectors_work, caption, choose, go, overflow, plots, settled
 from tests.report.sweeps import write_large, write_sweep
+from tests.seams import build_page
 
 SECTIONS = [
     "overview",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from modjax.report.page_compare import write_comparison
 from tests.report.browsing import ODD, assert_selectors_work, caption, choose, go, overflow, settled
 from tests.report.sweeps import write_sweep
+from tests.seams import write_comparison
 
 COMPARED = [
     "overview",

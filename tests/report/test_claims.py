@@ -5,11 +5,10 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.names import MEASURES
-from modjax.report.reproduction import reproduction_text
+from modjax import MEASURES
 from modjax.report.settings import parts_of
-from modjax.storage.tables import from_rows
 from tests.report.tables import DROPOUTS, alignment_rows, module_rows, only, paper_trials, trial, write_sweep
+from tests.seams import from_rows, reproduction_text
 
 JACOBIAN = {"measure": "input_jacobian", "normalized": True, "layer": 0}
 

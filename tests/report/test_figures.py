@@ -7,9 +7,8 @@ import pytest
 
 import modjax as mj
 from modjax.report import alignments, curves, figures, matrices
-from modjax.report.figures import FIGURES, draw_figures
 from modjax.report.style import MEASURE_LOOKS, varied_by_arm
-from modjax.storage.tables import SCHEMAS, write_table
+from tests.seams import FIGURES, SCHEMAS, draw_figures, write_table
 
 SIDES = ["measure_a", "normalized_a", "measure_b", "normalized_b"]
 

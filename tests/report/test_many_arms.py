@@ -6,10 +6,8 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.report.figures import FIGURES, draw_figures
 from modjax.report.style import ARM_COLOURS
-from modjax.report.write import write_page
-from modjax.storage.tables import merge, read_table, write_table
+from tests.seams import FIGURES, draw_figures, merge, read_table, write_page, write_table
 
 NUM_ARMS = 9
 TABLES = ("trials", "history", "modules", "alignment")

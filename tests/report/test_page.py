@@ -9,14 +9,12 @@ import pytest
 import modjax as mj
 from modjax.report import page, page_compare, page_data, page_matrices
 from modjax.report.differences import CLAIM_KEYS, claims_side_by_side, differences, paired_trials, paired_values
-from modjax.report.page import as_json, build_page, fill
+from modjax.report.page import as_json, fill
 from modjax.report.page_columns import Columns, pack, rounded, shares, unpack
-from modjax.report.page_compare import build_comparison
 from modjax.report.page_data import embedding_order, page_columns
 from modjax.report.page_matrices import pack_matrix, pack_sweep, unpack_matrices
-from modjax.report.write import write_report
-from modjax.storage.tables import write_table
 from tests.report.sweeps import spoiled, write_large, write_sweep
+from tests.seams import build_comparison, build_page, write_report, write_table
 
 
 def block(html, name):

@@ -1,11 +1,10 @@
 import shutil
 
 import modjax as mj
-from modjax.report.page import build_page
 from modjax.report.page_matrices import pack_sweep
-from modjax.report.reproduction import reproduction_text
 from tests.report.sweeps import write_sweep as made_sweep
 from tests.report.tables import module_rows, trial, write_sweep
+from tests.seams import build_page, reproduction_text
 
 
 def lines_of(text, start):

@@ -3,7 +3,8 @@ import logging
 import numpy as np
 import pytest
 
-from modjax.storage.checkpoints import load_tree, save_tree, told_once
+from modjax.storage.checkpoints import save_tree, told_once
+from tests.seams import load_tree
 
 
 @pytest.mark.parametrize("name", ["plain", "a[1]", "a]", "a*", "a?", "a\\b", "a b", "a%20#{1}"])

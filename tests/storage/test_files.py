@@ -5,10 +5,10 @@ import pytest
 
 from modjax.hostile import open_regular, read_json, read_small_file
 from modjax.storage.failures import FILE, MAX_BYTES, read_failures
-from modjax.storage.files import locked
-from modjax.storage.sums import ALTERED, CHUNK_BYTES, MISSING, UNKNOWN, own_sum_problem, with_own_sum
-from modjax.sweep.heartbeat import Heartbeat, is_locked, read_heartbeat
+from modjax.storage.sums import ALTERED, CHUNK_BYTES, MISSING, UNKNOWN, with_own_sum
+from modjax.sweep.heartbeat import Heartbeat, is_locked
 from tests.hostile.conftest import time_limit
+from tests.seams import locked, own_sum_problem, read_heartbeat
 
 NO_FILE = "neither a file nor a folder"
 KINDS = {"pipe": stat.S_IFIFO, "socket": stat.S_IFSOCK}

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.storage.layout import SweepLayout
+from tests.seams import SweepLayout
 
 RUN = """
 import sys

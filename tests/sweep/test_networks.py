@@ -9,7 +9,7 @@ import modjax as mj
 from modjax.sweep import setup
 from modjax.sweep.build import make_network
 from modjax.sweep.setup import Setup, check_fit, image_shape, layer_sizes, num_weights
-from modjax.sweep.spec import parse_spec
+from tests.seams import parse_spec
 
 SPEC = {
     "name": "images",

@@ -11,11 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.storage.files import LockedError, locked
-from modjax.storage.sums import sum_of
-from modjax.storage.tables import SCHEMAS
 from modjax.sweep import stacks
-from modjax.sweep.status import sweep_status
+from tests.seams import SCHEMAS, LockedError, locked, sum_of, sweep_status
 
 TABLES = ("trials", "history", "similarity", "modules", "alignment")
 

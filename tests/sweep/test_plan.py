@@ -5,13 +5,14 @@ import os
 
 import pytest
 
+from modjax import plan_sweep
 from modjax.sweep import plan as plans
 from modjax.sweep.epochs import TYPICAL_SHARE, guess_epochs, with_pilot
 from modjax.sweep.machines import known_machines, seconds_there
-from modjax.sweep.plan import plan_sweep, stage_seconds
+from modjax.sweep.plan import stage_seconds
 from modjax.sweep.plan_text import plan_text
 from modjax.sweep.probe import Measured
-from modjax.sweep.spec import parse_spec
+from tests.seams import parse_spec
 
 MEASURED = Measured(4.0, 0.01, (30, 40, 50), (20,), 1.0, 0.02, 1.0, 0.2, 1.0, 0.1, 0.5, 0.3)
 

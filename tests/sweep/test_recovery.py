@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest import read_manifest, write_manifest
 from modjax.sweep import stacks
+from tests.seams import SweepLayout, read_manifest, report_by, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 
@@ -65,13 +64,14 @@ def test_lost_or_damaged_table_is_made_again(finished, copy, name, damage, capsy
         assert "is damaged: moved to" in capsys.readouterr().err
 
 
+@pytest.mark.report
 def test_process_that_ends_before_the_page_of_an_extension_leaves_no_old_one(
     copy, write_spec, tiny_content, monkeypatch
 ):
     _, out = copy
     more = write_spec({**tiny_content, "seeds": [0, 1, 2]}, "more.toml")
     with monkeypatch.context() as patch:
-        patch.setattr("modjax.sweep.pipeline.write_page", stop)
+        report_by(patch, page=stop)
         with pytest.raises(KeyboardInterrupt):
             mj.run_sweep(more, out, is_quiet=True)
     sweep = mj.run_sweep(more, out, is_quiet=True)
@@ -85,6 +85,7 @@ def stop(*given):
     raise KeyboardInterrupt
 
 
+@pytest.mark.report
 def test_figure_that_cannot_be_drawn_leaves_whole_tables(finished, folder, write_spec, tiny_content, monkeypatch):
     spec, out = write_spec(tiny_content), folder / "out"
 
@@ -92,8 +93,7 @@ def test_figure_that_cannot_be_drawn_leaves_whole_tables(finished, folder, write
         raise IndexError("no colour left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("modjax.sweep.pipeline.draw_figures", broken)
-        patch.setattr("modjax.sweep.finish.write_report", broken)
+        report_by(patch, figures=broken)
         for _ in range(2):
             with pytest.raises(RuntimeError, match=r"tables of .* are whole, but .*: IndexError: no colour left"):
                 mj.run_sweep(spec, out, slots=6, is_quiet=True)
@@ -174,6 +174,7 @@ def test_paths_that_are_no_directory(folder, write_spec, tiny_content):
         mj.run_sweep(spec, spec / "below")
 
 
+@pytest.mark.report
 def test_figures_that_were_removed_are_drawn_again(copy):
     spec, out = copy
     shutil.rmtree(out / "figures")
@@ -185,6 +186,7 @@ def test_figures_that_were_removed_are_drawn_again(copy):
     assert (out / "report.html").read_bytes() == page
 
 
+@pytest.mark.report
 def test_sweep_whose_trials_are_all_excluded(folder, write_spec, tiny_content):
     arms = [{"name": "rate", "learning_rate": [1e-9]}]
     sweep = mj.run_sweep(write_spec({**tiny_content, "arms": arms}), folder / "out", is_quiet=True)

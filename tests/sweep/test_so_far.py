@@ -7,11 +7,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.storage.files import locked
-from modjax.storage.layout import SweepLayout
-from modjax.storage.tables import write_table
 from modjax.sweep.epochs import guess_epochs
 from modjax.sweep.progress import SweepProgress
+from tests.seams import SweepLayout, locked, write_table
 from tests.test_cli import run
 
 OF_THE_WHOLE = (*(f"untrained_{name}" for name in ("n", "mean", "sd", "z", "p")), "p_adjusted")

@@ -2,8 +2,8 @@ import copy
 
 import pytest
 
-from modjax.sweep.expand import expand
-from modjax.sweep.spec import SweepSpec, load_spec, parse_spec
+from modjax import SweepSpec, load_spec
+from tests.seams import expand, parse_spec
 
 GOOD = {"name": "x", "dataset": "digits", "seeds": [0, 1], "arms": [{"name": "a", "dropout": [0.0, 0.5]}]}
 

@@ -6,7 +6,7 @@ import datetime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modjax.sweep.spec import parse_spec
+from tests.seams import parse_spec
 
 GOOD = {
     "name": "x",

@@ -9,14 +9,12 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.storage.files import locked
-from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest import read_manifest, write_manifest
+from modjax import watch_sweep
 from modjax.sweep import heartbeat
-from modjax.sweep.heartbeat import Heartbeat, HeartbeatFile, is_locked, read_heartbeat
+from modjax.sweep.heartbeat import Heartbeat, HeartbeatFile, is_locked
 from modjax.sweep.pace import Pace
 from modjax.sweep.progress import SweepProgress
-from modjax.sweep.status import status_text, watch_sweep
+from tests.seams import SweepLayout, locked, read_heartbeat, read_manifest, status_text, write_manifest
 
 
 def test_a_sweep_is_seen_while_it_runs_and_after_it_was_interrupted(folder, write_spec, tiny_content, monkeypatch):

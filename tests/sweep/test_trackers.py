@@ -11,8 +11,8 @@ import pytest
 
 import modjax as mj
 from modjax import cli
-from modjax.storage.tables import write_table
-from modjax.sweep.trackers import TRACKERS, trial_records
+from modjax.sweep.trackers import trial_records
+from tests.seams import TRACKERS, write_table
 
 
 @pytest.fixture

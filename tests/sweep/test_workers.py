@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import modjax as mj
-from modjax.clustering.layer import cluster_layer
 from modjax.sweep import stacks
+from tests.seams import cluster_layer
 from tests.sweep.test_pipeline import assert_same_tables
 
 

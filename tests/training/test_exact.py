@@ -15,10 +15,10 @@ import modjax as mj
 from modjax.training import variants
 from modjax.training.crew import Part, same_bits
 from modjax.training.layout import Layout
-from modjax.training.objective import Batch
 from modjax.training.population import Variant
 from modjax.training.run import PopulationRun
 from modjax.training.variants import Variants
+from tests.seams import Batch
 
 CONFIG = mj.TrainConfig(max_epochs=9, batch_size=20, early_stopping_patience=2)
 NUM_TRIALS = 22

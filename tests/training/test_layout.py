@@ -6,8 +6,8 @@ import pytest
 import modjax as mj
 from modjax.training import layout as module
 from modjax.training.layout import Layout, choose_layout, recall, remember
-from modjax.training.objective import Batch
 from modjax.training.population import Variant
+from tests.seams import Batch
 
 TASK = mj.classification(mj.mlp(6, (8,), 3))
 EXAMPLES = Batch(np.zeros((200, 6), np.float32), np.zeros(200, np.int32))

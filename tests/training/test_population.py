@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.names import OPTIMIZERS
 from modjax.training import population
 from modjax.training.metrics import evaluate_means, weight_norms
-from modjax.training.objective import Batch, objective
+from modjax.training.objective import objective
 from modjax.training.optimizer import OPTIMIZER_FUNCTIONS
 from modjax.training.trial import Clock, init_trial, named_key, split
+from tests.seams import OPTIMIZERS, Batch
 
 NUM_TRIALS = 5
 
