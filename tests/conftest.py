@@ -16,7 +16,7 @@ import pytest
 import tomli_w
 
 import modjax as mj
-from tests.seams import draw_few_figures, leave_reports_out
+from tests.seams import draw_few_figures, leave_reports_out, search_in_process
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -67,6 +67,13 @@ def _no_report_unless_looked_at(request, monkeypatch):
         leave_reports_out(monkeypatch)
     else:
         draw_few_figures(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _no_workers(request, monkeypatch):
+    """Sweeps search modules in this process, but for tests with the mark ``workers`` and the one made for all."""
+    if request.node.get_closest_marker("workers") is None:
+        search_in_process(monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,6 +3,10 @@
 Tests of one module's own functions import that module; all others import modjax, run its command line, or ask here.
 """
 
+import pickle
+from concurrent.futures import Future
+from typing import ClassVar
+
 import modjax as mj
 from modjax.clustering.layer import cluster_layer as cluster_layer
 from modjax.names import ACTIVATIONS as ACTIVATIONS
@@ -69,3 +73,36 @@ def report_by(monkeypatch, **writers):
     """Sweeps draw by these instead: ``figures``, ``page``."""
     whole = drawing_of(report=True)
     monkeypatch.setattr("modjax.sweep.pipeline.drawing_of", lambda report: whole._replace(**writers))
+
+
+def search_modules_by(monkeypatch, function):
+    """Workers call this instead, with the arguments of a job."""
+    monkeypatch.setattr("modjax.sweep.stacks.cluster_layer", function)
+
+
+class InProcess:
+    """In place of worker processes: jobs are done as they are submitted, and module searches but once per graph."""
+
+    known: ClassVar = {}
+
+    def submit(self, measured, function, *arguments):
+        """A future that is done."""
+        future = Future()
+        key = pickle.dumps(arguments) if function is cluster_layer else None
+        try:
+            found = self.known[key] if key in self.known else measured(function, *arguments)
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(found)
+            if key is not None:
+                self.known[key] = found
+        return future
+
+    def shutdown(self, **options):
+        """There is nothing to end."""
+
+
+def search_in_process(monkeypatch):
+    """Sweeps of this process start no workers, which takes longer than a tiny sweep."""
+    monkeypatch.setattr("modjax.clustering.pool.WorkerPool._executor", lambda self: InProcess())

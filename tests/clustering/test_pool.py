@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from modjax.clustering.layer import SearchSettings
+from modjax.clustering.layer import SearchSettings, cluster_layer
 from modjax.clustering.pool import WorkerPool
-from tests.seams import cluster_layer
 
+pytestmark = pytest.mark.workers
 SETTINGS = SearchSettings(nulls=2, permutations=20)
 
 

@@ -86,7 +86,7 @@ def test_claims_about_the_kept_results():
 
 @pytest.mark.report
 @pytest.mark.parametrize(
-    "names", [("accuracy", "q_raw", "alignment"), pytest.param(tuple(FIGURES), marks=pytest.mark.slow)]
+    "names", [SOME_FIGURES, pytest.param(tuple(FIGURES), marks=pytest.mark.slow)], ids=["some", "all"]
 )
 def test_points_of_the_figures(golden, capsys, monkeypatch, names):
     """``modjax report`` of a finished sweep: the numbers beside the figures are those that version 0.2 drew."""

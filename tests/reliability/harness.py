@@ -29,7 +29,8 @@ LIMIT_SECONDS = 600
 def content(tiny_content):
     """Nine trials, six of them trained for thirty epochs: seconds of training, and every later stage."""
     training = {"max_epochs": 30, "batch_size": 16, "early_stopping_patience": 30}
-    return tiny_content | {"training": training, "modules": {"nulls": 2}}
+    similarity = {"measures": ["covariance", "loss_hessian"], "combined": True}
+    return tiny_content | {"training": training, "similarity": similarity, "modules": {"nulls": 2}}
 
 
 class Sweeps:

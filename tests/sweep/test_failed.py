@@ -1,8 +1,5 @@
 """A trial that raises is marked and tried again; its neighbours end as if nothing had been."""
 
-import os
-import signal
-
 import jax
 import polars as pl
 import pytest
@@ -14,15 +11,8 @@ from modjax.clustering.pool import WorkerPool
 from modjax.sweep import stacks
 from modjax.sweep.failures import MANY_FAILURES, Failures
 from modjax.sweep.stacks import StackWriter
+from tests.sweep.dying import die, explode
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
-
-
-def explode(*job):
-    raise ZeroDivisionError("a bad\nmember")
-
-
-def die(*job):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def measuring(monkeypatch, victim):
@@ -65,7 +55,12 @@ STEPS = {"measuring": measuring, "similarity": similarity, "clustering": cluster
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # loky warns of killed workers
 @pytest.mark.parametrize(
-    "step", ["clustering", *(pytest.param(step, marks=pytest.mark.slow) for step in STEPS if step != "clustering")]
+    "step",
+    [
+        "clustering",
+        *(pytest.param(step, marks=pytest.mark.slow) for step in ("measuring", "similarity")),
+        pytest.param("dying workers", marks=[pytest.mark.slow, pytest.mark.workers]),
+    ],
 )
 def test_a_trial_that_raises_is_marked_and_tried_again(
     finished, folder, write_spec, tiny_content, monkeypatch, capsys, step
