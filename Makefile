@@ -8,6 +8,8 @@ VENV := .venv
 endif
 BIN := $(VENV)/bin
 RUN := runs/quickstart
+# The tests of a file share what it makes: they stay in one process.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: quickstart install test test-fast test-numbers lint types slow clean
 
@@ -18,18 +20,22 @@ quickstart: $(VENV)/.installed
 install: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
-# The pure parts: no sweep, and little to compile.
+# The pure parts: no sweep, and next to nothing to compile.
+FAST := tests/test_architecture.py tests/clustering tests/data tests/storage tests/measures/test_normalize.py \
+  tests/ray/test_queue.py tests/report/test_best_settings.py tests/report/test_statistics.py \
+  tests/sweep/test_spec.py tests/sweep/test_spec_fuzz.py tests/training/test_schedule.py tests/training/test_seating.py \
+  tests/golden/test_golden.py::test_trial_ids_and_hashes_of_the_experiments --deselect tests/clustering/test_pool.py
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m "$(FAST)"
+	$(PYTEST) $(FAST)
 
 # What numbers come from: kernels, training, clustering.
 test-numbers: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 tests/measures tests/networks tests/training tests/clustering tests/golden
+	$(PYTEST) tests/measures tests/networks tests/training tests/clustering tests/golden
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -51,29 +51,30 @@ def x64():
 
 
 @pytest.fixture(autouse=True)
-def _no_data_dir_of_the_caller(monkeypatch, tmp_path_factory):
-    """Tests look for data in no folder of the user's; those that need MNIST name it."""
+def _no_data_dir_of_the_caller(_only_what_a_test_looks_at, monkeypatch, tmp_path_factory):
+    """Tests look for data in no folder of the user's; those that need MNIST name it.
+
+    What a test patches is undone before what is patched for all tests: hence the first argument.
+    """
     monkeypatch.delenv("MODJAX_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True)
-def _no_report_unless_looked_at(request, monkeypatch):
-    """Figures and pages take longer than a tiny sweep: tests with the mark ``report`` draw some, all others none.
+def _only_what_a_test_looks_at(request):
+    """Figures and worker processes take longer than a tiny sweep.
 
-    All figures are drawn by the sweep that is made once for all tests.
+    Tests with the mark ``report`` draw some figures and the page, all others none; tests with the mark ``workers``
+    search modules in worker processes, all others in their own. The sweep that is made once for all tests has both.
     """
-    if request.node.get_closest_marker("report") is None:
-        leave_reports_out(monkeypatch)
-    else:
-        draw_few_figures(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _no_workers(request, monkeypatch):
-    """Sweeps search modules in this process, but for tests with the mark ``workers`` and the one made for all."""
-    if request.node.get_closest_marker("workers") is None:
-        search_in_process(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("report") is None:
+            leave_reports_out(patch)
+        else:
+            draw_few_figures(patch)
+        if request.node.get_closest_marker("workers") is None:
+            search_in_process(patch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

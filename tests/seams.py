@@ -8,23 +8,39 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 import modjax as mj
+from modjax import hostile as hostile
 from modjax.clustering.layer import cluster_layer as cluster_layer
+from modjax.measures import plan as plan
+from modjax.measures.chain import has_closed_form as has_closed_form
 from modjax.names import ACTIVATIONS as ACTIVATIONS
 from modjax.names import NULL_KINDS as NULL_KINDS
 from modjax.names import OPTIMIZERS as OPTIMIZERS
 from modjax.names import SEARCH_METHODS as SEARCH_METHODS
+from modjax.networks.base import KEEP_LEVELS as KEEP_LEVELS
+from modjax.networks.base import dropout_mask as dropout_mask
+from modjax.networks.mlp import ACTIVATION_FUNCTIONS as ACTIVATION_FUNCTIONS
 from modjax.report.figures import FIGURES as FIGURES
 from modjax.report.figures import draw_figures as draw_figures
 from modjax.report.page import build_page as build_page
 from modjax.report.page_compare import build_comparison as build_comparison
 from modjax.report.page_compare import write_comparison as write_comparison
+from modjax.report.page_matrices import pack_sweep as pack_sweep
 from modjax.report.reproduction import reproduction_text as reproduction_text
+from modjax.report.settings import parts_of as parts_of
+from modjax.report.style import ARM_COLOURS as ARM_COLOURS
+from modjax.report.style import use_style as use_style
+from modjax.report.verdicts import CLAIM_SCHEMA as CLAIM_SCHEMA
 from modjax.report.write import write_page as write_page
 from modjax.report.write import write_report as write_report
 from modjax.stopping import GRACE_SECONDS as GRACE_SECONDS
+from modjax.stopping import INTERRUPTED as INTERRUPTED
+from modjax.stopping import Interrupted as Interrupted
+from modjax.stopping import signals_stop_the_process as signals_stop_the_process
+from modjax.stopping import signals_wait as signals_wait
 from modjax.storage.checkpoints import load_tree as load_tree
 from modjax.storage.checkpoints import read_ids as read_ids
 from modjax.storage.checkpoints import save_stack as save_stack
+from modjax.storage.failures import read_failures as read_failures
 from modjax.storage.files import LockedError as LockedError
 from modjax.storage.files import locked as locked
 from modjax.storage.layout import SweepLayout as SweepLayout
@@ -41,16 +57,28 @@ from modjax.storage.tables import SCHEMAS as SCHEMAS
 from modjax.storage.tables import from_rows as from_rows
 from modjax.storage.tables import merge as merge
 from modjax.storage.tables import read_table as read_table
+from modjax.storage.tables import scan_table as scan_table
 from modjax.storage.tables import write_table as write_table
+from modjax.sweep import fork as fork
+from modjax.sweep import heartbeat as heartbeat
+from modjax.sweep import stacks as stacks
+from modjax.sweep.epochs import guess_epochs as guess_epochs
 from modjax.sweep.expand import expand as expand
 from modjax.sweep.finish import drawing_of
+from modjax.sweep.fork import as_trained as as_trained
+from modjax.sweep.heartbeat import Heartbeat as Heartbeat
+from modjax.sweep.heartbeat import HeartbeatFile as HeartbeatFile
+from modjax.sweep.heartbeat import is_locked as is_locked
 from modjax.sweep.heartbeat import read_heartbeat as read_heartbeat
+from modjax.sweep.progress import SweepProgress as SweepProgress
 from modjax.sweep.spec import parse_spec as parse_spec
 from modjax.sweep.status import status_text as status_text
 from modjax.sweep.status import sweep_status as sweep_status
 from modjax.sweep.trackers import TRACKERS as TRACKERS
+from modjax.sweep.trackers import trial_records as trial_records
 from modjax.training.objective import Batch as Batch
 from modjax.training.population import init_one as init_one
+from modjax.training.trial import split as split
 
 
 def planned_trials(spec):
@@ -64,7 +92,7 @@ def leave_reports_out(monkeypatch):
     monkeypatch.setattr("modjax.sweep.pipeline.drawing_of", lambda report: None)
 
 
-def draw_few_figures(monkeypatch, names=("accuracy", "modularity_normalized", "alignment")):
+def draw_few_figures(monkeypatch, names=("accuracy",)):
     """Reports have these figures alone."""
     monkeypatch.setattr("modjax.report.figures.FIGURES", {name: FIGURES[name] for name in names})
 

@@ -157,17 +157,17 @@ def test_report_and_compare(capsys, finished, folder, write_spec, tiny_content):
     shutil.copytree(finished.layout.root, folder / "out")
     status, out, err = run(capsys, "sweep", write_spec(tiny_content), "--out", folder / "out")  # there is nothing to do
     assert status == 0, err
-    assert "modularity_normalized.png" in out
+    assert "accuracy.png" in out
     assert str(folder / "out" / "report.html") in out
-    (folder / "out" / "figures" / "alignment.png").unlink()
+    (folder / "out" / "figures" / "accuracy.png").unlink()
     with locked(folder / "out" / ".lock"):  # a sweep at work there will draw the figures itself
         status, _, err = run(capsys, "report", folder / "out")
     assert status == 1
     assert "in use by another modjax process" in err
-    assert not (folder / "out" / "figures" / "alignment.png").exists()
+    assert not (folder / "out" / "figures" / "accuracy.png").exists()
     status, out, _ = run(capsys, "report", folder / "out")
     assert status == 0
-    assert (folder / "out" / "figures" / "alignment.png").exists()
+    assert (folder / "out" / "figures" / "accuracy.png").exists()
     assert str(folder / "out" / "report.html") in out
     status, out, _ = run(capsys, "compare", folder / "out", folder / "out", "--out", folder / "both.html")
     assert status == 0

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from modjax.networks.base import dropout_mask
 from modjax.noise import threefry_words
+from tests.seams import dropout_mask
 
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 7, 6400])

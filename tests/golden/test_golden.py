@@ -43,7 +43,10 @@ def test_every_trial_of_the_kept_results_is_in_its_spec():
     assert kept == TRIAL_IDS["mnist_base"]["trial_ids"]
 
 
-@pytest.mark.parametrize("name", SPECS)
+# What the interrupted sweeps end with is compared with the long one anyway.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "long" else ()) for name in SPECS]
+)
 def test_tables_of_a_sweep(tmp_path, name):
     sweep = run(specs_in(tmp_path) / f"{name}.toml", tmp_path / "out")
     other = differences(sweep.manifest)

@@ -16,11 +16,18 @@ import tomli_w
 
 import modjax as mj
 from modjax import watch_sweep
-from modjax.storage.failures import read_failures
-from modjax.sweep.heartbeat import Heartbeat
 from tests.hostile.conftest import files_of, record, time_limit
 from tests.hostile.makers import arrays
-from tests.seams import SweepLayout, read_heartbeat, read_ids, read_manifest, read_table, status_text
+from tests.seams import (
+    Heartbeat,
+    SweepLayout,
+    read_failures,
+    read_heartbeat,
+    read_ids,
+    read_manifest,
+    read_table,
+    status_text,
+)
 
 WORDS = [b"\x00", b"\xff" * 4, b"\xff\xff\xff\x7f", b"-1", b"1e999", b"NaN", b"[" * 50, b"../../x", b"PAR1", b'"']
 NUMBERS = [None, -1, 0, 2**40, 2**70, 1.5, float("inf"), float("nan"), True]

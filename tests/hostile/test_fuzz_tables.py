@@ -9,10 +9,9 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.report.style import use_style
 from tests.hostile.conftest import record
 from tests.hostile.test_fuzz import outcome_of
-from tests.seams import FIGURES, SweepLayout, build_comparison, build_page, reproduction_text, write_table
+from tests.seams import FIGURES, SweepLayout, build_comparison, build_page, reproduction_text, use_style, write_table
 
 TEXTS = [None, "", "x", "a\nb", "$\\frac$", "../../x", "weights", "covariance", "done", "pending", "failed", "x" * 500]
 FLOATS = [None, float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 0.5, 1e-300, 1e300]
@@ -91,7 +90,7 @@ class Tables:
         build_page(sweep)
 
 
-QUICK = {"verify": 12, "compare": 12, "claims": 14, "report": 6}
+QUICK = {"verify": 12, "compare": 6, "claims": 8, "report": 6}
 SLOW = {"verify": 200, "compare": 200, "claims": 100, "report": 60}
 
 

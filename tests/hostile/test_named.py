@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax import hostile
 from tests.hostile import makers
 from tests.hostile.conftest import files_of, record, run_cli, time_limit
-from tests.seams import load_tree, read_ids, read_table, save_stack
+from tests.seams import hostile, load_tree, read_ids, read_table, save_stack
 
 
 @pytest.fixture(autouse=True)

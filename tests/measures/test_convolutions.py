@@ -10,9 +10,9 @@ import pytest
 
 import modjax as mj
 from modjax import MEASURES
-from modjax.measures import plan as planning
 from tests import reference
 from tests.seams import ACTIVATIONS
+from tests.seams import plan as planning
 
 SHAPE, WIDTHS, CLASSES, SIZE, STRIDE = (4, 3, 1), (3, 2), 3, 2, 2
 LOCATIONS = ((2, 2), (1, 1))

@@ -10,10 +10,9 @@ import pytest
 
 import modjax as mj
 from modjax import MEASURES, Network, Output
-from modjax.measures import plan as planning
-from modjax.measures.chain import has_closed_form
-from modjax.networks.mlp import ACTIVATION_FUNCTIONS
 from tests import reference
+from tests.seams import ACTIVATION_FUNCTIONS, has_closed_form
+from tests.seams import plan as planning
 
 IN, CLASSES, NUM_EXAMPLES = 6, 3, 4
 IMAGE, CHANNELS, KERNEL_SIZE = (3, 2, 2), (3, 2), 2

@@ -7,8 +7,8 @@ import pytest
 
 import modjax as mj
 from modjax import MEASURES
-from modjax.measures import plan as planning
 from tests import reference
+from tests.seams import plan as planning
 
 PATHS = ("auto", "autodiff")
 NETWORK = mj.mlp(3, (4, 3), 3)

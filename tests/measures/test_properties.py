@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import modjax as mj
 from modjax import MEASURES
-from modjax.measures import plan as planning
 from tests import reference
+from tests.seams import plan as planning
 
 IN, WIDTHS, CLASSES, NUM_EXAMPLES = 5, (4, 3), 3, 40
 NETWORKS = {

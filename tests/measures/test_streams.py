@@ -9,7 +9,7 @@ import pytest
 
 import modjax as mj
 from modjax import MEASURES
-from modjax.measures import plan as planning
+from tests.seams import plan as planning
 
 IN, WIDTHS, CLASSES, NUM_EXAMPLES = 5, (4, 3), 3, 48
 SIZES = (5, 1, 17, 3, 11, 11)  # 48 in all

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.networks.base import KEEP_LEVELS, dropout_mask
-from modjax.networks.mlp import ACTIVATION_FUNCTIONS
 from tests import reference
-from tests.seams import ACTIVATIONS
+from tests.seams import ACTIVATION_FUNCTIONS, ACTIVATIONS, KEEP_LEVELS, dropout_mask
 
 
 def random_layers(sizes, seed=0):

@@ -14,7 +14,7 @@ SPARE = (".sums.json", ".manifest.json")
 
 
 @pytest.mark.parametrize(
-    "num_damages", [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
+    "num_damages", [1, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
 )
 def test_damaged_between_kills(undisturbed, sweeps_with_report, folder, num_damages):
     sweeps, whole = undisturbed if num_damages < 50 else sweeps_with_report

@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.sweep.fork import as_trained
-from tests.seams import SweepLayout, from_rows, read_manifest, write_manifest
+from tests.seams import SweepLayout, as_trained, from_rows, read_manifest, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 
@@ -84,7 +83,7 @@ def test_fork_of_other_training_reuses_untrained_networks_at_most(out, folder, w
 
 
 def test_fork_interrupted_while_it_copies_goes_on(finished, out, folder, write_spec, tiny_content, monkeypatch):
-    from modjax.sweep import fork
+    from tests.seams import fork
 
     whole = fork._commit
 

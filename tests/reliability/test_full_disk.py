@@ -64,6 +64,7 @@ def test_full_disk(undisturbed, mounted, share):
     record("full disk", kib=kib, share_of_what_is_needed=share, exit=status, seconds=seconds, same_bits=True)
 
 
+@pytest.mark.slow
 def test_directory_that_cannot_be_written_to(undisturbed, mounted):
     sweeps, whole = undisturbed
     disk = mounted("size=64m")

@@ -42,7 +42,7 @@ def changes(out, pattern):
 
 
 @pytest.mark.parametrize(
-    "num_kills", [3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
+    "num_kills", [1, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)]
 )
 def test_killed_at_random_moments(undisturbed, sweeps_with_report, folder, num_kills):
     sweeps, whole = undisturbed if num_kills < 50 else sweeps_with_report

@@ -10,9 +10,8 @@ import time
 
 import pytest
 
-from modjax.stopping import INTERRUPTED, Interrupted, signals_stop_the_process, signals_wait
 from tests.reliability.harness import LIMIT_SECONDS, RUN, Sweeps, assert_same_bits, record
-from tests.seams import GRACE_SECONDS, SweepLayout
+from tests.seams import GRACE_SECONDS, INTERRUPTED, Interrupted, SweepLayout, signals_stop_the_process, signals_wait
 
 RARELY = RUN.replace("0.3", "1e9")  # no checkpoint but the one that is written when a signal comes
 LIBRARY = """

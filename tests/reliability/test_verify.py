@@ -145,7 +145,7 @@ def test_rows_are_held_against_trials(out):
 
 
 def test_weights_are_held_against_the_spec(out):
-    from modjax.storage.checkpoints import load_tree, read_ids, save_stack
+    from tests.seams import load_tree, read_ids, save_stack
 
     layout = SweepLayout(out)
     ids, tree = read_ids(layout.stack_ids(0)), load_tree(layout.stack(0))

@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from tests.report.sweeps import spoiled
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -23,6 +25,14 @@ ODD = {
     "diverged, excluded, not a number": {"change": spoiled},
     "hostile": {"name": "</script><img src=x onerror=alert(1)>", "question": "<b onclick='alert(1)'>?</b>"},
 }
+
+
+SOME_ODD = ("in progress", "hostile")  # the others are in the slow part
+
+
+def odd_cases():
+    """The odd sweeps as parameters of a test."""
+    return [pytest.param(case, marks=() if case in SOME_ODD else pytest.mark.slow) for case in ODD]
 
 
 def go(page, section):

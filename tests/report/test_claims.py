@@ -6,9 +6,8 @@ import pytest
 
 import modjax as mj
 from modjax import MEASURES
-from modjax.report.settings import parts_of
 from tests.report.tables import DROPOUTS, alignment_rows, module_rows, only, paper_trials, trial, write_sweep
-from tests.seams import from_rows, reproduction_text
+from tests.seams import from_rows, parts_of, reproduction_text
 
 JACOBIAN = {"measure": "input_jacobian", "normalized": True, "layer": 0}
 

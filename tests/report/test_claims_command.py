@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
-from modjax.report.verdicts import CLAIM_SCHEMA
 from tests.report.tables import module_rows, paper_trials, write_sweep
+from tests.seams import CLAIM_SCHEMA
 from tests.test_cli import _keep_signal_handlers, run
 
 __all__ = ["_keep_signal_handlers"]

@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.report.style import ARM_COLOURS
-from tests.seams import FIGURES, draw_figures, merge, read_table, write_page, write_table
+from tests.seams import ARM_COLOURS, FIGURES, draw_figures, merge, read_table, write_page, write_table
 
 NUM_ARMS = 9
 TABLES = ("trials", "history", "modules", "alignment")

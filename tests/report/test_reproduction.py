@@ -1,10 +1,9 @@
 import shutil
 
 import modjax as mj
-from modjax.report.page_matrices import pack_sweep
 from tests.report.sweeps import write_sweep as made_sweep
 from tests.report.tables import module_rows, trial, write_sweep
-from tests.seams import build_page, reproduction_text
+from tests.seams import build_page, pack_sweep, reproduction_text
 
 
 def lines_of(text, start):

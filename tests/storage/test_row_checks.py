@@ -4,9 +4,8 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.storage.tables import scan_table
 from tests.report.sweeps import write_sweep
-from tests.seams import read_table, write_table
+from tests.seams import read_table, scan_table, write_table
 
 
 @pytest.fixture(scope="module")

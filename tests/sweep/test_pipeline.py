@@ -11,8 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.sweep import stacks
-from tests.seams import SCHEMAS, LockedError, locked, sum_of, sweep_status
+from tests.seams import SCHEMAS, LockedError, locked, stacks, sum_of, sweep_status
 
 TABLES = ("trials", "history", "similarity", "modules", "alignment")
 

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.sweep import stacks
-from tests.seams import SweepLayout, read_manifest, report_by, write_manifest
+from tests.seams import SweepLayout, read_manifest, report_by, stacks, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 

@@ -7,9 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.sweep.epochs import guess_epochs
-from modjax.sweep.progress import SweepProgress
-from tests.seams import SweepLayout, locked, write_table
+from tests.seams import SweepLayout, SweepProgress, guess_epochs, locked, search_in_process, write_table
 from tests.test_cli import run
 
 OF_THE_WHOLE = (*(f"untrained_{name}" for name in ("n", "mean", "sd", "z", "p")), "p_adjusted")
@@ -30,6 +28,7 @@ def interrupted(tmp_path_factory, finished):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SweepProgress, "stage", stop)
+        search_in_process(patch)
         with pytest.raises(KeyboardInterrupt):
             mj.run_sweep(root / "spec.toml", root / "out", is_quiet=True)
     return root / "out"
@@ -53,7 +52,7 @@ def test_parts_hold_what_the_tables_will(finished, interrupted, name):
 
 
 def test_the_page_has_the_matrices_of_parts(finished, interrupted):
-    from modjax.report.page_matrices import pack_sweep
+    from tests.seams import pack_sweep
 
     order = finished.trials["trial_id"].to_list()
     found = [pack_sweep(sweep, order, list(mj.MEASURES), 10**7) for sweep in (mj.open_sweep(interrupted), finished)]

@@ -10,11 +10,20 @@ import pytest
 
 import modjax as mj
 from modjax import watch_sweep
-from modjax.sweep import heartbeat
-from modjax.sweep.heartbeat import Heartbeat, HeartbeatFile, is_locked
 from modjax.sweep.pace import Pace
-from modjax.sweep.progress import SweepProgress
-from tests.seams import SweepLayout, locked, read_heartbeat, read_manifest, status_text, write_manifest
+from tests.seams import (
+    Heartbeat,
+    HeartbeatFile,
+    SweepLayout,
+    SweepProgress,
+    heartbeat,
+    is_locked,
+    locked,
+    read_heartbeat,
+    read_manifest,
+    status_text,
+    write_manifest,
+)
 
 
 def test_a_sweep_is_seen_while_it_runs_and_after_it_was_interrupted(folder, write_spec, tiny_content, monkeypatch):

@@ -11,8 +11,7 @@ import pytest
 
 import modjax as mj
 from modjax import cli
-from modjax.sweep.trackers import trial_records
-from tests.seams import TRACKERS, write_table
+from tests.seams import TRACKERS, trial_records, write_table
 
 
 @pytest.fixture

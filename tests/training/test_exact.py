@@ -61,7 +61,14 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(scope="module", params=LAYOUTS, ids=lambda name: name.replace(", ", "-"))
+SOME_LAYOUTS = ("slots", "paired, two threads")  # the others are in the slow part
+PARAMS = [
+    pytest.param(name, id=name.replace(", ", "-"), marks=() if name in SOME_LAYOUTS else pytest.mark.slow)
+    for name in LAYOUTS
+]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def layout(request):
     return LAYOUTS[request.param]
 
@@ -218,6 +225,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_two_and_four_devices_give_the_result_of_one_also_when_resumed_on_fewer(tmp_path):
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     script = [sys.executable, "-c", DEVICES_SCRIPT, str(tmp_path)]

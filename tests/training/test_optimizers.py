@@ -32,7 +32,7 @@ def trained(hyperparams, **config):
 
 def literal(step, seed=0):
     """``STEPS`` steps of ``step(w, gradient, number)`` in float64 on the trial's training half."""
-    from modjax.training.trial import split
+    from tests.seams import split
 
     chosen, _ = split(mj.TrainConfig(validation_fraction=0.5), jnp.uint32(seed), NUM)
     x, target = X[chosen], TARGET[chosen]
