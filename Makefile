@@ -35,7 +35,7 @@ test-numbers: $(VENV)/.installed-dev
 	$(PYTEST) tests/measures tests/networks tests/training tests/clustering tests/golden
 
 slow: $(VENV)/.installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) --no-loadscope-reorder -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
