@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+
 import modjax as mj
 
 GOLDEN = Path(__file__).parent
@@ -75,6 +78,29 @@ def cpu_of_this_machine() -> str:
     return f"{about.get('model name', platform.machine())} {flags}"
 
 
+def hard_graphs() -> list[np.ndarray]:
+    """Graphs with many partitions that are nearly as good as the best: where a search ends hangs on all its numbers."""
+    graphs = []
+    for seed in range(4):
+        x = np.random.default_rng(seed).normal(size=(60, 9))
+        graphs.append(mj.adjacency(x @ x.T, normalized=seed % 2 == 0))
+    return graphs
+
+
+def search_rows() -> pl.DataFrame:
+    """What each method finds in each hard graph, and its null."""
+    rows = []
+    for number, graph in enumerate(hard_graphs()):
+        for method in ("leiden", "leidenalg", "spectral", "monte_carlo"):
+            found = mj.find_modules(graph, method=method, seed=number)
+            rows.append({"graph": number, "method": method, "q": found.q, "labels": np.asarray(found.labels).tolist()})
+        null = mj.modularity_null(graph, kind="weight_permutation", n=4, seed=number)
+        rows.append({"graph": number, "method": "null", "q": null.mean, "labels": []})
+    return pl.DataFrame(
+        rows, schema={"graph": pl.Int64, "method": pl.String, "q": pl.Float64, "labels": pl.List(pl.Int64)}
+    )
+
+
 def ids_of(spec: Path) -> dict:
     """The hash of a spec of a named dataset, and its trials."""
     from tests.seams import planned_trials
@@ -105,6 +131,7 @@ def main(out: Path) -> None:
     mj.claims(mj.open_sweep(ROOT / "experiments" / "results" / "mnist_base")).table.write_parquet(
         out / "claims.parquet"
     )
+    search_rows().write_parquet(out / "searches.parquet")
     manifest = mj.open_sweep(work / "features").manifest
     made_on = {name: manifest[name] for name in ("python", "packages", "threads", "device")}
     (out / "made_on.json").write_text(json.dumps({**made_on, "cpu": cpu_of_this_machine()}, indent=1) + "\n")

@@ -7,8 +7,19 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.golden.comparing import assert_same_points, assert_same_tables, differences, made_on
-from tests.golden.making import GOLDEN, INTERRUPTED, MNIST_BASE, SLOTS, SPECS, ids_of, named_specs, run, specs_in
+from tests.golden.comparing import Q_TOLERANCE, assert_same_points, assert_same_tables, differences, made_on
+from tests.golden.making import (
+    GOLDEN,
+    INTERRUPTED,
+    MNIST_BASE,
+    SLOTS,
+    SPECS,
+    ids_of,
+    named_specs,
+    run,
+    search_rows,
+    specs_in,
+)
 from tests.seams import FIGURES, describe_machine, draw_few_figures
 from tests.test_cli import run as run_command
 
@@ -79,6 +90,15 @@ def test_an_interrupted_sweep_of_version_0_2_is_read_and_finished_or_refused(gol
             run(spec, out)
         assert "\n" not in str(error.value)
         assert bytes_of(out) == before
+
+
+def test_searches_of_hard_graphs():
+    """Every method's own recipe, labels and Q; the quick sweeps' graphs are too small to need all of it."""
+    found, golden = search_rows(), pl.read_parquet(GOLDEN / "searches.parquet")
+    if not differences(describe_machine()):
+        assert found.equals(golden)
+    else:
+        assert found["q"].to_numpy() == pytest.approx(golden["q"].to_numpy(), abs=Q_TOLERANCE)
 
 
 def test_claims_about_the_kept_results():
