@@ -1,10 +1,10 @@
 # Everything a newcomer needs: `make quickstart` and `make test`. Needs Python 3.11 or later, pip and make.
 # Another Python (`make test PYTHON=python3.13`) has an environment of its own, .venv-3.13.
 PYTHON ?= python3
-ifeq ($(origin PYTHON), command line)
-VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-else
+ifeq ($(origin PYTHON), file)
 VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 endif
 BIN := $(VENV)/bin
 RUN := runs/quickstart
@@ -42,7 +42,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed-dev
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

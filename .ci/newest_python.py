@@ -13,12 +13,12 @@ PYENV = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
 def version_of(name):
     """Its version, or None: a shim may be there without its Python."""
     command = [name, "-c", "import sys; print(*sys.version_info[:3])"]
-    told = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    return tuple(map(int, told.stdout.split())) if told.returncode == 0 else None
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
 
 
 names = [shutil.which(f"python3.{minor}") for minor in MINORS]
 names += [name for minor in MINORS for name in glob.glob(f"{PYENV}/versions/3.{minor}.*/bin/python")]
-found = [(version, name) for name in filter(None, names) if (version := version_of(name))]
-version, name = max(found, default=((0, 0), ""))
+versions = [(version, name) for name in filter(None, names) if (version := version_of(name))]
+version, name = max(versions, default=((0, 0), ""))
 print(name if version[:2] > sys.version_info[:2] else "")

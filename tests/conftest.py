@@ -1,7 +1,7 @@
 """Shared fixtures; every test runs with implicit rank promotion forbidden.
 
-What takes the time of a test is compiling: each sweep makes programs of its own. They are compiled once per run of the
-tests, in whichever process comes first, and read from a folder by all others, also by those that tests start.
+Each sweep makes programs of its own. They are compiled once per run of the tests, in whichever process comes first, and
+read from a folder by all others, also by those that tests start.
 """
 
 import fcntl
@@ -173,11 +173,11 @@ def made_once(tmp_path_factory, name, make):
     return own
 
 
-def run_tiny(root, content, **options):
+def run_tiny(root, content):
     """The sweep of a spec on the tiny data."""
     write_npz(root / "tiny.npz")
     (root / "spec.toml").write_text(tomli_w.dumps(content))
-    return mj.run_sweep(root / "spec.toml", root / "out", is_quiet=True, **options)
+    return mj.run_sweep(root / "spec.toml", root / "out", is_quiet=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The names below the public ones that tests of behaviour need, in one place: code that moves changes this file alone.
 
-Tests of one module's own functions import that module; all others import modjax, run its command line, or ask here.
+Tests of one module's own functions import that module; others should import modjax, run its command line, or ask here.
 """
 
 import pickle
@@ -118,13 +118,13 @@ class InProcess:
         future = Future()
         key = pickle.dumps(arguments) if function is cluster_layer else None
         try:
-            found = self.known[key] if key in self.known else measured(function, *arguments)
+            result = self.known[key] if key in self.known else measured(function, *arguments)
         except Exception as error:
             future.set_exception(error)
         else:
-            future.set_result(found)
+            future.set_result(result)
             if key is not None:
-                self.known[key] = found
+                self.known[key] = result
         return future
 
     def shutdown(self, **options):

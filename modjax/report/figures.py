@@ -54,7 +54,7 @@ def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None
         write_summed(
             folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None})
         )
-        figure.set_layout_engine("none")  # it has its layout; finding it takes as long as drawing
+        figure.set_layout_engine("none")  # keep the layout: finding it takes about a third of the time
         write_summed(folder / f"{name}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
     write_summed(folder / f"{name}.csv", lambda path: points.write_csv(path))
 

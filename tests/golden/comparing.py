@@ -41,8 +41,8 @@ def differences(manifest):
     then, now = made_on(), {**manifest, "cpu": cpu_of_this_machine()}
     packages = {name: now["packages"].get(name) for name in then["packages"] if name != "modjax"}
     was = {name: version for name, version in then["packages"].items() if name != "modjax"}
-    found = [f"{name} {now[name]}, not {then[name]}" for name in ("cpu", "threads") if now[name] != then[name]]
-    return found + [f"{name} {packages[name]}, not {was[name]}" for name in was if packages[name] != was[name]]
+    current = [f"{name} {now[name]}, not {then[name]}" for name in ("cpu", "threads") if now[name] != then[name]]
+    return current + [f"{name} {packages[name]}, not {was[name]}" for name in was if packages[name] != was[name]]
 
 
 def ill_conditioned(similarity):
@@ -78,35 +78,35 @@ def without_times(frame):
     return frame.drop([name for name in frame.columns if "seconds" in name or "time" in name])
 
 
-def assert_same(name, found, golden, is_exact, similarity):
+def assert_same(name, current, golden, is_exact, similarity):
     """A table of a sweep against the golden one; columns that joined later are left out, none may be missing."""
     golden = without_times(golden).rename(RENAMED.get(name, {}))
-    assert not set(golden.columns) - set(found.columns)
-    found = found.select(golden.columns)
-    assert found.schema == golden.schema
+    assert not set(golden.columns) - set(current.columns)
+    current = current.select(golden.columns)
+    assert current.schema == golden.schema
     if is_exact:
-        assert found.rechunk().serialize() == golden.rechunk().serialize(), where(found, golden)
+        assert current.rechunk().serialize() == golden.rechunk().serialize(), where(current, golden)
         return
     exact = [RENAMED.get(name, {}).get(column, column) for column in EXACT[name]]
-    assert found.select(exact).equals(golden.select(exact)), where(found.select(exact), golden.select(exact))
-    ours, theirs = (well_conditioned(name, frame, similarity) for frame in (found, golden))
+    assert current.select(exact).equals(golden.select(exact)), where(current.select(exact), golden.select(exact))
+    ours, theirs = (well_conditioned(name, frame, similarity) for frame in (current, golden))
     for column, tolerance in TOLERANCES.get(name, {}).items():
         values = (side[column][column].to_numpy() for side in (ours, theirs))
         np.testing.assert_allclose(*values, rtol=tolerance, atol=tolerance, err_msg=column)
 
 
-def assert_same_points(found, golden):
+def assert_same_points(current, golden):
     """What follows from tables by arithmetic alone: the same everywhere but for how a machine adds."""
     golden = golden.rename(RENAMED.get("points", {}), strict=False)
-    assert not set(golden.columns) - set(found.columns)
-    assert_frame_equal(found.select(golden.columns), golden, rel_tol=1e-9, abs_tol=1e-12)
+    assert not set(golden.columns) - set(current.columns)
+    assert_frame_equal(current.select(golden.columns), golden, rel_tol=1e-9, abs_tol=1e-12)
 
 
-def where(found, golden):
+def where(current, golden):
     """The columns that differ, for the message."""
-    if found.height != golden.height:
-        return f"{found.height} rows, not {golden.height}"
-    return [name for name in golden.columns if not found[name].equals(golden[name], null_equal=True)]
+    if current.height != golden.height:
+        return f"{current.height} rows, not {golden.height}"
+    return [name for name in golden.columns if not current[name].equals(golden[name], null_equal=True)]
 
 
 def assert_same_tables(sweep: mj.Sweep, name: str, is_exact: bool) -> None:

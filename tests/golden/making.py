@@ -1,4 +1,4 @@
-"""What the golden folder holds, and how it is made: by public names and the command line alone."""
+"""What the golden folder holds, and how it is made: by public names, the command line, and ``tests/seams.py``."""
 
 import hashlib
 import json
@@ -21,7 +21,6 @@ ROOT = GOLDEN.parent.parent
 MNIST_BASE = ROOT / "experiments" / "results" / "mnist_base"  # tables of version 0.2
 SLOTS = 4
 SPECS = ("features", "searches", "images", "spectral", "long")
-TABLES = ("trials", "history", "similarity", "modules", "alignment")
 REDRAWN = ("figures", "report.html", ".lock", "progress.json")  # drawn or made anew, never read
 LIMIT_SECONDS = 300
 
@@ -92,8 +91,10 @@ def search_rows() -> pl.DataFrame:
     rows = []
     for number, graph in enumerate(hard_graphs()):
         for method in ("leiden", "leidenalg", "spectral", "monte_carlo"):
-            found = mj.find_modules(graph, method=method, seed=number)
-            rows.append({"graph": number, "method": method, "q": found.q, "labels": np.asarray(found.labels).tolist()})
+            partition = mj.find_modules(graph, method=method, seed=number)
+            rows.append(
+                {"graph": number, "method": method, "q": partition.q, "labels": np.asarray(partition.labels).tolist()}
+            )
         null = mj.modularity_null(graph, kind="weight_permutation", n=4, seed=number)
         rows.append({"graph": number, "method": "null", "q": null.mean, "labels": []})
     return pl.DataFrame(
@@ -128,9 +129,7 @@ def main(out: Path) -> None:
         shutil.copytree(work / name, out / "interrupted" / name, ignore=shutil.ignore_patterns(*REDRAWN))
     ids = {spec.stem: ids_of(spec) for spec in named_specs()}
     (out / "trial_ids.json").write_text(json.dumps(ids, indent=0) + "\n")
-    mj.claims(mj.open_sweep(ROOT / "experiments" / "results" / "mnist_base")).table.write_parquet(
-        out / "claims.parquet"
-    )
+    mj.claims(mj.open_sweep(MNIST_BASE)).table.write_parquet(out / "claims.parquet")
     search_rows().write_parquet(out / "searches.parquet")
     manifest = mj.open_sweep(work / "features").manifest
     made_on = {name: manifest[name] for name in ("python", "packages", "threads", "device")}

@@ -94,16 +94,16 @@ def test_an_interrupted_sweep_of_version_0_2_is_read_and_finished_or_refused(gol
 
 def test_searches_of_hard_graphs():
     """Every method's own recipe, labels and Q; the quick sweeps' graphs are too small to need all of it."""
-    found, golden = search_rows(), pl.read_parquet(GOLDEN / "searches.parquet")
+    current, golden = search_rows(), pl.read_parquet(GOLDEN / "searches.parquet")
     if not differences(describe_machine()):
-        assert found.equals(golden)
+        assert current.equals(golden)
     else:
-        assert found["q"].to_numpy() == pytest.approx(golden["q"].to_numpy(), abs=Q_TOLERANCE)
+        assert current["q"].to_numpy() == pytest.approx(golden["q"].to_numpy(), abs=Q_TOLERANCE)
 
 
 def test_claims_about_the_kept_results():
-    found, golden = mj.claims(mj.open_sweep(MNIST_BASE)).table, pl.read_parquet(GOLDEN / "claims.parquet")
-    assert_same_points(found, golden)
+    current, golden = mj.claims(mj.open_sweep(MNIST_BASE)).table, pl.read_parquet(GOLDEN / "claims.parquet")
+    assert_same_points(current, golden)
 
 
 @pytest.mark.report
@@ -117,5 +117,5 @@ def test_points_of_the_figures(golden, capsys, monkeypatch, names):
     status, _, err = run_command(capsys, "report", out)
     assert status == 0, err
     for name in names:
-        found, expected = (pl.read_csv(folder / f"{name}.csv") for folder in (out / "figures", GOLDEN / "points"))
-        assert_same_points(found, expected)
+        current, expected = (pl.read_csv(folder / f"{name}.csv") for folder in (out / "figures", GOLDEN / "points"))
+        assert_same_points(current, expected)

@@ -80,6 +80,21 @@ def test_process_that_ends_before_the_page_of_an_extension_leaves_no_old_one(
     assert all(trial_id in page for trial_id in new)
 
 
+@pytest.mark.report
+def test_a_report_that_is_left_out_leaves_none_of_fewer_trials_and_can_be_made_later(copy, write_spec, tiny_content):
+    _, out = copy
+    more = write_spec({**tiny_content, "seeds": [0, 1, 2]}, "more.toml")
+    sweep = mj.run_sweep(more, out, is_quiet=True, report=False)
+    assert sweep.trials.height == 12
+    assert not (out / "report.html").exists()
+    assert not (out / "figures").exists()
+    assert mj.verify_sweep(out).is_whole
+    mj.run_sweep(more, out, is_quiet=True)
+    assert (out / "figures" / "accuracy.png").is_file()
+    page = (out / "report.html").read_text()
+    assert all(trial_id in page for trial_id in sweep.trials["trial_id"])
+
+
 def stop(*given):
     raise KeyboardInterrupt
 
