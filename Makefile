@@ -30,9 +30,9 @@ FAST := tests/test_architecture.py tests/clustering tests/data tests/storage tes
 test-fast: $(VENV)/.installed-dev
 	$(PYTEST) $(FAST)
 
-# What numbers come from: kernels, training, clustering.
+# What numbers come from: kernels, training, clustering; compiled as users have them compiled.
 test-numbers: $(VENV)/.installed-dev
-	$(PYTEST) tests/measures tests/networks tests/training tests/clustering tests/golden
+	$(PYTEST) --compiler users tests/measures tests/networks tests/training tests/clustering tests/golden
 
 slow: $(VENV)/.installed-dev
 	$(PYTEST) --no-loadscope-reorder -m slow

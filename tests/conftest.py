@@ -16,6 +16,7 @@ import pytest
 import tomli_w
 
 import modjax as mj
+from tests.compiling import compile_quickly
 from tests.seams import draw_few_figures, leave_reports_out, search_in_process
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,8 +27,20 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 MANY_MAPS = 20_000
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--compiler",
+        choices=("quick", "users"),
+        default="quick",
+        help="quick: few optimizations, since most programs of tests run once; users: all that users get",
+    )
+
+
 def pytest_configure(config):
     """One folder of compiled programs for all processes of this run, and for the next run on this machine."""
+    if config.getoption("compiler") == "quick":
+        compile_quickly()
+        jax.config.update("jax_disable_most_optimizations", True)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(config.cache.mkdir("compiled"))
     options = {
         "jax_compilation_cache_dir": folder,

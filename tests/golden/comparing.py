@@ -36,12 +36,13 @@ def made_on():
     return json.loads((GOLDEN / "made_on.json").read_text())
 
 
-def differences(manifest):
+def differences(manifest, with_cpu=True):
     """What differs between the golden tables' environment and that of a sweep, of all that last bits depend on."""
     then, now = made_on(), {**manifest, "cpu": cpu_of_this_machine()}
     packages = {name: now["packages"].get(name) for name in then["packages"] if name != "modjax"}
     was = {name: version for name, version in then["packages"].items() if name != "modjax"}
-    current = [f"{name} {now[name]}, not {then[name]}" for name in ("cpu", "threads") if now[name] != then[name]]
+    names = ("cpu", "threads") if with_cpu else ("threads",)
+    current = [f"{name} {now[name]}, not {then[name]}" for name in names if now[name] != then[name]]
     return current + [f"{name} {packages[name]}, not {was[name]}" for name in was if packages[name] != was[name]]
 
 

@@ -42,6 +42,21 @@ def run(spec: Path, out: Path) -> mj.Sweep:
     return mj.run_sweep(spec, out, slots=SLOTS, is_quiet=True)
 
 
+def run_all(names: list[str], folder: Path) -> None:
+    """Each of these specs, and each interrupted sweep among the names to its end; as tests run sweeps."""
+    import pytest
+
+    from tests.seams import leave_reports_out, search_in_process
+
+    with pytest.MonkeyPatch.context() as patch:
+        leave_reports_out(patch)
+        search_in_process(patch)
+        for name in names:
+            if name in INTERRUPTED:
+                shutil.copytree(GOLDEN / "interrupted" / name, folder / name)
+            run(folder / "specs" / f"{'long' if name in INTERRUPTED else name}.toml", folder / name)
+
+
 def interrupt(spec: Path, out: Path, is_there: Callable[[Path], bool]) -> None:
     """Stop a sweep by SIGTERM as soon as something is there."""
     process = subprocess.Popen(command("sweep", spec, "--out", out, "--slots", SLOTS), stderr=subprocess.DEVNULL)
@@ -138,4 +153,7 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) == 2:
+        main(Path(sys.argv[1]))
+    else:
+        run_all(sys.argv[2:], Path(sys.argv[1]))

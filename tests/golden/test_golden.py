@@ -2,16 +2,21 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import polars as pl
 import pytest
 
 import modjax as mj
+from tests.compiling import users_environment
+from tests.conftest import made_once
 from tests.golden.comparing import Q_TOLERANCE, assert_same_points, assert_same_tables, differences, made_on
 from tests.golden.making import (
     GOLDEN,
     INTERRUPTED,
     MNIST_BASE,
+    ROOT,
     SLOTS,
     SPECS,
     ids_of,
@@ -24,7 +29,8 @@ from tests.seams import FIGURES, describe_machine, draw_few_figures
 from tests.test_cli import run as run_command
 
 # The interrupted sweeps end with the tables of the long one, in the quick part too.
-SOME_SPECS = [pytest.param(name, marks=pytest.mark.slow) if name == "long" else name for name in SPECS]
+QUICK_SPECS = tuple(name for name in SPECS if name != "long")
+SOME_SPECS = [*QUICK_SPECS, pytest.param("long", marks=pytest.mark.slow)]
 SOME_FIGURES = ("accuracy", "q_raw", "alignment")
 TRIAL_IDS = json.loads((GOLDEN / "trial_ids.json").read_text())
 
@@ -56,11 +62,32 @@ def test_every_trial_of_the_kept_results_is_in_its_spec():
     assert kept == TRIAL_IDS["mnist_base"]["trial_ids"]
 
 
+def may_go_on():
+    """Whether this version goes on with sweeps of the golden ones; on another CPU too, with other last bits."""
+    others = differences(describe_machine(), with_cpu=False)
+    return made_on()["packages"]["modjax"] == mj.__version__ and not others
+
+
+def run_as_users_do(names, folder):
+    """Sweeps by name, in one process that compiles as users' processes do."""
+    specs_in(folder / "specs")
+    command = [sys.executable, "-m", "tests.golden.making", str(folder), *names]
+    subprocess.run(command, check=True, cwd=ROOT, env=users_environment(), timeout=600)
+
+
+@pytest.fixture(scope="module")
+def current(tmp_path_factory):
+    """The quick golden sweeps made anew, and the interrupted ones finished if this version may."""
+    names = [*QUICK_SPECS, *(INTERRUPTED if may_go_on() else ())]
+    return made_once(tmp_path_factory, "golden", lambda folder: run_as_users_do(names, folder))
+
+
 @pytest.mark.parametrize("name", SOME_SPECS)
-def test_tables_of_a_sweep(tmp_path, name):
-    sweep = run(specs_in(tmp_path) / f"{name}.toml", tmp_path / "out")
-    other = differences(sweep.manifest)
-    assert_same_tables(sweep, name, is_exact=not other)
+def test_tables_of_a_sweep(current, tmp_path, name):
+    if name not in QUICK_SPECS:
+        run_as_users_do([name], tmp_path)
+    sweep = mj.open_sweep((current if name in QUICK_SPECS else tmp_path) / name)
+    assert_same_tables(sweep, name, is_exact=not differences(sweep.manifest))
     assert sweep.manifest["slots"] == SLOTS
 
 
@@ -76,16 +103,16 @@ def test_a_finished_sweep_of_version_0_2_is_whole_and_has_nothing_to_do(golden):
 
 
 @pytest.mark.parametrize("stage", INTERRUPTED)
-def test_an_interrupted_sweep_of_version_0_2_is_read_and_finished_or_refused(golden, stage):
-    """Finished, bit for bit, by the versions that began it; by others refused in one line, and nothing is lost."""
+def test_an_interrupted_sweep_of_version_0_2_is_read_and_finished_or_refused(golden, current, stage):
+    """Finished by the versions that began it, on their CPU bit for bit; by others refused in one line, and kept."""
     spec, out = golden(f"interrupted/{stage}", "long")
     seen = mj.open_sweep(out).trials["status"]
     assert (seen == "pending").sum() == {"in_training": 4, "in_analysis": 0}[stage]
     assert (seen == "untrained").sum() == 8
-    before = bytes_of(out)
-    if made_on()["packages"]["modjax"] == mj.__version__ and not differences(describe_machine()):
-        assert_same_tables(run(spec, out), "long", is_exact=True)
+    if may_go_on():
+        assert_same_tables(mj.open_sweep(current / stage), "long", is_exact=not differences(describe_machine()))
     else:
+        before = bytes_of(out)
         with pytest.raises(ValueError, match=r"made with other versions or another machine: .*--fork NEW_DIR") as error:
             run(spec, out)
         assert "\n" not in str(error.value)
