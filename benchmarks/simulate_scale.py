@@ -5,7 +5,7 @@
 
 ``measure`` times the package's own code on one machine: queue and dispatcher, commits of stacks, reading, merging of
 tables, messages through Ray, on stacks of the sweep in DIR. ``simulate`` plays the rules of
-``modjax/sweep/engines/dispatch.py`` in events: workers that train whole epochs of full seats and report about once a
+``modjax/engines/ray/dispatch.py`` in events: workers that train whole epochs of full seats and report about once a
 second, two orders ahead; one driver that takes in reports one after the other, commits stacks and hands out searches;
 cores that search. Speeds of a GPU are assumptions and are written into every row; none was at hand.
 """
@@ -38,10 +38,10 @@ SEARCH_CASE = "a layer: 8 searches, joint modules, 36 alignments"
 
 def measure(root: Path) -> list[dict[str, Any]]:
     """Costs of this package's parts, on stacks of a sweep."""
-    from modjax.storage.checkpoints import load_tree
-    from modjax.storage.layout import SweepLayout
-    from modjax.storage.results import open_sweep
-    from modjax.storage.tables import merge, read_table
+    from modjax.io.trees import load_tree
+    from modjax.store.paths import SweepLayout
+    from modjax.store.sweep import open_sweep
+    from modjax.store.tables import merge, read_table
 
     sweep, layout = open_sweep(root), SweepLayout(root)
     frames = {name: sweep.table(name) for name in ("trials", "history", "modules", "alignment", "similarity")}
@@ -88,8 +88,8 @@ def _renamed(frame: pl.DataFrame, copy: int) -> pl.DataFrame:
 
 def _commit(folder: Path, rows: dict[str, pl.DataFrame], weights: Any, copies: int) -> dict[str, Any]:
     """A stack saved and read back, its tables made from rows and written; the least of twelve times."""
-    from modjax.storage.checkpoints import load_tree, save_tree
-    from modjax.storage.tables import from_rows, write_table
+    from modjax.io.trees import load_tree, save_tree
+    from modjax.store.tables import from_rows, write_table
 
     stacked = _map(lambda leaf: np.concatenate([leaf] * copies), weights)
     many = {
@@ -129,9 +129,9 @@ def _leaves(tree: Any) -> list[np.ndarray]:
 
 def _measure_dispatch() -> list[dict[str, Any]]:
     """The queue and the dispatcher alone, with workers that do nothing: seconds of the driver."""
-    from modjax.sweep.engines import Finished
-    from modjax.sweep.engines.dispatch import Done, Order, dispatch
-    from modjax.sweep.engines.queue import TrialQueue
+    from modjax.engines.base import Finished
+    from modjax.engines.queue import TrialQueue
+    from modjax.engines.ray.dispatch import Done, Order, dispatch
     from modjax.training.events import FinishedTrial
 
     class Nothing:

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 import modjax as mj
-from modjax.storage.sums import adopt_sums
+from modjax.io.checksums import adopt_sums
 
 UNIT_COLUMNS = ("participation", "within_module_z")
 

@@ -58,20 +58,20 @@ _HOME_OF = {
     "Hyperparams": "modjax.training.config",
     "Population": "modjax.training.train",
     "train": "modjax.training.train",
-    "SweepSpec": "modjax.sweep.spec",
-    "load_spec": "modjax.sweep.spec",
-    "Sweep": "modjax.storage.results",
-    "open_sweep": "modjax.storage.results",
-    "load_params": "modjax.storage.weights",
+    "SweepSpec": "modjax.spec.spec",
+    "load_spec": "modjax.spec.spec",
+    "Sweep": "modjax.store.sweep",
+    "open_sweep": "modjax.store.sweep",
+    "load_params": "modjax.store.weights",
     "run_sweep": "modjax.sweep.pipeline",
     "Claims": "modjax.report.claims",
     "claims": "modjax.report.claims",
-    "export_sweep": "modjax.sweep.trackers",
-    "plan_sweep": "modjax.sweep.plan",
-    "Plan": "modjax.sweep.plan",
+    "export_sweep": "modjax.export.trackers",
+    "plan_sweep": "modjax.estimate.plan",
+    "Plan": "modjax.estimate.plan",
     "watch_sweep": "modjax.sweep.status",
     "Status": "modjax.sweep.status",
-    "verify_sweep": "modjax.sweep.verify",
+    "verify_sweep": "modjax.integrity.verify",
 }
 
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -99,6 +99,10 @@ if TYPE_CHECKING:
     from modjax.clustering.transfer import transfer_modularity as transfer_modularity
     from modjax.data.datasets import Dataset as Dataset
     from modjax.data.datasets import load_dataset as load_dataset
+    from modjax.estimate.plan import Plan as Plan
+    from modjax.estimate.plan import plan_sweep as plan_sweep
+    from modjax.export.trackers import export_sweep as export_sweep
+    from modjax.integrity.verify import verify_sweep as verify_sweep
     from modjax.measures.cross import cross_similarity as cross_similarity
     from modjax.measures.normalize import adjacency as adjacency
     from modjax.measures.similarity import similarity as similarity
@@ -115,18 +119,14 @@ if TYPE_CHECKING:
     from modjax.networks.mlp import mlp_params as mlp_params
     from modjax.report.claims import Claims as Claims
     from modjax.report.claims import claims as claims
-    from modjax.storage.results import Sweep as Sweep
-    from modjax.storage.results import open_sweep as open_sweep
-    from modjax.storage.weights import load_params as load_params
+    from modjax.spec.spec import SweepSpec as SweepSpec
+    from modjax.spec.spec import load_spec as load_spec
+    from modjax.store.sweep import Sweep as Sweep
+    from modjax.store.sweep import open_sweep as open_sweep
+    from modjax.store.weights import load_params as load_params
     from modjax.sweep.pipeline import run_sweep as run_sweep
-    from modjax.sweep.plan import Plan as Plan
-    from modjax.sweep.plan import plan_sweep as plan_sweep
-    from modjax.sweep.spec import SweepSpec as SweepSpec
-    from modjax.sweep.spec import load_spec as load_spec
     from modjax.sweep.status import Status as Status
     from modjax.sweep.status import watch_sweep as watch_sweep
-    from modjax.sweep.trackers import export_sweep as export_sweep
-    from modjax.sweep.verify import verify_sweep as verify_sweep
     from modjax.training.config import Hyperparams as Hyperparams
     from modjax.training.config import TrainConfig as TrainConfig
     from modjax.training.objective import Task as Task

@@ -8,8 +8,22 @@ from concurrent.futures import Future
 from typing import ClassVar
 
 import modjax as mj
-from modjax import hostile as hostile
+from modjax._util.signals import GRACE_SECONDS as GRACE_SECONDS
+from modjax._util.signals import INTERRUPTED as INTERRUPTED
+from modjax._util.signals import Interrupted as Interrupted
+from modjax._util.signals import signals_stop_the_process as signals_stop_the_process
+from modjax._util.signals import signals_wait as signals_wait
 from modjax.clustering.layer import cluster_layer as cluster_layer
+from modjax.export.trackers import TRACKERS as TRACKERS
+from modjax.export.trackers import trial_records as trial_records
+from modjax.integrity import fork as fork
+from modjax.integrity.fork import as_trained as as_trained
+from modjax.io.checksums import SUMS as SUMS
+from modjax.io.checksums import own_sum_problem as own_sum_problem
+from modjax.io.checksums import sum_of as sum_of
+from modjax.io.files import LockedError as LockedError
+from modjax.io.files import locked as locked
+from modjax.io.trees import load_tree as load_tree
 from modjax.measures import plan as plan
 from modjax.measures.chain import has_closed_form as has_closed_form
 from modjax.names import ACTIVATIONS as ACTIVATIONS
@@ -32,52 +46,36 @@ from modjax.report.style import use_style as use_style
 from modjax.report.verdicts import CLAIM_SCHEMA as CLAIM_SCHEMA
 from modjax.report.write import write_page as write_page
 from modjax.report.write import write_report as write_report
-from modjax.stopping import GRACE_SECONDS as GRACE_SECONDS
-from modjax.stopping import INTERRUPTED as INTERRUPTED
-from modjax.stopping import Interrupted as Interrupted
-from modjax.stopping import signals_stop_the_process as signals_stop_the_process
-from modjax.stopping import signals_wait as signals_wait
-from modjax.storage.checkpoints import load_tree as load_tree
-from modjax.storage.checkpoints import read_ids as read_ids
-from modjax.storage.checkpoints import save_stack as save_stack
-from modjax.storage.failures import read_failures as read_failures
-from modjax.storage.files import LockedError as LockedError
-from modjax.storage.files import locked as locked
-from modjax.storage.layout import SweepLayout as SweepLayout
-from modjax.storage.manifest import SCHEMA_VERSION as SCHEMA_VERSION
-from modjax.storage.manifest import checksums as checksums
-from modjax.storage.manifest import describe_machine as describe_machine
-from modjax.storage.manifest import read_manifest as read_manifest
-from modjax.storage.manifest import write_manifest as write_manifest
-from modjax.storage.sums import SUMS as SUMS
-from modjax.storage.sums import own_sum_problem as own_sum_problem
-from modjax.storage.sums import sum_of as sum_of
-from modjax.storage.tables import KEYS as KEYS
-from modjax.storage.tables import SCHEMAS as SCHEMAS
-from modjax.storage.tables import from_rows as from_rows
-from modjax.storage.tables import merge as merge
-from modjax.storage.tables import read_table as read_table
-from modjax.storage.tables import scan_table as scan_table
-from modjax.storage.tables import write_table as write_table
-from modjax.sweep import fork as fork
+from modjax.spec.epochs import guess_epochs as guess_epochs
+from modjax.spec.expand import expand as expand
+from modjax.spec.spec import parse_spec as parse_spec
+from modjax.store.failures import read_failures as read_failures
+from modjax.store.manifest import SCHEMA_VERSION as SCHEMA_VERSION
+from modjax.store.manifest import checksums as checksums
+from modjax.store.manifest import describe_machine as describe_machine
+from modjax.store.manifest import read_manifest as read_manifest
+from modjax.store.manifest import write_manifest as write_manifest
+from modjax.store.paths import SweepLayout as SweepLayout
+from modjax.store.stacks import read_ids as read_ids
+from modjax.store.stacks import save_stack as save_stack
+from modjax.store.tables import KEYS as KEYS
+from modjax.store.tables import SCHEMAS as SCHEMAS
+from modjax.store.tables import from_rows as from_rows
+from modjax.store.tables import merge as merge
+from modjax.store.tables import read_table as read_table
+from modjax.store.tables import scan_table as scan_table
+from modjax.store.tables import write_table as write_table
 from modjax.sweep import heartbeat as heartbeat
-from modjax.sweep import stacks as stacks
-from modjax.sweep.epochs import guess_epochs as guess_epochs
-from modjax.sweep.expand import expand as expand
-from modjax.sweep.finish import drawing_of
-from modjax.sweep.fork import as_trained as as_trained
+from modjax.sweep.finalize import drawing_of
 from modjax.sweep.heartbeat import Heartbeat as Heartbeat
 from modjax.sweep.heartbeat import HeartbeatFile as HeartbeatFile
 from modjax.sweep.heartbeat import is_locked as is_locked
 from modjax.sweep.heartbeat import read_heartbeat as read_heartbeat
 from modjax.sweep.progress import SweepProgress as SweepProgress
-from modjax.sweep.spec import parse_spec as parse_spec
 from modjax.sweep.status import status_text as status_text
 from modjax.sweep.status import sweep_status as sweep_status
-from modjax.sweep.trackers import TRACKERS as TRACKERS
-from modjax.sweep.trackers import trial_records as trial_records
 from modjax.training.objective import Batch as Batch
-from modjax.training.population import init_one as init_one
+from modjax.training.programs import init_one as init_one
 from modjax.training.trial import split as split
 
 
@@ -105,7 +103,7 @@ def report_by(monkeypatch, **writers):
 
 def search_modules_by(monkeypatch, function):
     """Workers call this instead, with the arguments of a job."""
-    monkeypatch.setattr("modjax.sweep.stacks.cluster_layer", function)
+    monkeypatch.setattr("modjax.sweep.writer.cluster_layer", function)
 
 
 class InProcess:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from modjax.noise import threefry_words
+from modjax._util.noise import threefry_words
 from tests.seams import dropout_mask
 
 

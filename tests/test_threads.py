@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from modjax.threads import Threads
+from modjax._util.threads import Threads
 
 
 def test_calls_run_side_by_side_in_order():

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from modjax.memory import release_free_memory
-from modjax.threads import available_cores
+from modjax._util.memory import release_free_memory
+from modjax._util.threads import available_cores
 
 MATMUL_SIZE = 2000
 MEGABYTE = 2**20

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from modjax._util.pixels import to_unit_range
 from modjax.measures.plan import layer_shapes
 from modjax.names import MEASURES
 from modjax.networks.base import Network
-from modjax.pixels import to_unit_range
 from modjax.types import Params
 
 MEMORY = 2**28  # bytes of derivatives at a time

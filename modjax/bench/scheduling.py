@@ -11,10 +11,10 @@ from modjax.bench.harness import reset_peak, resident_bytes
 from modjax.data.datasets import load_dataset
 from modjax.data.sources import SOURCES, locate
 from modjax.networks.mlp import mlp
+from modjax.training.batch_layout import Layout, choose_layout
 from modjax.training.config import Hyperparams, TrainConfig
-from modjax.training.layout import Layout, choose_layout
 from modjax.training.objective import Batch, Task, classification
-from modjax.training.run import PopulationRun
+from modjax.training.runner import PopulationRun
 
 STUB_TRIALS = (1_000, 10_000, 100_000, 1_000_000)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from modjax._util.threads import available_cores
 from modjax.bench.naive import examples_at_once
 from modjax.names import MEASURES
-from modjax.threads import available_cores
 
 Layers = Sequence[tuple[Any, Any]]
 

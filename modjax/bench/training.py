@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from modjax._util.threads import Threads, available_cores
 from modjax.bench.harness import Case, run_cases, table_text, write_rows
 from modjax.bench.scheduling import Pixels, load_pixels, overhead_rows, paper_hyperparams, utilization_rows
 from modjax.names import one_of
 from modjax.networks.base import Network
 from modjax.networks.mlp import mlp
-from modjax.threads import Threads, available_cores
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Batch, Task, classification, cross_entropy_sum
-from modjax.training.population import Variant, init_pool, seat_lanes, state_shapes, train_epoch
+from modjax.training.programs import Variant, init_pool, seat_lanes, state_shapes, train_epoch
 from modjax.training.trial import Clock
 
 WIDTHS, BATCH, NUM_TRAIN = (64, 64), 200, 54_000

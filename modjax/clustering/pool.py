@@ -11,8 +11,8 @@ from typing import Any
 
 from loky import ProcessPoolExecutor, get_reusable_executor
 
-from modjax.memory import peak_resident_bytes
-from modjax.threads import available_cores
+from modjax._util.memory import peak_resident_bytes
+from modjax._util.threads import available_cores
 
 MAX_ATTEMPTS = 3
 IDLE_SECONDS = 60

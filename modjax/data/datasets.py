@@ -14,7 +14,7 @@ import numpy as np
 
 from modjax.checks import check_finite, check_labels
 from modjax.data.sources import SOURCES, find_or_fetch
-from modjax.hostile import check_bytes
+from modjax.io.untrusted import check_bytes
 from modjax.names import DATASETS
 
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from modjax._util.pixels import to_unit_range
+from modjax._util.threads import Threads
 from modjax.measures import chain
 from modjax.measures.base import Batch, Setting, Similarity, symmetric
 from modjax.measures.covariance import covariance
 from modjax.measures.hessian import loss_hessian
 from modjax.measures.jacobian import input_jacobian, output_jacobian
 from modjax.measures.plan import Plan, trials_at_once
-from modjax.pixels import to_unit_range
-from modjax.threads import Threads
 from modjax.types import Params
 
 REGISTRY: dict[str, Similarity] = {

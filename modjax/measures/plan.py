@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from modjax._util.threads import available_cores
 from modjax.measures.base import Setting
 from modjax.measures.chain import has_closed_form
 from modjax.measures.stem import split_stem
 from modjax.names import one_of
 from modjax.networks.base import Network
-from modjax.threads import available_cores
 from modjax.types import Params
 
 PATHS = ("auto", "closed_form", "autodiff")

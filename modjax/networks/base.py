@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from modjax.noise import threefry_words
+from modjax._util.noise import threefry_words
 from modjax.types import PRNGKey
 
 KEEP_LEVELS = 2**16

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from modjax._util.pixels import to_unit_range
 from modjax.names import ACTIVATIONS, PIECEWISE_LINEAR, one_of
 from modjax.networks.base import Network, Output, as_key, dropout_mask
 from modjax.networks.mlp import ACTIVATION_FUNCTIONS, symmetric_uniform
-from modjax.pixels import to_unit_range
 from modjax.types import Params, PRNGKey
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, Var, jaxpr_as_fun
 from jaxtyping import Array
 
+from modjax._util.pixels import to_unit_range
 from modjax.networks.base import Network, Output, as_key, dropout_mask
-from modjax.pixels import to_unit_range
 from modjax.types import Params, PRNGKey
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from modjax._util.pixels import to_unit_range
 from modjax.checks import check_finite
 from modjax.names import ACTIVATIONS, PIECEWISE_LINEAR, one_of
 from modjax.networks.base import DenseChain, Network, Output, as_key, dropout_mask
-from modjax.pixels import to_unit_range
 from modjax.types import Params, PRNGKey
 
 ACTIVATION_FUNCTIONS: dict[str, Callable] = {

@@ -16,7 +16,7 @@ from modjax.report.style import (
     ordered_measures,
     varied_by_arm,
 )
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 STRENGTHS = 4
 COMPARED_SCORES = ("element_centric", "ami", "ari", "rmi", "vi_normalized", "overlap_optimal", "spearman")

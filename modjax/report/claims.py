@@ -11,7 +11,7 @@ from modjax.report.settings import ARMS, parts_of, setting_name
 from modjax.report.statistics import LEAST_FLIPPED, LEAST_SEEDS
 from modjax.report.untrained import Q_CHANGE, training_claim
 from modjax.report.verdicts import MEASURE_NAMES, NOT_TESTED, Words, all_one_way
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 Rows = list[dict[str, Any]]
 TITLES = {

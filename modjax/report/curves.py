@@ -18,7 +18,7 @@ from modjax.report.style import (
     ordered_measures,
     varied_by_arm,
 )
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 Drawn = tuple[Figure, pl.DataFrame]
 PANELS = {

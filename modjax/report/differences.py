@@ -4,7 +4,7 @@ import polars as pl
 
 from modjax.names import HYPERPARAMETERS
 from modjax.report.claims import Claims
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 _TRIAL_QUANTITIES = [
     "test_accuracy",

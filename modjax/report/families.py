@@ -18,7 +18,7 @@ from modjax.report.verdicts import (
     numbers_of,
     points_say,
 )
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 SCORES = ("element_centric", "ami")
 SCORE_NAMES = {"element_centric": "element-centric", "ami": "AMI"}

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from modjax.io.checksums import write_summed
 from modjax.report.alignments import (
     alignment_by_arm_figure,
     alignment_figure,
@@ -29,8 +30,7 @@ from modjax.report.style import (
     strengths,
     use_style,
 )
-from modjax.storage.results import Sweep
-from modjax.storage.sums import write_summed
+from modjax.store.sweep import Sweep
 
 
 def draw_figures(sweep: Sweep) -> list[str]:

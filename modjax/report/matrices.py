@@ -12,7 +12,7 @@ from modjax.clustering.transfer import transfer_modularity_of
 from modjax.measures.normalize import adjacency
 from modjax.report.curves import Drawn
 from modjax.report.style import MEASURE_TITLES, layer_title, ordered_measures
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 
 class Example(NamedTuple):

@@ -20,7 +20,7 @@ from modjax.report.page_data import (
     spec_text,
 )
 from modjax.report.page_matrices import Packed, pack_sweep
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 PAGE_BYTES = 14_900_000  # a page stays below 15 MB: what the tables leave of this is for the matrices
 MATRIX_BYTES = 9_400_000  # and never more than this: 7 MB before base64

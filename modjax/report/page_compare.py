@@ -4,6 +4,7 @@ import html
 from pathlib import Path
 from typing import Any
 
+from modjax.io.files import write_text
 from modjax.report.claims import Claims, claims
 from modjax.report.differences import claims_side_by_side, differences, paired_trials
 from modjax.report.page import (
@@ -20,8 +21,7 @@ from modjax.report.page import (
 from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
 from modjax.report.page_matrices import Packed, pack_sweep
 from modjax.report.style import arm_looks
-from modjax.storage.files import write_text
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 SCRIPTS = (*SECTIONS, "compare.js", "compare_modules.js", "compare_trials.js", "compare_main.js")
 MAX_DIFFERENCES = 20_000  # rows of settings and quantities that the page holds: 3 MB

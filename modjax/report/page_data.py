@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from modjax.hostile import read_small_file
+from modjax.io.untrusted import read_small_file
 from modjax.names import DOWNSTREAM, MEASURES, UPSTREAM, WEIGHTS
 from modjax.report.page_columns import Columns, as_single, codes, floats, pack, rounded, shares
 from modjax.report.style import (
@@ -20,7 +20,7 @@ from modjax.report.style import (
     strengths,
 )
 from modjax.report.summary import summary_table
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 MAX_SPEC_BYTES = 2**20
 MAX_HISTORY_ROWS = 60_000

@@ -13,8 +13,8 @@ import polars as pl
 
 from modjax.measures.normalize import adjacency
 from modjax.report.page_columns import from_base64, to_base64
-from modjax.storage.results import Sweep
-from modjax.storage.tables import Scan
+from modjax.store.sweep import Sweep
+from modjax.store.tables import Scan
 
 LEVELS = 255
 READ_BYTES = 256_000_000  # of float32 entries read from the tables at a time

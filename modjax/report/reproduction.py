@@ -14,7 +14,7 @@ from modjax.report.settings import ARMS, baseline_name, graphs_of, parts_of, set
 from modjax.report.style import layer_title, ordered_measures
 from modjax.report.untrained import Q_CHANGE
 from modjax.report.verdicts import MEASURE_NAMES
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 PART_ORDER = ("untrained", "baseline", *ARMS, "other")
 SEEDS_NOTE = "Mean and 95 % bootstrap interval over seeds; below five seeds the points themselves."

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from modjax.names import MEASURES, WEIGHTS
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 TRAINED = ("done", "diverged")
 ARMS = ("dropout", "l2", "l1")

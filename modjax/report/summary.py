@@ -3,7 +3,7 @@
 import polars as pl
 
 from modjax.report.style import ordered_measures, strengths
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 
 def summary_table(sweep: Sweep, layer: int = 0) -> pl.DataFrame:

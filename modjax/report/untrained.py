@@ -19,7 +19,7 @@ from modjax.report.verdicts import (
     numbers_of,
     points_say,
 )
-from modjax.storage.results import Sweep
+from modjax.store.sweep import Sweep
 
 Q_CHANGE = "trained - untrained"
 

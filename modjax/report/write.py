@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from modjax.io.checksums import with_own_sum
+from modjax.io.files import write_text
 from modjax.report.claims import claims
 from modjax.report.differences import CLAIM_KEYS
 from modjax.report.figures import draw_figures
 from modjax.report.page import build_page
-from modjax.storage.files import write_text
-from modjax.storage.results import Sweep
-from modjax.storage.sums import with_own_sum
+from modjax.store.sweep import Sweep
 
 SHOWN = (*CLAIM_KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modjax.hostile import open_regular, read_json
+from modjax.io.untrusted import open_regular, read_json
 
 WRITE_SECONDS = 1.0
 MAX_BYTES = 2**16

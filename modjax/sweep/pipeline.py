@@ -18,28 +18,28 @@ import jax
 import jax.numpy as jnp
 import polars as pl
 
+from modjax.engines.base import EngineOptions, Place, check_options, open_place
+from modjax.integrity.directory import check_directory, write_plan
+from modjax.integrity.environment import check_environment, training_threads
+from modjax.integrity.fork import Source, copy_reusable, keep_weights, open_source
+from modjax.integrity.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
+from modjax.io.files import locked, remove_folder
 from modjax.measures.plan import make_plan, params_shapes
-from modjax.storage.copies import check_target, copy_finished
-from modjax.storage.files import locked, remove_folder
-from modjax.storage.layout import SweepLayout
-from modjax.storage.manifest import describe_machine, write_manifest
-from modjax.storage.results import Sweep, open_sweep
-from modjax.sweep.build import Job, make_engine
-from modjax.sweep.directory import check_directory, write_plan
-from modjax.sweep.engines import EngineOptions, Place, check_options, open_place
-from modjax.sweep.environment import check_environment, training_threads
-from modjax.sweep.epochs import guess_epochs
-from modjax.sweep.expand import untrained_arms
-from modjax.sweep.finish import Drawing, complete, draw, draw_figures, drawing_of, merge_parts, redraw_damaged
-from modjax.sweep.fork import Source, copy_reusable, keep_weights, open_source
+from modjax.spec.context import Engine, Job, hyperparams_of, make_engine
+from modjax.spec.epochs import guess_epochs
+from modjax.spec.expand import untrained_arms
+from modjax.spec.setup import Setup, check_layout, prepare
+from modjax.spec.spec import SweepSpec
+from modjax.store.copies import check_target, copy_finished
+from modjax.store.manifest import describe_machine, write_manifest
+from modjax.store.paths import SweepLayout
+from modjax.store.sweep import Sweep, open_sweep
+from modjax.sweep.finalize import Drawing, complete, draw, draw_figures, drawing_of, merge_parts, redraw_damaged
 from modjax.sweep.progress import SweepProgress
-from modjax.sweep.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
-from modjax.sweep.setup import Setup, check_layout, prepare
-from modjax.sweep.spec import SweepSpec
-from modjax.sweep.stacks import Engine, StackWriter, hyperparams_of
-from modjax.sweep.stages import Stages, cost_of_run
+from modjax.sweep.timing import Stages, cost_of_run
+from modjax.sweep.writer import StackWriter
 from modjax.training.events import FinishedTrial
-from modjax.training.population import init_one
+from modjax.training.programs import init_one
 
 SNAPSHOT_SECONDS = 60.0  # trials in training are saved so often: what a killed process can lose of them
 
@@ -75,7 +75,7 @@ def run_sweep(
         cores_per_worker: CPU cores of each of them; None gives a worker all cores of a node.
         copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
         fork: A directory for a sweep of its own, which begins with the trials of ``out`` (only read) that it can use
-            again: :mod:`modjax.sweep.fork` says which. For other settings, versions, devices or threads.
+            again: :mod:`modjax.integrity.fork` says which. For other settings, versions, devices or threads.
         report: Whether to draw the figures and write ``report.html`` at the end. ``modjax report DIR``, or the same
             call with ``report=True``, makes them later.
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from modjax.storage.failures import failed_trials
-from modjax.storage.layout import SweepLayout
-from modjax.storage.results import open_sweep
+from modjax.store.failures import failed_trials
+from modjax.store.paths import SweepLayout
+from modjax.store.sweep import open_sweep
 from modjax.sweep.heartbeat import Heartbeat, is_locked, read_heartbeat
 from modjax.sweep.progress import time_text
 

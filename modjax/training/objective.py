@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from modjax._util.pixels import to_unit_range
 from modjax.checks import check_finite, check_labels
 from modjax.networks.base import Network
-from modjax.pixels import to_unit_range
 from modjax.training.config import hyperparam
 from modjax.types import Examples, Params, PRNGKey
 

@@ -11,19 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from modjax._util.signals import signals_wait
 from modjax.checks import check_batches, check_finite
 from modjax.data.datasets import Dataset
 from modjax.names import MAX_SEED, one_of
-from modjax.stopping import signals_wait
+from modjax.training.batch_layout import choose_layout
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
-from modjax.training.folder import SAVE_SECONDS, TrainingFolder, identity_of
-from modjax.training.layout import choose_layout
 from modjax.training.objective import Batch, Task
 from modjax.training.optimizer import optimizer_hyperparams
-from modjax.training.population import state_shapes
 from modjax.training.preflight import check_task
-from modjax.training.run import PopulationRun
+from modjax.training.programs import state_shapes
+from modjax.training.resume import SAVE_SECONDS, TrainingFolder, identity_of
+from modjax.training.runner import PopulationRun
 from modjax.types import Examples
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from modjax import cli
 from modjax.bench import scheduling, training
-from modjax.training.population import Variant
+from modjax.training.programs import Variant
 from tests.bench.test_similarity_bench import _keep_signal_handlers as _keep_signal_handlers
 
 

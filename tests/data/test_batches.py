@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from modjax._util.pixels import to_unit_range
 from modjax.checks import check_batches, num_validation
 from modjax.data import batches
 from modjax.data.batches import epoch_batches, permutation, split_order, take
-from modjax.pixels import to_unit_range
 
 
 def test_split_is_a_permutation(key):

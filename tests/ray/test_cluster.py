@@ -13,7 +13,7 @@ import warnings
 import polars as pl
 import pytest
 
-from modjax.sweep.engines.saved import find_saved
+from modjax.engines.snapshots import find_saved
 from tests.reliability.harness import record
 from tests.seams import GRACE_SECONDS, SweepLayout, read_heartbeat
 
@@ -33,7 +33,7 @@ from modjax.sweep import pipeline, stacks
 pipeline.SNAPSHOT_SECONDS = stacks.STACK_SECONDS = 0.3
 spec, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 if options.get("engine") == "ray":
-    from modjax.sweep.engines import ray as engine
+    from modjax.engines.base import ray as engine
     whole, epochs = engine.dispatch, []
     def timed(*arguments):
         for report in whole(*arguments):

@@ -7,8 +7,8 @@ import fsspec
 import pytest
 
 import modjax as mj
-from modjax.storage.copies import check_target, copy_finished, finished_files
-from modjax.storage.files import sha256_of
+from modjax.io.files import sha256_of
+from modjax.store.copies import check_target, copy_finished, finished_files
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_copy_is_a_sweep(copy, tmp_path):
 
 
 def test_interrupted_copy_has_no_manifest_and_goes_on(copy, tmp_path, monkeypatch):
-    from modjax.storage import copies
+    from modjax.store import copies
 
     url = f"file://{tmp_path / 'store'}"
     copy_finished(copy, url)

@@ -4,13 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from modjax.sweep.engines import Finished, fleet, searches
-from modjax.sweep.engines.dispatch import Done, dispatch, give_orders
-from modjax.sweep.engines.fleet import RayFleet
-from modjax.sweep.engines.queue import TrialQueue
-from modjax.sweep.engines.rooms import Room
-from modjax.sweep.engines.searches import SEARCHED_WITH, RaySearches
-from modjax.sweep.engines.worker import WorkerJob
+from modjax.engines.base import Finished
+from modjax.engines.queue import TrialQueue
+from modjax.engines.ray import searches
+from modjax.engines.ray import worker_group as fleet
+from modjax.engines.ray.dispatch import Done, dispatch, give_orders
+from modjax.engines.ray.placement import Room
+from modjax.engines.ray.searches import SEARCHED_WITH, RaySearches
+from modjax.engines.ray.worker import WorkerJob
+from modjax.engines.ray.worker_group import RayFleet
 from modjax.training.events import FinishedTrial
 from tests.seams import describe_machine
 

@@ -6,12 +6,12 @@ import sys
 import pytest
 
 import modjax as mj
-from modjax.sweep.engines import EngineOptions, open_place
-from modjax.sweep.engines.fleet import worker_variables
-from modjax.sweep.engines.local import LocalPlace
-from modjax.sweep.engines.rooms import NAMED_WORKERS, Room, cores_of_workers, rooms_of, waiting_text
-from modjax.sweep.environment import training_threads
-from modjax.threads import available_cores
+from modjax._util.threads import available_cores
+from modjax.engines.base import EngineOptions, open_place
+from modjax.engines.local import LocalPlace
+from modjax.engines.ray.placement import NAMED_WORKERS, Room, cores_of_workers, rooms_of, waiting_text
+from modjax.engines.ray.worker_group import worker_variables
+from modjax.integrity.environment import training_threads
 from tests.seams import SweepLayout, read_manifest, write_manifest
 
 REFUSED = {

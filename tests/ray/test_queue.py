@@ -5,10 +5,10 @@ from collections import Counter, deque
 
 import pytest
 
-from modjax.sweep.engines import Finished
-from modjax.sweep.engines.dispatch import ORDERS_AHEAD, Done, dispatch, give_orders
-from modjax.sweep.engines.queue import MAX_LOSSES, TrialQueue
-from modjax.sweep.engines.saved import Saved
+from modjax.engines.base import Finished
+from modjax.engines.queue import MAX_LOSSES, TrialQueue
+from modjax.engines.ray.dispatch import ORDERS_AHEAD, Done, dispatch, give_orders
+from modjax.engines.snapshots import Saved
 from modjax.training.events import FinishedTrial
 
 EPOCHS = 5
@@ -194,7 +194,7 @@ def test_asked_to_stop_workers_carry_out_what_they_have_and_save_and_nobody_is_g
 
 
 def test_a_worker_that_has_no_time_to_save_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("modjax.sweep.engines.dispatch.SAVE_SECONDS", -1.0)
+    monkeypatch.setattr("modjax.engines.ray.dispatch.SAVE_SECONDS", -1.0)
     fleet = MadeUpFleet(2, 4)
     queue = TrialQueue(range(20), {})
     *_, last = dispatch(fleet, queue, fleet.seats, lambda worker: {}, lambda: True)

@@ -6,15 +6,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.sweep import stacks
-from modjax.sweep.build import make_engine
-from modjax.sweep.engines import worker as worker_module
-from modjax.sweep.engines.dispatch import dispatch
-from modjax.sweep.engines.local import LocalPlace
-from modjax.sweep.engines.queue import TrialQueue
-from modjax.sweep.engines.saved import find_saved, saved_in, worker_folder, worker_folders
-from modjax.sweep.engines.worker import TrialWorker, WorkerJob
-from modjax.training.seating import Seating
+from modjax.engines.local import LocalPlace
+from modjax.engines.queue import TrialQueue
+from modjax.engines.ray import worker as worker_module
+from modjax.engines.ray.dispatch import dispatch
+from modjax.engines.ray.worker import TrialWorker, WorkerJob
+from modjax.engines.snapshots import find_saved, saved_in, worker_folder, worker_folders
+from modjax.spec.context import make_engine
+from modjax.sweep import writer as stacks
+from modjax.training.slots import Seating
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
 
 

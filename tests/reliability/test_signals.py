@@ -97,7 +97,7 @@ def test_second_signal_leaves_at_once(long_sweeps, folder):
     sweeps, out = long_sweeps, folder / "out"
     slow = RARELY.replace(
         "cli.main",
-        "from modjax.training.run import PopulationRun\nimport time\n"
+        "from modjax.training.runner import PopulationRun\nimport time\n"
         "def rounds(self):\n    print('stuck', file=sys.stderr, flush=True)\n    time.sleep(60)\n    yield\n"
         "PopulationRun.rounds = rounds\ncli.main",
     )

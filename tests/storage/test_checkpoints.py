@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from modjax.storage.checkpoints import save_tree, told_once
+from modjax.io.trees import save_tree, told_once
 from tests.seams import load_tree
 
 

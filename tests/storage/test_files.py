@@ -3,9 +3,9 @@ import stat
 
 import pytest
 
-from modjax.hostile import open_regular, read_json, read_small_file
-from modjax.storage.failures import FILE, MAX_BYTES, read_failures
-from modjax.storage.sums import ALTERED, CHUNK_BYTES, MISSING, UNKNOWN, with_own_sum
+from modjax.io.checksums import ALTERED, CHUNK_BYTES, MISSING, UNKNOWN, with_own_sum
+from modjax.io.untrusted import open_regular, read_json, read_small_file
+from modjax.store.failures import FILE, MAX_BYTES, read_failures
 from modjax.sweep.heartbeat import Heartbeat, is_locked
 from tests.hostile.conftest import time_limit
 from tests.seams import locked, own_sum_problem, read_heartbeat

@@ -8,9 +8,9 @@ from polars.testing import assert_frame_equal
 import modjax as mj
 from modjax import cli
 from modjax.clustering.pool import WorkerPool
-from modjax.sweep import stacks
-from modjax.sweep.failures import MANY_FAILURES, Failures
-from modjax.sweep.stacks import StackWriter
+from modjax.spec.failures import MANY_FAILURES, Failures
+from modjax.sweep import writer as stacks
+from modjax.sweep.writer import StackWriter
 from tests.sweep.dying import die, explode
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
 
@@ -88,7 +88,7 @@ def test_a_trial_that_raises_is_marked_and_tried_again(
         names = [column for column in ours.columns if column not in ("p_adjusted",)]
         assert_frame_equal(ours.select(names), theirs.select(names), check_exact=True)
     if step != "measuring":  # then its weights are enough
-        monkeypatch.setattr("modjax.sweep.engines.local.PopulationRun", explode)
+        monkeypatch.setattr("modjax.engines.local.PopulationRun", explode)
     again = mj.run_sweep(spec, out, is_quiet=True)
     assert_same_tables(again, finished)
     assert not again.manifest["failed"]
@@ -103,7 +103,7 @@ def test_analysis_that_failed_before_an_interruption_is_done_again_from_the_weig
         patch.setattr("modjax.sweep.pipeline.merge_parts", lambda *given: explode())
         with pytest.raises(ZeroDivisionError):
             mj.run_sweep(write_spec(tiny_content), folder / "out", slots=6, is_quiet=True)
-    monkeypatch.setattr("modjax.sweep.engines.local.PopulationRun", explode)
+    monkeypatch.setattr("modjax.engines.local.PopulationRun", explode)
     assert_same_tables(mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True), finished)
 
 

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from modjax.sweep import setup
-from modjax.sweep.build import make_network
-from modjax.sweep.setup import Setup, check_fit, image_shape, layer_sizes, num_weights
+from modjax.spec import setup
+from modjax.spec.context import make_network
+from modjax.spec.setup import Setup, check_fit, image_shape, layer_sizes, num_weights
 from tests.seams import parse_spec
 
 SPEC = {

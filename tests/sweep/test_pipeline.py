@@ -94,7 +94,7 @@ def test_untrained_networks_are_where_trained_ones_start(finished, tiny_content)
     network = mj.mlp(10, (8, 6), 3)
     assert finished.trials.filter(pl.col("arm") == "untrained")["best_epoch"].unique().to_list() == [-1]
     dataset = mj.load_dataset(str(finished.layout.root.parent / "tiny.npz"))
-    from modjax.training.population import init_one
+    from modjax.training.programs import init_one
 
     spec = mj.load_spec(finished.layout.root.parent / "spec.toml")
     config = mj.TrainConfig(**spec.training.model_dump(), num_slots=1)

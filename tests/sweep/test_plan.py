@@ -6,12 +6,12 @@ import os
 import pytest
 
 from modjax import plan_sweep
-from modjax.sweep import plan as plans
-from modjax.sweep.epochs import TYPICAL_SHARE, guess_epochs, with_pilot
-from modjax.sweep.machines import known_machines, seconds_there
-from modjax.sweep.plan import stage_seconds
-from modjax.sweep.plan_text import plan_text
-from modjax.sweep.probe import Measured
+from modjax.estimate import plan as plans
+from modjax.estimate.machines import known_machines, seconds_there
+from modjax.estimate.plan import stage_seconds
+from modjax.estimate.plan_text import plan_text
+from modjax.estimate.probe import Measured
+from modjax.spec.epochs import TYPICAL_SHARE, guess_epochs, with_pilot
 from tests.seams import parse_spec
 
 MEASURED = Measured(4.0, 0.01, (30, 40, 50), (20,), 1.0, 0.02, 1.0, 0.2, 1.0, 0.1, 0.5, 0.3)

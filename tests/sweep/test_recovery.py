@@ -56,7 +56,7 @@ def test_lost_or_damaged_table_is_made_again(finished, copy, name, damage, capsy
     spec, out = copy
     DAMAGES[damage](out / name)
     if name not in ("trials.parquet", "history.parquet"):  # then weights are enough
-        monkeypatch.setattr("modjax.sweep.engines.local.PopulationRun", no_training)
+        monkeypatch.setattr("modjax.engines.local.PopulationRun", no_training)
     assert_same_tables(mj.run_sweep(spec, out), finished)
     if damage != "missing":
         assert (out / "damaged" / name.rsplit("/")[-1]).is_file()

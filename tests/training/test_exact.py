@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.training import variants
-from modjax.training.crew import Part, same_bits
-from modjax.training.layout import Layout
-from modjax.training.population import Variant
-from modjax.training.run import PopulationRun
-from modjax.training.variants import Variants
+from modjax.training import selector as variants
+from modjax.training.batch_layout import Layout
+from modjax.training.programs import Variant
+from modjax.training.runner import PopulationRun
+from modjax.training.selector import Variants
+from modjax.training.shard import Part, same_bits
 from tests.seams import Batch
 
 CONFIG = mj.TrainConfig(max_epochs=9, batch_size=20, early_stopping_patience=2)
@@ -161,7 +161,7 @@ def test_a_program_with_other_bits_is_refused():
 
 
 def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undisturbed):
-    from modjax.training import crew as module
+    from modjax.training import shard as module
 
     whole = module.train_epoch
 
@@ -182,7 +182,7 @@ def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undistur
 
 
 def test_other_failures_are_not_swallowed(problem, monkeypatch):
-    from modjax.training import crew as module
+    from modjax.training import shard as module
 
     def broken(*args):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

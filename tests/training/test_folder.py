@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.training.snapshot import SeatedTrial, Snapshot, SnapshotStore
+from modjax.training.checkpoint import SeatedTrial, Snapshot, SnapshotStore
 
 CONFIG = mj.TrainConfig(max_epochs=8, batch_size=20, early_stopping_patience=2)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.training import layout as module
-from modjax.training.layout import Layout, choose_layout, recall, remember
-from modjax.training.population import Variant
+from modjax.training import batch_layout as module
+from modjax.training.batch_layout import Layout, choose_layout, recall, remember
+from modjax.training.programs import Variant
 from tests.seams import Batch
 
 TASK = mj.classification(mj.mlp(6, (8,), 3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.training import population
+from modjax.training import programs as population
 from modjax.training.metrics import evaluate_means, weight_norms
 from modjax.training.objective import objective
 from modjax.training.optimizer import OPTIMIZER_FUNCTIONS

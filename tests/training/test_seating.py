@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from modjax.training.seating import Seating
+from modjax.training.slots import Seating
 
 
 @pytest.mark.parametrize(("seats", "num_trials", "num_devices"), [(1, 5, 1), (4, 3, 1), (8, 100, 1), (3, 40, 2)])

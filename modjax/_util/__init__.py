@@ -1,0 +1,1 @@
+"""Memory, threads, signals, pixels and random words: used everywhere, part of nothing."""

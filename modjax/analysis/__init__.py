@@ -1,0 +1,1 @@
+"""What is computed from a finished trial: matrices, modules, alignment."""

@@ -1,0 +1,243 @@
+"""The command line: each command parses, calls one public function, and prints what it did."""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import modjax
+from modjax._util.signals import INTERRUPTED as INTERRUPTED
+from modjax._util.signals import Interrupted, leave, signals_stop_the_process
+from modjax.cli import results as cli_results
+from modjax.cli.results import FAILED, print_frame
+
+WRONG_INPUT = 2
+
+app = typer.Typer(
+    name="modjax",
+    help="Train many small networks at once and ask whether their hidden units form functional modules.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(
+    help="Datasets: which there are, and how to fetch them.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+bench_app = typer.Typer(help="Benchmarks of this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
+app.add_typer(cli_results.app)  # its commands stand beside these
+
+Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with <name>/train-images-idx3-ubyte[.gz] and so on.")]
+
+
+@app.command()
+def plan(
+    spec: Spec,
+    slots: Annotated[int | None, typer.Option(help="As for sweep.")] = None,
+    probe: Annotated[bool, typer.Option(help="Measure this machine by a short run of each step.")] = True,
+    like: Annotated[Path | None, typer.Option(help="An earlier sweep of the same dataset: its mean epochs.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print what a sweep would be: trials, layout, programs, memory, bytes on the disk, and time."""
+    import polars as pl
+
+    from modjax.estimate.plan_text import plan_text
+
+    found = modjax.plan_sweep(spec, data_dir, slots, probe, like)
+    trials = found.setup.trials
+    print_frame(trials.select("trial_id", "arm", "seed", "learning_rate", "l1", "l2", "dropout"), max_rows=60)
+    print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))
+    typer.echo("\n".join(plan_text(found)))
+
+
+@app.command()
+def sweep(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="Directory of the sweep; running the command again resumes it.")],
+    slots: Annotated[int | None, typer.Option(help="Trials that train side by side (default: chosen).")] = None,
+    engine: Annotated[str, typer.Option(help="Where the work runs: local, or ray (a cluster).")] = "local",
+    data_dir: DataDir = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster (default: the one Ray finds, or a new one).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray: at most so many workers train.")] = None,
+    cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores of each (default: a node's).")] = None,
+    copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
+    fork: Annotated[Path | None, typer.Option(help="Begin a sweep here with what the one in --out has.")] = None,
+    report: Annotated[bool, typer.Option(help="Draw the figures and write report.html at the end.")] = True,
+) -> int:
+    """Train all trials of a spec, find their modules, and write tables and figures."""
+    import polars as pl
+
+    from modjax.report.summary import summary_table
+    from modjax.sweep.timing import cost_text
+
+    done = modjax.run_sweep(
+        spec,
+        out,
+        engine=engine,
+        slots=slots,
+        data_dir=data_dir,
+        address=address,
+        workers=workers,
+        cores_per_worker=cores_per_worker,
+        copy_to=copy_to,
+        fork=fork,
+        report=report,
+    )
+    out = done.layout.root
+    typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
+    print_frame(summary_table(done))
+    diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
+    if diverged:
+        typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
+    num_excluded = done.trials.filter(pl.col("excluded") & (pl.col("status") != "failed")).height
+    if num_excluded:
+        typer.echo(f"Left out of summaries and figures (test accuracy below 0.8): {num_excluded} trials")
+    failed = done.manifest.get("failed", {})
+    for trial_id, reason in failed.items():
+        typer.echo(f"Failed, to be tried again by the same command: {trial_id} ({reason})")
+    if "seconds_by_stage" in done.manifest:
+        typer.echo(cost_text(done.manifest))
+    typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
+    if report:
+        typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
+        typer.echo(f"Report:  {done.layout.report}")
+    return FAILED if failed else 0
+
+
+@data_app.command("list")
+def data_list(data_dir: DataDir = None) -> None:
+    """List the datasets and where they are."""
+    from modjax.data.sources import SOURCES, locate, search_dirs
+
+    typer.echo("digits         comes with scikit-learn")
+    for name, source in SOURCES.items():
+        paths = [locate(name, part, data_dir) for part in source.files]
+        where = str(paths[0].parent) if paths[0] and all(paths) else f"not here; run 'modjax data fetch {name}'"
+        typer.echo(f"{name:14} {where}")
+    typer.echo(f"looked in: {', '.join(str(folder) for folder in search_dirs(data_dir))}")
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(help="mnist or fashion_mnist (digits needs no fetching).")]) -> None:
+    """Download a dataset to the user's cache, or read and check the copy that is there."""
+    dataset = modjax.load_dataset(name)
+    typer.echo(f"{name}: {len(dataset.x_train)} training and {len(dataset.x_test)} test examples, whole")
+
+
+@bench_app.callback()
+def bench() -> None:
+    """A callback makes a group of a single command: ``bench similarity``, not ``bench``."""
+
+
+@bench_app.command("similarity")
+def bench_similarity(
+    out: Annotated[Path, typer.Option(help="Folder for the rows and the figure.")] = Path("bench_results"),
+    full: Annotated[bool, typer.Option("--full", help="All widths by all depths, every method; takes long.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Time similarity: closed forms, autodiff, PyTorch. Minutes."""
+    from modjax.bench.similarity import run_benchmark
+
+    grid = "tiny" if tiny else "full" if full else "default"
+    figure = out / "bench_similarity.png"
+    report = run_benchmark(out, figure, grid, data_dir, passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(report.table)
+    typer.echo(f"Rows:   {report.paths[0]}\nFigure: {report.paths[1]}")
+
+
+@bench_app.command("training")
+def bench_training(
+    out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Time training: layouts, parts left out, the use of slots, scheduling. Minutes."""
+    from modjax.bench.training import run_benchmark
+
+    grid = "tiny" if tiny else "default"
+    report = run_benchmark(out, grid, data_dir, passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{report.table}\nRows: {report.path}")
+
+
+@bench_app.command("modules")
+def bench_modules(
+    out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
+    widths: Annotated[list[int] | None, typer.Option("--width", help="Units; may be given again.")] = None,
+    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+) -> None:
+    """Time module searches and what nulls and alignment cost, on one core. A minute for 64 units."""
+    from modjax.bench.modules import run_benchmark
+
+    report = run_benchmark(out, widths or (64,), passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{report.table}\nRows: {report.path}")
+
+
+def what_to_do(error: BaseException) -> str:
+    """The end of the line that tells of a file that could not be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "; make room, then run the same command again: what was written before is whole."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; allow this user to write there, or choose another directory; what was written before is whole."
+    return ""
+
+
+def _or_help(arguments: list[str]) -> list[str]:
+    """A command group by itself asks for its help."""
+    return [*arguments, "--help"] if arguments in ([], ["data"], ["bench"]) else arguments
+
+
+def _one_line(error: BaseException) -> str:
+    message = error.format_message() if hasattr(error, "format_message") else str(error)  # pyright: ignore[reportAttributeAccessIssue]
+    return " ".join(str(message or type(error).__name__).split())
+
+
+def _unraisable(error: Any) -> None:
+    """Errors that nobody can catch; not those of tensorstore's callbacks after a save that failed.
+
+    The save has its own error, where it is waited for.
+    """
+    is_late = isinstance(error.exc_value, RuntimeError) and str(error.exc_value) == "Event loop is closed"
+    if not is_late:
+        sys.__unraisablehook__(error)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 0 done, 1 something failed, 2 the input is wrong, 130 or 143 interrupted."""
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
+    try:
+        with signals_stop_the_process():
+            _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        sys.unraisablehook = before
+
+
+def _main(arguments: list[str]) -> None:
+    try:
+        outcome = app(args=_or_help(arguments), standalone_mode=False)
+    except Interrupted as stop:
+        typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
+        leave(stop.exit_status)
+    except ValueError as error:
+        typer.echo(f"modjax: {_one_line(error)}", err=True)
+        sys.exit(WRONG_INPUT)
+    except (OSError, RuntimeError, MemoryError) as error:
+        typer.echo(f"modjax: {_one_line(error)}{what_to_do(error)}", err=True)
+        sys.exit(FAILED)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not an argument error of the parser: a bug, told in full
+            raise
+        typer.echo(f"modjax: {_one_line(error)} (see modjax --help)", err=True)
+        sys.exit(WRONG_INPUT)
+    sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

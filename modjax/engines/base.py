@@ -1,0 +1,179 @@
+"""Where the work of a sweep runs: in this process and its workers (``local``), or on the nodes of a cluster (``ray``).
+
+An engine trains trials and searches modules; all else (the directory, its lock, stacks, tables) is the same for each.
+"""
+
+from collections.abc import Callable, Generator, Hashable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from modjax._util.threads import available_cores
+from modjax.analysis.modules import Matrices
+from modjax.integrity.directory import FORK
+from modjax.names import one_of
+from modjax.training.events import FinishedTrial
+
+ENGINES = ("local", "ray")
+
+
+class Measured(NamedTuple):
+    """What is computed on a device from a finished trial's weights.
+
+    Attributes:
+        numbers: Losses, accuracies and norms, by their column.
+        matrices: Of similarity.
+    """
+
+    numbers: dict[str, float]
+    matrices: Matrices
+
+
+class Finished(NamedTuple):
+    """A trial that left training, by its row in the trials to train; measured where that was done on the way."""
+
+    trial: FinishedTrial
+    measured: Measured | None = None
+
+
+class Progressed(NamedTuple):
+    """What an engine says from time to time.
+
+    Attributes:
+        finished: Trials that finished since; each trial is told once.
+        num_training: Trials in training now.
+        num_epochs: Epochs that ended since, of all trials.
+        messages: What the user should know.
+        is_saving: Trials in training are saved next: what finished is to be committed now.
+        is_stopping: The process is about to stop: what finished is to be saved, and nothing else done.
+    """
+
+    finished: list[Finished]
+    num_training: int
+    num_epochs: int
+    messages: tuple[str, ...] = ()
+    is_saving: bool = False
+    is_stopping: bool = False
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """Jobs of module searches by name, as :class:`modjax.clustering.pool.WorkerPool` takes them."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that this machine's workers took together, from the jobs whose results were collected."""
+        ...
+
+    @property
+    def num_unfinished(self) -> int:
+        """Jobs without a result."""
+        ...
+
+    def submit(self, name: Hashable, function: Callable, *arguments: Any) -> None:
+        """Queue a job."""
+        ...
+
+    def is_done(self, name: Hashable) -> bool:
+        """Whether a result is there."""
+        ...
+
+    def result(self, name: Hashable) -> Any:
+        """The result, waiting for it; the job is forgotten."""
+        ...
+
+    def close(self, wait: bool = True) -> None:
+        """Let the workers go; can be called twice."""
+        ...
+
+
+@runtime_checkable
+class Place(Protocol):
+    """An engine at work.
+
+    Attributes:
+        searches: Where modules are searched.
+        cores: Threads of a CPU that each worker computes with; None: those of this process.
+        programs: Programs that trained, once training is over.
+    """
+
+    searches: Searches
+    cores: int | None
+    programs: list[dict[str, Any]]
+
+    def train(self, job: Any) -> Generator[Progressed]:
+        """Train the trials of a :class:`modjax.spec.context.Job` to their end."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        ...
+
+    def close(self, wait: bool = True) -> None:
+        """Let everything go; can be called twice."""
+        ...
+
+
+class EngineOptions(NamedTuple):
+    """What a caller can ask of an engine.
+
+    Attributes:
+        name: ``local`` or ``ray``.
+        address: Of a Ray cluster; None: the one that Ray finds, or a new one on this machine.
+        workers: At most so many workers; None: as many as there is room for.
+        cores_per_worker: Of a CPU, for each worker; None: all of a node.
+    """
+
+    name: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    cores_per_worker: int | None = None
+
+
+def check_options(options: EngineOptions) -> None:
+    """Raise unless the engine is there and understands its options.
+
+    Raises:
+        ValueError: An unknown engine, Ray that is not installed, options of another engine.
+
+    Example:
+        >>> check_options(EngineOptions("local", workers=2))
+        Traceback (most recent call last):
+        ValueError: workers is an option of engine 'ray'; got engine 'local'.
+    """
+    one_of(options.name, ENGINES, "engine")
+    asked = [name for name in ("address", "workers", "cores_per_worker") if getattr(options, name) is not None]
+    if options.name == "local" and asked:
+        raise ValueError(f"{asked[0]} is an option of engine 'ray'; got engine 'local'.")
+    for name in ("workers", "cores_per_worker"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
+    if options.name == "ray":
+        from modjax.engines.ray.engine import import_ray
+
+        import_ray()
+
+
+def open_place(options: EngineOptions, threads: int | None = None) -> Place:
+    """The engine's place; for Ray the cluster is connected to.
+
+    Args:
+        options: Which engine, and what is asked of it.
+        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
+
+    Raises:
+        OSError: No cluster at the address.
+        RuntimeError: No node of it has room for a worker.
+        ValueError: Trials to come would be trained with other threads than those that the sweep has.
+    """
+    if options.name == "ray":
+        from modjax.engines.ray.engine import RayPlace
+
+        return RayPlace(options, threads)
+    from modjax.engines.local import LocalPlace
+
+    if threads not in (None, available_cores()):
+        raise ValueError(
+            f"the sweep was begun with {threads} CPU threads a worker, which its numbers depend on; this process has "
+            f"{available_cores()}. Go on with --engine ray --cores-per-worker {threads}, {FORK}."
+        )
+    return LocalPlace()

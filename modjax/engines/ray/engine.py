@@ -1,0 +1,136 @@
+"""Work on the nodes of a Ray cluster: trainers as actors, module searches as tasks; results come to this process.
+
+Ray is imported when this engine is asked for, not before, and only here.
+"""
+
+import signal
+import threading
+import warnings
+from collections.abc import Generator
+from typing import Any
+
+import jax
+import numpy as np
+
+from modjax._util.signals import signals_wait
+from modjax.engines.base import EngineOptions, Progressed, Searches
+from modjax.engines.queue import TrialQueue
+from modjax.engines.ray.dispatch import dispatch
+from modjax.engines.ray.placement import Room, cores_of_workers, rooms_of
+from modjax.engines.ray.searches import RaySearches
+from modjax.engines.ray.worker import WorkerJob
+from modjax.engines.ray.worker_group import RayFleet
+from modjax.engines.snapshots import Saved, find_saved, saved_in, worker_folder, worker_folders
+from modjax.spec.context import Job
+
+
+def import_ray() -> Any:
+    """The package ``ray``.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("engine 'ray' needs the package ray; install it: pip install 'modjax[ray]'") from error
+    return ray
+
+
+class RayPlace:
+    """A cluster that this process drives.
+
+    Args:
+        options: Address, number and size of workers.
+        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
+
+    Raises:
+        OSError: No cluster at the address.
+        RuntimeError: No node has room for a worker.
+        ValueError: Workers cannot have, or are not to have, the threads that the sweep was begun with.
+    """
+
+    def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
+        self._ray, self._options = import_ray(), options
+        self._is_own = not self._ray.is_initialized()
+        self._fleet: RayFleet | None = None
+        if self._is_own:
+            _connect(self._ray, options.address)
+        self._is_gpu = jax.default_backend() != "cpu"
+        self.cores: int | None = None
+        try:
+            if not self._is_gpu:
+                self.cores = cores_of_workers(options.cores_per_worker, threads, self._ray.nodes())
+            if not self._rooms():
+                wanted = "a GPU" if self._is_gpu else f"{self.cores} CPU cores"
+                raise RuntimeError(f"no node of the Ray cluster has {wanted} for a worker.")
+        except BaseException:
+            self.close()
+            raise
+        self.searches: Searches = RaySearches(self._ray)
+        self.programs: list[dict[str, Any]] = []
+
+    def _rooms(self) -> list[Room]:
+        return rooms_of(self._ray.nodes(), self._is_gpu, self.cores)
+
+    def train(self, job: Job) -> Generator[Progressed]:
+        """Train the trials on all workers, to their end; after a signal, until they have saved what they train."""
+        root, population = job.layout.training, job.engine.population
+        names, seeds = job.trials["trial_id"].to_list(), job.trials["seed"].to_numpy()
+        index_of = {name: index for index, name in enumerate(names)}
+        # Trials of one seed can share batches: they stay together.
+        order = np.argsort(seeds, kind="stable") if population.is_paired else np.arange(len(names))
+        saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
+        manifest = {"layout": {"population": population._asdict()}}
+        is_double = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
+        about = WorkerJob(job.setup, manifest, job.slots, job.trials, job.snapshot_seconds, is_double)
+        first = 1 + max(worker_folders(root), default=-1)
+        fleet = self._fleet = RayFleet(
+            self._ray, about, first, lambda number: str(worker_folder(root, number)), self._wanted_rooms, self.cores
+        )
+
+        def saved_by(worker: int) -> dict[int, Saved]:
+            found = saved_in(worker_folder(root, worker))
+            return {index_of[name]: one for name, one in found.items() if name in index_of}
+
+        num_places = population.num_threads if not self._is_gpu else 1
+        queue = TrialQueue([int(index) for index in order], saved)
+        capacity = population.seats * num_places
+        with signals_wait() as is_asked_to_stop:
+            try:
+                yield from dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop, fleet.num_starting)
+            finally:
+                fleet.close()
+        self.programs = fleet.programs
+
+    def _wanted_rooms(self) -> list[Room]:
+        return self._rooms()[: self._options.workers]
+
+    def describe(self) -> dict[str, Any]:
+        """The engine, and how many workers there were."""
+        started = self._fleet.num_started if self._fleet else 0
+        return {"engine": {"name": "ray", "ray": self._ray.__version__, "threads": self.cores, "workers": started}}
+
+    def close(self, wait: bool = True) -> None:
+        """Let workers go, and the cluster too if it was connected to for this run."""
+        if self._fleet is not None:
+            self._fleet.close()
+        if hasattr(self, "searches"):
+            self.searches.close(wait=wait)
+        if self._is_own and self._ray.is_initialized():
+            self._ray.shutdown()
+        self._is_own = False
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """``ray.init``; the handlers of signals stay this program's."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with warnings.catch_warnings():
+            # Ray starts its own programs; they are replaced right after the fork that JAX warns of.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)

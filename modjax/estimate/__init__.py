@@ -1,0 +1,1 @@
+"""What a sweep will take: time, memory and disk, before it starts."""

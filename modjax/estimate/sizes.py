@@ -1,0 +1,104 @@
+"""Bytes that a sweep takes: on the device, in the host's memory, on the disk. Formulas; nothing is run."""
+
+import math
+
+from modjax.spec.setup import FLOAT_BYTES, Setup, layer_sizes, num_weights
+from modjax.training.batch_layout import Layout
+
+# Measured on finished sweeps, compressed as parquet does: within a third.
+MATRIX_SHARE = 0.85
+GRAPH_BYTES, GRAPH_UNIT_BYTES = 100, 6
+PAIR_BYTES, PAIR_NULL_BYTES = 85, 60
+EPOCH_BYTES, TRIAL_BYTES = 12, 200
+STACK_BYTES = 40_000  # of a checkpoint, beside the weights
+FIGURE_BYTES, FIGURE_TRIAL_BYTES = 4_800_000, 10_000  # PNG, SVG and CSV
+PAGE_BYTES, PAGE_TRIAL_BYTES, PAGE_MOST = 5_400_000, 8_000, 14_400_000  # plotly, rows; what a page may have at most
+STACK_TRIALS = 8
+STATE_COPIES = 4  # weights, two moments of Adam, best weights
+MAIN_BYTES = 1_400_000_000  # the interpreter with JAX, polars, igraph, compiled programs
+WORKER_BYTES = 300_000_000
+
+
+def disk_bytes(setup: Setup, layout: Layout, num_devices: int, epochs: float) -> dict[str, int]:
+    """Bytes on the disk, by what they hold; ``while training`` are gone at the end.
+
+    Args:
+        setup: Spec, data, trials.
+        layout: Seats.
+        num_devices: Devices, each with seats of its own.
+        epochs: Mean epochs of a trained trial.
+    """
+    spec, num_trials = setup.spec, setup.trials.height
+    units = matrix_units(setup)
+    num_measures = len(spec.similarity.measures)
+    num_graphs = 2 * num_measures
+    pairs = num_trials * len(units) * num_graphs * (num_graphs + 1) // 2
+    weights = FLOAT_BYTES * weights_of(setup)
+    per_graph = GRAPH_BYTES * len(units) + GRAPH_UNIT_BYTES * (1 + bool(spec.modules.consensus)) * sum(units)
+    seats = layout.seats * max(layout.num_threads, num_devices)
+    sizes = {
+        "similarity": MATRIX_SHARE * FLOAT_BYTES * num_trials * num_measures * sum(width**2 for width in units),
+        "modules": num_trials * num_graphs * per_graph,
+        "alignment": pairs * (PAIR_BYTES + PAIR_NULL_BYTES * bool(spec.alignment.permutations)),
+        "trials and history": num_trials * (TRIAL_BYTES + EPOCH_BYTES * epochs),
+        "checkpoints": num_trials * weights + math.ceil(num_trials / STACK_TRIALS) * STACK_BYTES,
+        "figures": FIGURE_BYTES + FIGURE_TRIAL_BYTES * num_trials,
+        "report": min(PAGE_MOST, PAGE_BYTES + num_trials * (PAGE_TRIAL_BYTES + page_matrix_bytes(units, num_measures))),
+        "while training": 2 * STATE_COPIES * weights * min(seats, num_trials),
+    }
+    return {name: round(size) for name, size in sizes.items()}
+
+
+def page_matrix_bytes(units: list[int], num_measures: int) -> float:
+    """Of one trial in the report page: a byte an entry above the diagonal, four a unit; a third more as base64."""
+    return 4 / 3 * num_measures * sum(width * (width - 1) / 2 + FLOAT_BYTES * width for width in units)
+
+
+def device_bytes(setup: Setup, layout: Layout) -> int:
+    """Memory of each device: examples, states of the trials in seats, and what a training step works on."""
+    data, spec = setup.data, setup.spec
+    item = 1 if data.x_train.dtype.itemsize == 1 else FLOAT_BYTES
+    examples = item * (data.x_train.size + data.x_test.size) + 4 * (len(data.y_train) + len(data.y_test))
+    state = STATE_COPIES * FLOAT_BYTES * weights_of(setup)
+    layers = layer_sizes(spec, data.x_train.shape[1:])
+    batch = spec.training.batch_size
+    inputs = FLOAT_BYTES * batch * data.in_features
+    step = 2 * FLOAT_BYTES * batch * sum(layer.locations * (layer.units + layer.fan_in) for layer in layers[1:])
+    step += 2 * FLOAT_BYTES * batch * layers[0].locations * layers[0].units + 2 * state
+    copies = inputs if layout.is_paired else inputs * layout.lanes
+    return round(examples + layout.num_threads * ((layout.seats + 1) * state + layout.lanes * step + copies))
+
+
+def host_bytes(device: int, is_cpu: bool, num_workers: int, measured: int = 0) -> int:
+    """Memory of this process and its workers; a CPU's device memory is the host's.
+
+    Args:
+        device: Of the device.
+        is_cpu: Whether that is the host's.
+        num_workers: Worker processes.
+        measured: The most that a probe took; 0 where there was none.
+    """
+    return max(MAIN_BYTES + (device if is_cpu else 0), measured) + num_workers * WORKER_BYTES
+
+
+def matrix_units(setup: Setup) -> list[int]:
+    """Units of every matrix of one measure of one trial."""
+    units = [layer.units for layer in layer_sizes(setup.spec, setup.data.x_train.shape[1:])]
+    return [*units, sum(units)] if setup.spec.similarity.combined else units
+
+
+def weights_of(setup: Setup) -> int:
+    """Weights and biases of one network."""
+    return num_weights(layer_sizes(setup.spec, setup.data.x_train.shape[1:]), setup.data.num_classes)
+
+
+def size_text(size: int | float) -> str:
+    """For people.
+
+    Example:
+        >>> size_text(999), size_text(12_345_678), size_text(3.2e9)
+        ('1 kB', '12 MB', '3.2 GB')
+    """
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{math.ceil(size / 1e3)} kB"

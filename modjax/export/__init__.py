@@ -1,0 +1,1 @@
+"""Finished trials for experiment trackers."""

@@ -1,0 +1,1 @@
+"""Is a directory what was written? Damage, recovery, verification, compatibility, forks."""

@@ -1,0 +1,122 @@
+"""A sweep's directory before anything runs: is it free, or the same sweep, or one that this spec extends?"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from modjax.io.checksums import UNKNOWN, file_problem, write_summed
+from modjax.io.untrusted import refuse_links
+from modjax.spec.spec import SweepSpec, load_spec
+from modjax.store.manifest import read_manifest
+from modjax.store.paths import SweepLayout
+from modjax.store.tables import TRIALS, merge, read_table, write_table
+
+FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
+FINISHED = ("done", "diverged", "untrained")
+
+
+def check_directory(
+    layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, data_checksum: str, dtype: str
+) -> dict[str, Any]:
+    """Return the manifest of an earlier run of this sweep, or an empty one; nothing is written.
+
+    Raises:
+        ValueError: The path is no directory, holds something else, or holds another spec's sweep.
+    """
+    root = layout.root
+    _check_path(root)
+    found = sorted(path.name for path in root.iterdir() if not _is_leftover(path.name)) if root.exists() else []
+    refuse_links(root)
+    if not found:
+        return {}
+    if not layout.has_manifest:
+        raise ValueError(
+            f"{root} holds something else ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); "
+            "choose a new or empty directory."
+        )
+    manifest = read_manifest(layout.manifest)
+    if not layout.spec.is_file() and not layout.table("trials").is_file():
+        return manifest  # stopped before its first row was written
+    if not _is_damaged(layout.spec, manifest):
+        _check_same_sweep(root, load_spec(layout.spec), spec)
+    elif manifest.get("spec_hash") != spec.spec_hash():
+        raise ValueError(
+            f"{root} has no spec.toml that is whole, and the spec given is not the one that its manifest names; "
+            "restore it, give the spec as it was first, or choose another directory."
+        )
+    if manifest["data"]["checksum"] != data_checksum:
+        raise ValueError(f"{root} was made with other data of the name {spec.dataset!r}; choose another directory.")
+    if manifest["precision"]["dtype"] != dtype:
+        made = manifest["precision"]["dtype"]
+        raise ValueError(f"{root} was made in {made}, this process computes in {dtype}; set JAX_ENABLE_X64 as it was.")
+    earlier = _readable_trials(layout)
+    if earlier is not None:
+        _check_only_additions(root, earlier, planned)
+    return manifest
+
+
+def _is_damaged(path: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a sweep's spec is missing or altered."""
+    why = file_problem(path, [manifest["checksums"][path.name]] if path.name in manifest.get("checksums", {}) else [])
+    return why is not None and (why != UNKNOWN or manifest.get("sums", False))
+
+
+def _is_leftover(name: str) -> bool:
+    """The lock, and temporary files of a process that was killed."""
+    return name == ".lock" or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _check_path(root: Path) -> None:
+    wanted = "expected a directory that is new, empty, or this spec's sweep"
+    for path in (root, *root.parents):
+        if path.is_symlink() and not path.exists():
+            raise ValueError(f"{path} is a link to nothing; {wanted}.")
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; {wanted}.")
+
+
+def _readable_trials(layout: SweepLayout) -> pl.DataFrame | None:
+    """The trials table, or None where there is none that can be read."""
+    try:
+        return read_table(layout.table("trials"), "trials")
+    except ValueError:
+        return None
+
+
+def _check_same_sweep(root: Path, earlier: SweepSpec, spec: SweepSpec) -> None:
+    before, now = earlier.shared_settings(), spec.shared_settings()
+    changed = [f"{key} was {before[key]!r}, is {now[key]!r}" for key in before if before[key] != now[key]]
+    if changed:
+        raise ValueError(
+            f"{root} holds another spec's sweep: {'; '.join(changed)}. Only seeds and arms can be added; "
+            f"choose another directory, {FORK}."
+        )
+
+
+def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFrame) -> None:
+    dropped = earlier.join(planned, on="trial_id", how="anti")
+    if dropped.height:
+        row = dropped.row(0, named=True)
+        told = ", ".join(f"{name} = {row[name]:g}" for name in ("learning_rate", "l1", "l2", "dropout", "seed"))
+        raise ValueError(
+            f"{root} holds another spec's sweep: {dropped.height} of its trials are not in this spec, such as "
+            f"one of arm {row['arm']!r} with {told}. A spec can only add trials; choose another directory, {FORK}."
+        )
+
+
+def write_plan(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> pl.DataFrame:
+    """Write the spec and the trials table: finished rows as they were, all others pending."""
+    earlier = _readable_trials(layout)
+    if earlier is not None:
+        planned = merge_results(planned, earlier.filter(pl.col("trial_id").is_in(finished)))
+    write_summed(layout.spec, lambda temporary: temporary.write_text(spec.to_toml(), encoding="utf-8"))
+    write_table(layout.table("trials"), planned)
+    return planned
+
+
+def merge_results(planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+    """The planned rows, with the results of those that finished; arms are called what the plan calls them."""
+    results = finished.join(planned.select("trial_id", "arm"), on="trial_id", suffix="_planned", validate="1:1")
+    results = results.with_columns(arm=pl.col("arm_planned")).select(list(TRIALS))
+    return merge("trials", [planned, results])

@@ -1,0 +1,212 @@
+"""A sweep of its own that begins with what another one has: weights and rows are copied, the other is only read.
+
+Copied are the finished trials that the new spec has too (same data, network, training, hyperparameters and seed): their
+weights and their rows of trials and history. Their rows of similarity, modules and alignment come along if those three
+sections of the spec are the same, else they are made anew from the weights. All other trials are trained. Rows keep the
+bits that they had, so a fork may hold rows of two versions or devices: ``forked_from`` in its manifest says of which.
+Its own slots and layout are chosen anew.
+
+What is copied becomes parts of the new sweep, as if it had just been trained there. A process killed in between copies
+what is left when the same command is run again; without ``--fork``, ``--out NEW_DIR`` trains what is left.
+
+A sweep whose modules, alignment or matrices were lost, or whose module search failed, begins anew in the same way from
+its own weights: :func:`keep_weights`.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from modjax.integrity.damage import find_damage
+from modjax.integrity.directory import FINISHED
+from modjax.integrity.recovery import Say, rows_are_all_there, trials_in_parts
+from modjax.io.files import new_folder
+from modjax.io.trees import load_tree
+from modjax.io.untrusted import refuse_links
+from modjax.spec.expand import untrained_arms
+from modjax.spec.setup import Setup
+from modjax.spec.spec import LEAST_ACCURACY, SweepSpec, load_spec
+from modjax.store.failures import FAILED
+from modjax.store.manifest import read_manifest
+from modjax.store.paths import SweepLayout
+from modjax.store.stacks import next_index, read_ids, save_stack
+from modjax.store.tables import SCHEMAS, TRIALS, empty, merge, read_table, write_table
+
+
+class Source(NamedTuple):
+    """The sweep that another one begins from, and what of it is whole."""
+
+    layout: SweepLayout
+    spec: SweepSpec
+    manifest: dict[str, Any]
+
+    def about(self) -> dict[str, Any]:
+        """What the new sweep's manifest says of where its first rows come from."""
+        kept = {name: self.manifest.get(name) for name in ("spec_hash", "python", "packages", "device", "threads")}
+        return {"forked_from": {"directory": str(self.layout.root.resolve()), **kept}}
+
+
+def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> Source:
+    """The sweep in ``out``, to be forked.
+
+    Raises:
+        ValueError: It is no sweep, of other data or another precision, or the new directory lies in it.
+    """
+    layout = SweepLayout(out)
+    refuse_links(out)
+    if not layout.has_manifest or not layout.spec.is_file():
+        raise ValueError(
+            f"{out} is not a sweep that could be forked: expected one in --out, and --fork a new directory."
+        )
+    if out.resolve() == fork.resolve() or out.resolve() in fork.resolve().parents:
+        raise ValueError(f"--fork must be a directory of its own; {fork} is, or lies in, {out}.")
+    source = Source(layout, load_spec(layout.spec), read_manifest(layout.manifest))
+    made, data = source.manifest["precision"]["dtype"], source.manifest["data"]["checksum"]
+    if made != dtype or data != setup.data_checksum:
+        told = f"{made} instead of {dtype}" if made != dtype else f"other data than {setup.spec.dataset!r} now holds"
+        raise ValueError(f"{out} was made with {told}: nothing of it can be used again; begin a new sweep.")
+    return source
+
+
+def copy_reusable(
+    source: Source, layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say
+) -> None:
+    """Copy finished trials of the same settings; their analysis too, if the new spec asks for the same.
+
+    Args:
+        source: What to copy from.
+        layout: Where to.
+        spec: The new sweep's.
+        planned: Its trials.
+        finished: Those of them whose rows are in its tables already; those in its parts are not copied either.
+        say: Told how much was copied, and of what is damaged.
+    """
+    bad = {damage.path: damage.why for damage in find_damage(*source)}
+    for path, why in bad.items():
+        say(f"{path} {why}: left out")
+    frames = {name: _rows(source.layout, name, set(bad)) for name in SCHEMAS}
+    have = {*finished, *(trial_id for part in trials_in_parts(layout).values() for trial_id in part)}
+    wanted = set(planned["trial_id"]) - have
+    frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(source.spec))
+    done = frames["trials"].filter(pl.col("status").is_in(FINISHED))
+    trained = wanted & set(rows_are_all_there(done, {"history": [frames["history"]]}, source.spec))
+    sections = ("similarity", "modules", "alignment")
+    is_same = all(getattr(source.spec, name) == getattr(spec, name) for name in sections)
+    analysis = {name: [frames[name]] for name in ("modules", "alignment")}
+    analysis["similarity"] = frames["similarity"].partition_by("layer")
+    analysed = trained & set(rows_are_all_there(done, analysis, source.spec)) if is_same else set()
+    copied = _copy_weights(source.layout, layout, trained, analysed, frames, set(bad))
+    told = "with their modules" if is_same else "their modules are searched anew"
+    say(f"{copied} of {planned.height} trials copied from {source.layout.root}, {told}")
+
+
+def keep_weights(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
+    """Trials that were trained and lack rows of analysis become trained parts, so that only those are made again.
+
+    Their weights are copied into new stacks. To be called before the trials table is planned anew.
+
+    Args:
+        layout: Of the sweep, after what is damaged was set aside.
+        spec: Its spec.
+        planned: Its trials.
+        finished: Those that lack nothing.
+        say: Told of how many there are.
+    """
+    if not layout.table("trials").is_file():
+        return
+    frames = {name: _rows(layout, name, set()) for name in ("trials", "history")}
+    frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(spec))
+    have = {*finished, *(trial_id for part in trials_in_parts(layout).values() for trial_id in part)}
+    lacking = pl.col("trial_id").is_in(sorted(set(planned["trial_id"]) - have)) & pl.col("status").is_in(FINISHED)
+    trained = set(rows_are_all_there(frames["trials"].filter(lacking), {"history": [frames["history"]]}, spec))
+    copied = _copy_weights(layout, layout, trained, set(), frames, set())
+    if copied:
+        say(f"{copied} trials have their weights and lack modules: analysed again, not trained again")
+
+
+def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]) -> pl.DataFrame:
+    """The trials table with failed trials as they were before their analysis failed; those never measured stay failed.
+
+    Args:
+        trials: The table.
+        history: Of the same trials.
+        untrained: Names of the arms whose networks are not trained.
+    """
+    last = history.sort("epoch").group_by("trial_id").last()
+    last = last.select("trial_id", diverged=~pl.col("val_loss").fill_null(pl.col("train_loss")).is_finite())
+    is_untrained = pl.col("arm").is_in(untrained)
+    status = pl.when(is_untrained).then(pl.lit("untrained")).when("diverged").then(pl.lit("diverged"))
+    excluded = ~is_untrained & ~(pl.col("test_accuracy") >= LEAST_ACCURACY)
+    is_mended = (pl.col("status") == FAILED) & pl.col("test_accuracy").is_not_null()
+    return (
+        trials.join(last, on="trial_id", how="left")
+        .select(
+            *(name for name in TRIALS if name not in ("status", "excluded")),
+            status=pl.when(is_mended).then(status.otherwise(pl.lit("done"))).otherwise("status"),
+            excluded=pl.when(is_mended).then(excluded).otherwise("excluded"),
+        )
+        .select(list(TRIALS))
+    )
+
+
+def _copy_weights(
+    source: SweepLayout,
+    target: SweepLayout,
+    trained: set[str],
+    analysed: set[str],
+    frames: dict[str, pl.DataFrame],
+    bad: set[Path],
+) -> int:
+    """Trials of the source's newest stacks that hold them, as stacks and parts of the target; returns how many."""
+    copied, left = 0, set(trained)
+    for index in reversed(source.stack_indices()):
+        if source.stack(index) in bad:
+            continue
+        ids = read_ids(source.stack_ids(index))
+        for group in (left & analysed, left - analysed):
+            chosen = [place for place, trial_id in enumerate(ids) if trial_id in group]
+            if chosen:
+                weights = jax.tree.map(
+                    lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], load_tree(source.stack(index))
+                )
+                _commit(target, [ids[place] for place in chosen], weights, frames, bool(group & analysed))
+                copied += len(chosen)
+        left -= set(ids)
+    return copied
+
+
+def _rows(layout: SweepLayout, name: str, bad: set[Path]) -> pl.DataFrame:
+    """A table's rows in the final files and in the parts, as far as they are whole."""
+    kind, part = (
+        ("trained", layout.trained_part) if name in ("trials", "history") else ("analysed", layout.analysed_part)
+    )
+    folders = [part(index) for index in layout.part_indices(kind)]
+    if name == "similarity":
+        final, inner = sorted(layout.similarity.glob("*.parquet")), "similarity/*.parquet"
+    else:
+        final, inner = [layout.table(name)], f"{name}.parquet"
+    paths = [*final, *(path for folder in folders if folder not in bad for path in sorted(folder.glob(inner)))]
+    frames = [read_table(path, name) for path in paths if path.is_file() and path not in bad]
+    return merge(name, frames) if frames else empty(SCHEMAS[name])
+
+
+def _commit(
+    layout: SweepLayout, trial_ids: list[str], weights: Any, frames: dict[str, pl.DataFrame], is_analysed: bool
+) -> None:
+    """A stack and its parts, in the order in which a run writes them."""
+    rows = {name: frame.filter(pl.col("trial_id").is_in(trial_ids)) for name, frame in frames.items()}
+    index = next_index(layout)
+    save_stack(layout, index, trial_ids, weights)
+    with new_folder(layout.trained_part(index)) as folder:
+        for name in ("trials", "history"):
+            write_table(folder / f"{name}.parquet", rows[name])
+    if not is_analysed:
+        return
+    with new_folder(layout.analysed_part(index)) as folder:
+        for matrices in rows["similarity"].partition_by("layer"):
+            write_table(layout.similarity_file(matrices["layer"][0], folder / "similarity"), matrices)
+        for name in ("modules", "alignment"):
+            write_table(folder / f"{name}.parquet", rows[name])

@@ -1,0 +1,154 @@
+"""What an earlier run left: what is whole is kept, what is damaged is set aside (never deleted) and made again."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import polars as pl
+
+from modjax.integrity.damage import TABLES, find_damage, table_paths
+from modjax.integrity.damage import layers_of as layers_of
+from modjax.integrity.directory import FINISHED
+from modjax.io.checksums import adopt_sums, sum_of
+from modjax.io.files import remove_folder, set_aside
+from modjax.spec.spec import SweepSpec
+from modjax.store.failures import failed_in_part, read_failures
+from modjax.store.manifest import manifest_problem
+from modjax.store.paths import SweepLayout
+from modjax.store.stacks import adopt_stack, read_ids
+from modjax.store.tables import SCHEMAS, TRIALS, empty, read_table
+
+Say = Callable[[str], None]
+REMEDIES = {
+    "manifest": "its copy is used",
+    "spec": "written again from the spec given",
+    "table": "made again, from saved weights if only analysis is lost",
+    "analysed part": "its trials are analysed again",
+}
+
+
+def is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec) -> bool:
+    """Whether this very spec was run to its end, no trial failed, and every file of it is as it was written."""
+    if not manifest.get("complete", False) or manifest.get("failed") or manifest.get("spec_hash") != spec.spec_hash():
+        return False
+    sums = manifest.get("checksums", {})
+    return not manifest_problem(layout.manifest) and all(sum_of(layout.root / name) == sums[name] for name in sums)
+
+
+def set_aside_damaged(layout: SweepLayout, spec: SweepSpec, manifest: dict[str, Any], say: Say) -> None:
+    """Move whatever is not what was written into ``damaged/``; what it held is missing, and so made again."""
+    if not manifest:
+        return
+    if manifest.get("complete", False):
+        remove_folder(layout.parts)  # what a process killed while tidying up has left
+    if not manifest.get("sums", False):
+        _adopt(layout, spec)
+    for damage in list(find_damage(layout, spec, manifest)):
+        if damage.kind in ("stack", "trained part"):
+            drop_stack(layout, damage.number, say, damage.why)
+        elif damage.path.exists():
+            aside = set_aside(damage.path, layout.damaged)
+            say(f"{damage.path} is damaged: moved to {aside}, {REMEDIES[damage.kind]} (it {damage.why})")
+        elif damage.kind in ("manifest", "spec", "table"):
+            say(f"{damage.path} {damage.why}: {REMEDIES[damage.kind]}")
+    _remove_leftovers(layout)
+    _forget_failed_analysis(layout)
+
+
+def _forget_failed_analysis(layout: SweepLayout) -> None:
+    """A stack of which trials were trained and their analysis failed is analysed again, from its weights."""
+    for index in layout.part_indices("analysed"):
+        if read_failures(layout.analysed_part(index)).keys() - read_failures(layout.trained_part(index)).keys():
+            remove_folder(layout.analysed_part(index))
+
+
+def kept_of(layout: SweepLayout, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What of an earlier run's manifest stays: where copied rows came from, and the sums of files still there.
+
+    Files are held against these until the next end of the sweep.
+    """
+    sums = {name: found for name, found in manifest.get("checksums", {}).items() if (layout.root / name).exists()}
+    return {name: manifest[name] for name in ("forked_from",) if name in manifest} | {"checksums": sums}
+
+
+def _adopt(layout: SweepLayout, spec: SweepSpec) -> None:
+    """Take a sweep that was begun before sums were kept for what it is."""
+    adopt_sums(layout.root, [layout.spec, *(layout.table(name) for name in TABLES)])
+    parts = [layout.trained_part(index) for index in layout.part_indices("trained")]
+    parts += [layout.analysed_part(index) for index in layout.part_indices("analysed")]
+    for folder in (*parts, *(part / "similarity" for part in parts), layout.similarity):
+        adopt_sums(folder, sorted(folder.glob("*.parquet")))
+    for index in layout.stack_indices():
+        with suppress(ValueError, AttributeError):  # damaged: told of later
+            adopt_stack(layout, index)
+
+
+def _remove_leftovers(layout: SweepLayout) -> None:
+    """What a killed process was about to write: temporary files, weights whose ids were not written."""
+    for folder in (layout.root, layout.similarity, layout.figures, layout.parts, layout.checkpoints):
+        found = [*folder.glob(".*.tmp"), *folder.glob("stack_*.orbax-checkpoint-tmp*")]
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in layout.checkpoints.glob("stack_[0-9]*[0-9]"):
+        if path.is_dir() and not path.with_suffix(".json").exists():
+            shutil.rmtree(path)
+
+
+def drop_stack(layout: SweepLayout, index: int, say: Say, why: str = "cannot be read") -> None:
+    """Set aside a stack that cannot be used, with the parts that came from it; its trials are trained again."""
+    paths = (layout.trained_part(index), layout.analysed_part(index), layout.stack(index), layout.stack_ids(index))
+    found = [path for path in paths if path.exists()]
+    with suppress(ValueError):
+        trial_ids = read_ids(layout.stack_ids(index))
+        say(f"{layout.stack(index)} ({why}): its {len(trial_ids)} trials are trained again: {', '.join(trial_ids)}")
+    for path in found:
+        say(f"{path} is damaged or goes with what is: moved to {set_aside(path, layout.damaged)}")
+
+
+def whole_trials(layout: SweepLayout, spec: SweepSpec) -> list[str]:
+    """Finished trials whose rows are all in the tables, and whose weights are in a stack."""
+    path = layout.table("trials")
+    trials = read_table(path, "trials") if path.is_file() else empty(TRIALS)
+    tables: dict[str, list[pl.DataFrame]] = {}
+    for path, name in table_paths(layout, spec).items():
+        tables.setdefault(name, []).append(read_table(path, name) if path.is_file() else empty(SCHEMAS[name]))
+    tables.pop("trials")
+    with_weights = {trial_id for index in layout.stack_indices() for trial_id in read_ids(layout.stack_ids(index))}
+    found = rows_are_all_there(trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
+    return [trial_id for trial_id in found if trial_id in with_weights]
+
+
+def rows_are_all_there(trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame]], spec: SweepSpec) -> list[str]:
+    """Those of the trials that have as many rows in each of the tables as the spec asks for.
+
+    Args:
+        trials: Rows of the trials table.
+        tables: By name; of ``similarity`` one for each layer.
+        spec: Of the sweep.
+    """
+    num_measures, num_layers = len(spec.similarity.measures), len(layers_of(spec))
+    num_graphs = 2 * num_measures
+    expected = {
+        "history": pl.col("epochs").cast(pl.UInt32),
+        "modules": pl.lit(num_layers * num_graphs),
+        "alignment": pl.lit(num_layers * num_graphs * (num_graphs + 1) // 2),
+        "similarity": pl.lit(num_measures),
+    }
+    for name, frames in tables.items():
+        if name == "similarity" and num_measures and len(frames) < num_layers:
+            return []
+        for frame in frames:
+            counts = frame.group_by("trial_id").agg(found=pl.len())
+            trials = trials.join(counts, on="trial_id", how="left")
+            trials = trials.filter(pl.col("found").fill_null(0) == expected[name]).drop("found")
+    return trials["trial_id"].to_list()
+
+
+def trials_in_parts(layout: SweepLayout) -> dict[int, list[str]]:
+    """The trials of each trained part that did not fail, by its index."""
+    found = {index: read_ids(layout.stack_ids(index)) for index in layout.part_indices("trained")}
+    return {
+        index: [trial_id for trial_id in trial_ids if trial_id not in failed_in_part(layout, index)]
+        for index, trial_ids in found.items()
+    }

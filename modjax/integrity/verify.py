@@ -1,0 +1,168 @@
+"""Is a sweep whole? Everything that can be found out without computing anything again."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from modjax.engines.snapshots import worker_folders
+from modjax.integrity.damage import Damage, figure_damage, find_damage, table_paths
+from modjax.integrity.directory import FINISHED
+from modjax.integrity.recovery import rows_are_all_there
+from modjax.io.checksums import UNKNOWN, file_problem, sum_of
+from modjax.io.files import locked
+from modjax.io.trees import load_tree
+from modjax.io.untrusted import refuse_links
+from modjax.spec.spec import SweepSpec, load_spec
+from modjax.store.manifest import read_manifest
+from modjax.store.paths import SweepLayout
+from modjax.store.stacks import read_ids
+from modjax.store.tables import KEYS, read_table
+from modjax.training.checkpoint import SnapshotStore
+
+LAYER_NAMES = {"mlp": "dense_{}", "cnn": "conv_{}"}
+
+
+class Verification(NamedTuple):
+    """What :func:`verify_sweep` found.
+
+    Attributes:
+        problems: A line each.
+        checked: How many things of each kind were looked at.
+        is_finished: Whether the sweep says that it was run to its end.
+    """
+
+    problems: tuple[str, ...]
+    checked: dict[str, int]
+    is_finished: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong with what is there."""
+        return not self.problems
+
+
+def verify_sweep(out: str | os.PathLike) -> Verification:
+    """Hold every file of a sweep against its sum and its schema, rows against trials, weights against the spec.
+
+    Reads only. Of an unfinished sweep the parts and snapshots are looked at as well.
+
+    Raises:
+        ValueError: The directory is no sweep, or something in it leads out of it.
+        LockedError: A process is at work in it.
+    """
+    layout = SweepLayout(Path(out))
+    if not layout.has_manifest:
+        raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
+    refuse_links(layout.root)
+    with ExitStack() as stack:
+        with suppress(OSError):  # a directory that nobody can write to cannot change either
+            stack.enter_context(locked(layout.lock))
+        return _verify(layout)
+
+
+def _verify(layout: SweepLayout) -> Verification:
+    manifest = read_manifest(layout.manifest)
+    is_finished = manifest.get("complete", False)
+    try:
+        spec = load_spec(layout.spec)
+    except ValueError:
+        sums = manifest.get("checksums", {})
+        changed = [layout.root / name for name in sums if sum_of(layout.root / name) != sums[name]]
+        found = [f"{path} is missing or altered" for path in changed if path != layout.spec]
+        why = file_problem(layout.spec) or "is not a spec of this version"
+        return Verification((*found, f"{layout.spec} {why}: nothing could be held against it"), {}, is_finished)
+    damaged = [*find_damage(layout, spec, manifest), *figure_damage(layout)]
+    if not manifest.get("sums", False):  # begun before sums were kept
+        damaged = [one for one in damaged if UNKNOWN not in one.why and one.kind != "figure"]
+    problems = [f"{one.path} {one.why}" for one in damaged]
+    folders = [layout.training, *worker_folders(layout.training).values()]
+    snapshots = [(SnapshotStore(folder), folder, step) for folder in folders for step in SnapshotStore(folder).steps()]
+    told = ((folder / str(step), store.problem(step)) for store, folder, step in snapshots)
+    problems += [f"{path} cannot be read: {why}" for path, why in told if why]
+    problems += _row_problems(layout, spec, damaged, is_finished)
+    problems += _weight_problems(layout, spec, damaged)
+    checked = {
+        "files": len(manifest.get("checksums", {})),
+        "stacks of weights": len(layout.stack_indices()),
+        "parts": len(layout.part_indices("trained")) + len(layout.part_indices("analysed")),
+        "snapshots": len(snapshots),
+    }
+    return Verification(tuple(problems), checked, is_finished)
+
+
+def _row_problems(layout: SweepLayout, spec: SweepSpec, damaged: list[Damage], is_finished: bool) -> Iterator[str]:
+    """Tables that are not sorted by their keys, and finished trials without their rows."""
+    bad = {one.path for one in damaged}
+    tables = {path: name for path, name in table_paths(layout, spec).items() if path.is_file() and path not in bad}
+    frames = {path: read_table(path, name) for path, name in tables.items()}
+    for path, frame in frames.items():
+        keys = frame.select(KEYS[tables[path]])
+        if keys.is_duplicated().any() or not keys.equals(keys.sort(keys.columns)):
+            yield f"{path} has rows that are not sorted by {', '.join(keys.columns)}, or two of one key"
+        yield from _size_problems(path, frame)
+    if layout.table("trials") not in frames:
+        return
+    trials = frames.pop(layout.table("trials"))
+    done = trials.filter(pl.col("status").is_in(FINISHED))
+    if is_finished and "pending" in trials["status"]:
+        yield f"{layout.table('trials')} has pending trials, though the sweep was run to its end"
+    for path, frame in frames.items():
+        whole = _with_rows(done, tables[path], frame, spec)
+        short = [trial_id for trial_id in done["trial_id"].to_list() if trial_id not in whole]
+        if short:
+            yield f"{path} has too few or too many rows of {len(short)} finished trials, such as {short[0]}"
+        unknown = set(frame["trial_id"]) - set(trials["trial_id"])
+        if unknown:
+            yield f"{path} has rows of {len(unknown)} trials that are in no trials table, such as {min(unknown)}"
+
+
+def _with_rows(done: pl.DataFrame, name: str, frame: pl.DataFrame, spec: SweepSpec) -> set[str]:
+    if name != "similarity":
+        return set(rows_are_all_there(done, {name: [frame]}, spec))
+    one_layer = spec.model_copy(update={"network": spec.network.model_copy(update={"widths": (1,)})})
+    one_layer = one_layer.model_copy(update={"similarity": spec.similarity.model_copy(update={"combined": False})})
+    return set(rows_are_all_there(done, {name: [frame]}, one_layer))  # a file of matrices holds one layer
+
+
+def _size_problems(path: Path, frame: pl.DataFrame) -> Iterator[str]:
+    """Matrices that are not ``num_units`` by ``num_units``."""
+    if "matrix" in frame.columns:
+        wrong = frame.filter(pl.col("matrix").list.len() != pl.col("num_units") ** 2).height
+        if wrong:
+            yield f"{path} has {wrong} matrices that are not num_units by num_units"
+
+
+def _weight_problems(layout: SweepLayout, spec: SweepSpec, damaged: list[Damage]) -> Iterator[str]:
+    """Stacks that cannot be loaded or have other shapes than the spec asks for, and finished trials without weights."""
+    bad = {one.path for one in damaged}
+    with_weights: set[str] = set()
+    for index in layout.stack_indices():
+        if layout.stack(index) not in bad:
+            trial_ids = read_ids(layout.stack_ids(index))
+            why = _shape_problem(layout.stack(index), len(trial_ids), spec)
+            if why:
+                yield f"{layout.stack(index)} {why}"
+            with_weights |= set(trial_ids)
+    path = layout.table("trials")
+    if path.is_file() and path not in bad:
+        done = read_table(path, "trials").filter(pl.col("status").is_in(FINISHED))["trial_id"].to_list()
+        without = [trial_id for trial_id in done if trial_id not in with_weights]
+        if without:
+            yield f"{layout.checkpoints} has no weights of {len(without)} finished trials, such as {without[0]}"
+
+
+def _shape_problem(path: Path, num_trials: int, spec: SweepSpec) -> str | None:
+    try:
+        tree: dict[str, Any] = load_tree(path)
+        layers = [tree[LAYER_NAMES[spec.network.kind].format(layer)] for layer in range(len(spec.network.widths))]
+        shapes = [leaf.shape for layer in layers for leaf in (layer["kernel"], layer["bias"])]
+    except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
+        return f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+    wanted = [(num_trials, width) for width in spec.network.widths for _ in ("kernel", "bias")]
+    if any((*shape[:1], *shape[-1:]) != ends for shape, ends in zip(shapes, wanted, strict=True)):
+        return f"has shapes {shapes}; expected {num_trials} trials with layers of {list(spec.network.widths)} units"
+    return None

@@ -1,0 +1,118 @@
+"""What all trials of a run share, and what is to be trained."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from modjax.data.datasets import Dataset
+from modjax.networks.base import Network
+from modjax.networks.cnn import cnn
+from modjax.networks.mlp import mlp
+from modjax.spec.context import Engine, hyperparams_of, put_on_device, seeds_of
+from modjax.spec.setup import Setup, image_shape
+from modjax.spec.spec import SweepSpec
+from modjax.store.paths import SweepLayout
+from modjax.training.batch_layout import Layout, choose_layout
+from modjax.training.config import Hyperparams, TrainConfig
+from modjax.training.objective import Batch, Task, classification
+from modjax.training.programs import measure_trials
+from modjax.types import Params
+
+
+class Engine(NamedTuple):
+    """What stays the same for all trials of a run; arrays are on the device."""
+
+    spec: SweepSpec
+    network: Network
+    task: Task
+    config: TrainConfig
+    population: Layout
+    train_examples: Batch
+    test_examples: Batch
+
+    @property
+    def analysed_examples(self) -> Batch:
+        """The split that the spec analyses."""
+        return self.train_examples if self.spec.similarity.split == "train" else self.test_examples
+
+
+def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
+    """Training and test examples on the device; pixels stay uint8."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+
+    def put(x: np.ndarray, y: np.ndarray) -> Batch:
+        return Batch(jnp.asarray(x if x.dtype == np.uint8 else x.astype(dtype)), jnp.asarray(y))
+
+    return put(data.x_train, data.y_train), put(data.x_test, data.y_test)
+
+
+def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
+    """The hyperparameters of rows of the trials table, ``[trials]`` each."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
+
+
+def measure_trial(engine: Engine, row: dict[str, Any], params: Params) -> dict[str, float]:
+    """Losses, accuracies and weight norms of one finished trial, a row of the trials table, by column."""
+    measured = measure_trials(
+        engine.task,
+        engine.config.recipe(),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params),
+        hyperparams_of(pl.DataFrame([row])),
+        jnp.asarray([row["seed"]], jnp.uint32),
+        engine.train_examples,
+        engine.test_examples,
+    )
+    return {name: float(value[0]) for name, value in jax.device_get(measured).items()}
+
+
+def seeds_of(trials: pl.DataFrame) -> np.ndarray:
+    """The seeds of rows of the trials table, ``[trials]``, uint32."""
+    return trials["seed"].to_numpy().astype(np.uint32)
+
+
+class Job(NamedTuple):
+    """What is to be trained.
+
+    Attributes:
+        setup: Spec and data.
+        engine: What all trials share.
+        layout: Of the sweep.
+        trials: Rows of the trials table.
+        slots: Asked for.
+        snapshot_seconds: Trials in training are saved so often.
+    """
+
+    setup: Setup
+    engine: Engine
+    layout: SweepLayout
+    trials: pl.DataFrame
+    slots: int | None
+    snapshot_seconds: float
+
+
+def make_engine(
+    setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame, cores: int | None = None
+) -> Engine:
+    """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
+    trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
+    spec, data = setup.spec, setup.data
+    network = make_network(setup)
+    task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
+    train_examples, test_examples = put_on_device(data)
+    if "layout" in earlier:
+        population = Layout(**earlier["layout"]["population"])
+    else:
+        population = choose_layout(task, config, hyperparams_of(trials), seeds_of(trials), train_examples, cores=cores)
+    return Engine(spec, network, task, config, population, train_examples, test_examples)
+
+
+def make_network(setup: Setup) -> Network:
+    """The spec's architecture for its data."""
+    data, settings = setup.data, setup.spec.network
+    if settings.kind == "cnn":
+        return cnn(image_shape(data.x_train.shape[1:]), settings.widths, data.num_classes, settings.activation)
+    return mlp(data.in_features, settings.widths, data.num_classes, settings.activation)

@@ -1,0 +1,101 @@
+"""How many epochs a trial will take: nobody knows before, so a guess, its range, and why."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from modjax.names import DATASETS
+from modjax.spec.spec import SweepSpec
+from modjax.store.sweep import open_sweep
+
+TYPICAL_SHARE = 0.09  # of max_epochs: 500 of the paper's recipe gave 33 to 37 on MNIST, 58 to 64 on digits
+SPREAD = 2.0  # as far as that may be off, either way
+LIKE_SPREAD, PILOT_SPREAD = 1.25, 1.4
+
+
+class EpochGuess(NamedTuple):
+    """Mean epochs of a trained trial.
+
+    Attributes:
+        low: It may be as few,
+        typical: is expected to be,
+        high: and may be as many.
+        why: What the guess rests on.
+    """
+
+    low: float
+    typical: float
+    high: float
+    why: str
+
+
+def guess_epochs(spec: SweepSpec, like: str | os.PathLike | None = None) -> EpochGuess:
+    """From an earlier sweep of the same dataset, else a typical share of ``max_epochs``.
+
+    Args:
+        spec: The spec.
+        like: Directory of the earlier sweep.
+
+    Raises:
+        ValueError: ``like`` is no sweep, one of other data, or one without trained trials.
+    """
+    most = spec.training.max_epochs
+    if not spec.training.early_stopping:
+        return EpochGuess(float(most), float(most), float(most), f"no early stopping: all {most}")
+    if like is not None:
+        mean = _mean_epochs(spec, like)
+        return _guess(mean, LIKE_SPREAD, most, f"mean of the sweep in {like}")
+    why = f"assumed: {TYPICAL_SHARE:.0%} of max_epochs = {most}, as early stopping left of the paper's recipe before"
+    least = float(min(most, spec.training.early_stopping_patience + 1))
+    return _guess(max(TYPICAL_SHARE * most, least), SPREAD, most, why)
+
+
+def with_pilot(guess: EpochGuess, ended: Sequence[int], running: Sequence[int], spec: SweepSpec) -> EpochGuess:
+    """The guess after some trials were trained for a while; only where at least half of them came to their end.
+
+    A trial that had not ended counts with its age and the patience of early stopping, or the earlier guess, if more.
+
+    Args:
+        guess: Without them.
+        ended: Epochs of trials that ended.
+        running: Epochs so far of those that had not.
+        spec: The spec.
+    """
+    if not spec.training.early_stopping or not ended or len(ended) < len(running):
+        return guess
+    patience = spec.training.early_stopping_patience
+    mean = sum(ended) / len(ended)
+    left = [max(age + patience, mean) for age in running]
+    typical = (sum(ended) + sum(left)) / (len(ended) + len(left))
+    why = f"measured: {len(ended)} trials of this spec trained to their end"
+    return _guess(typical, PILOT_SPREAD, spec.training.max_epochs, why)
+
+
+def _guess(typical: float, spread: float, most: int, why: str) -> EpochGuess:
+    low, middle, high = (min(float(most), value) for value in (typical / spread, typical, typical * spread))
+    return EpochGuess(low, middle, high, why)
+
+
+def _mean_epochs(spec: SweepSpec, like: str | os.PathLike) -> float:
+    from modjax.spec.spec import load_spec
+
+    sweep = open_sweep(like)
+    earlier = load_spec(sweep.layout.spec)
+    is_own = earlier.dataset not in DATASETS and spec.dataset not in DATASETS
+    if earlier.dataset != spec.dataset and not is_own:
+        raise ValueError(
+            f"{like} is a sweep of {earlier.dataset}, the spec's dataset is {spec.dataset}; leave --like out."
+        )
+    pending = sweep.trials.filter(status="pending").height
+    if pending:
+        raise ValueError(
+            f"{like} is not finished: {pending} of its {sweep.trials.height} trials are pending, and those that ended "
+            "first are the short ones; leave --like out."
+        )
+    trained = sweep.trials.filter(pl.col("status").is_in(["done", "diverged"]))
+    if not trained.height:
+        raise ValueError(f"{like} has no trained trials yet; leave --like out.")
+    arms = trained.filter(pl.col("arm").is_in([arm.name for arm in spec.arms]))
+    return float((arms if arms.height else trained)["epochs"].to_numpy().mean())

@@ -1,0 +1,64 @@
+"""A spec to its table of trials: a row each, identified by a hash of what it is."""
+
+import hashlib
+import itertools
+import json
+from typing import Any
+
+import polars as pl
+
+from modjax.names import HYPERPARAMETERS
+from modjax.spec.spec import SweepSpec
+from modjax.store.tables import TRIALS, empty
+
+ID_LENGTH = 16
+
+
+def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
+    """All trials of a spec, arms x grids x seeds, sorted by ``trial_id``, status ``pending``.
+
+    Args:
+        spec: The spec.
+        data_identity: The dataset's name where the name says what it holds, else its checksum.
+
+    Raises:
+        ValueError: The same trial twice; the message names both arms.
+    """
+    shared = {
+        "dataset": data_identity,
+        "network": spec.network.model_dump(mode="json"),
+        "training": spec.training.identity(),
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    for arm in spec.arms:
+        grids = [getattr(arm, name) for name in HYPERPARAMETERS]
+        for *values, seed in itertools.product(*grids, spec.arm_seeds(arm)):
+            settings = dict(zip(HYPERPARAMETERS, values, strict=True)) | {"seed": seed}
+            trial_id = identify(shared | settings | {"untrained": arm.untrained})
+            if trial_id in rows:
+                told = ", ".join(f"{name} = {value:g}" for name, value in settings.items())
+                raise ValueError(
+                    f"the same trial twice ({told}): in arm {rows[trial_id]['arm']!r} and in arm {arm.name!r}; "
+                    "remove it from one of them."
+                )
+            rows[trial_id] = {"trial_id": trial_id, "arm": arm.name, **settings, "status": "pending"}
+    columns = {
+        name: [row[name] for row in rows.values()] for name in ("trial_id", "arm", "seed", *HYPERPARAMETERS, "status")
+    }
+    frame = pl.DataFrame(columns, schema={name: TRIALS[name] for name in columns})
+    return pl.concat([empty(TRIALS), frame], how="diagonal").with_columns(excluded=pl.lit(False)).sort("trial_id")
+
+
+def identify(settings: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a trial's settings.
+
+    Example:
+        >>> identify({"l2": 0.0, "seed": 1}) == identify({"seed": 1, "l2": 0.0})
+        True
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
+
+
+def untrained_arms(spec: SweepSpec) -> list[str]:
+    """Names of the arms whose networks are not trained."""
+    return [arm.name for arm in spec.arms if arm.untrained]

@@ -1,0 +1,151 @@
+"""Everything a run needs, made from a spec before anything is written: data, network, trials, sizes that fit."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from modjax.checks import check_batches
+from modjax.data.datasets import Dataset, load_dataset
+from modjax.names import DATASETS
+from modjax.spec.expand import expand
+from modjax.spec.spec import SweepSpec, load_spec
+
+COPIES_OF_WEIGHTS = 6  # weights, gradient, two moments of Adam, best weights, and the update in flight
+FLOAT_BYTES = 4
+
+
+class Setup(NamedTuple):
+    """A spec with its data and its trials."""
+
+    spec: SweepSpec
+    data: Dataset
+    data_checksum: str
+    trials: pl.DataFrame
+
+
+def prepare(spec: SweepSpec | str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Setup:
+    """Load and check all that a run needs.
+
+    Raises:
+        ValueError: A spec or data that are wrong, a batch larger than the training set, the same trial twice, or a
+            network too large for memory.
+    """
+    spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
+    if spec.dataset not in DATASETS:  # the sweep's own copy of the spec must find the file from anywhere
+        spec = spec.model_copy(update={"dataset": os.path.abspath(spec.dataset)})
+    check_memory(spec, layer_sizes(spec, (1,)))
+    data = load_dataset(spec.dataset, data_dir)
+    check_fit(spec, data)
+    checksum = data.checksum()
+    return Setup(spec, data, checksum, expand(spec, spec.dataset if spec.dataset in DATASETS else checksum))
+
+
+def check_fit(spec: SweepSpec, data: Dataset) -> None:
+    """Raise unless a batch and a validation set can be drawn, and the network fits the examples and memory."""
+    try:
+        check_batches(len(data.x_train), spec.training.batch_size, spec.training.validation_fraction)
+    except ValueError as error:
+        raise ValueError(f"training.{error}") from None
+    layers = layer_sizes(spec, data.x_train.shape[1:])
+    locations = [layer.locations for layer in layers]
+    if spec.similarity.combined and len(set(locations)) > 1:
+        raise ValueError(
+            "similarity.combined pairs units place by place, so it needs layers with as many locations each; "
+            f"those of this cnn have {locations}. Use combined = false."
+        )
+    check_memory(spec, layers, data.num_classes)
+
+
+def check_layout(setup: Setup, manifest: dict[str, Any]) -> None:
+    """Raise if the seats of a manifest's layout do not fit this machine."""
+    if not manifest:
+        return
+    population = manifest["layout"]["population"]
+    layers = layer_sizes(setup.spec, setup.data.x_train.shape[1:])
+    state = COPIES_OF_WEIGHTS * FLOAT_BYTES * num_weights(layers, setup.data.num_classes)
+    seats = max(population["seats"], population["lanes"]) * population.get("num_threads", 1)
+    if seats * state > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(f"the manifest's layout, {seats} seats, does not fit this machine; choose another directory.")
+
+
+class LayerSize(NamedTuple):
+    """Sizes of a hidden layer: where its units are computed, how many there are, and inputs of each of them."""
+
+    locations: int
+    units: int
+    fan_in: int
+
+
+def image_shape(example_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Height, width and channels of a dataset's images; flat pixels are a square image.
+
+    Raises:
+        ValueError: The examples are no images.
+
+    Example:
+        >>> image_shape((784,)), image_shape((8, 8)), image_shape((32, 32, 3))
+        ((28, 28, 1), (8, 8, 1), (32, 32, 3))
+    """
+    side = math.isqrt(math.prod(example_shape))
+    if len(example_shape) == 1 and side**2 == example_shape[0]:
+        return side, side, 1
+    if len(example_shape) not in (2, 3):
+        raise ValueError(
+            "network.kind 'cnn' needs images: [height, width], [height, width, channels] or a square's flat pixels; "
+            f'the examples of this dataset have shape {list(example_shape)}. Use kind = "mlp".'
+        )
+    height, width, channels = (*example_shape, 1)[:3]
+    return height, width, channels
+
+
+def layer_sizes(spec: SweepSpec, example_shape: tuple[int, ...]) -> list[LayerSize]:
+    """The hidden layers of a spec's network on examples of a shape, as ``modjax.mlp`` and ``modjax.cnn`` make them."""
+    layers = []
+    if spec.network.kind == "mlp":
+        inputs = math.prod(example_shape)
+        for units in spec.network.widths:
+            layers.append(LayerSize(1, units, inputs))
+            inputs = units
+        return layers
+    height, width, channels = image_shape(example_shape)
+    for units in spec.network.widths:
+        height, width = -(-height // 2), -(-width // 2)  # strides of 2
+        layers.append(LayerSize(height * width, units, 9 * channels))  # kernels of 3 x 3
+        channels = units
+    return layers
+
+
+def num_weights(layers: list[LayerSize], num_classes: int) -> int:
+    """Weights and biases of all hidden layers and of the logits."""
+    hidden = sum((layer.fan_in + 1) * layer.units for layer in layers)
+    return hidden + (layers[-1].locations * layers[-1].units + 1) * num_classes
+
+
+def check_memory(spec: SweepSpec, layers: list[LayerSize], num_classes: int = 1) -> None:
+    """Raise if even one network of the spec, a batch in it, or its similarity does not fit this machine."""
+    values = COPIES_OF_WEIGHTS * num_weights(layers, num_classes)
+    # A training step keeps each layer's inputs, gathered under the kernels, its activations, and their gradients.
+    per_example = sum(layer.locations * (layer.units + layer.fan_in) for layer in layers)
+    values += 2 * spec.training.batch_size * per_example
+    if spec.similarity.measures:
+        units = sum(layer.units for layer in layers)
+        per_matrix = units if spec.similarity.combined else max(layer.units for layer in layers)
+        values += 4 * len(spec.similarity.measures) * per_matrix**2
+        # One example's derivatives: in all activations, for all units at once.
+        values += 3 * units * sum(layer.locations * layer.units for layer in layers)
+    needed = FLOAT_BYTES * values
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise ValueError(
+            f"network.widths: {list(spec.network.widths)} needs about {needed / 2**30:.3g} GiB a trial; "
+            f"this machine has {available / 2**30:.3g} GiB. Use narrower layers."
+        )
+
+
+def output_paths(out: Path) -> list[str]:
+    """What a sweep writes, for a plan."""
+    names = "spec.toml manifest.json trials.parquet history.parquet similarity/ modules.parquet alignment.parquet"
+    return [str(out / name) for name in (*names.split(), "checkpoints/", "figures/")]

@@ -1,0 +1,274 @@
+"""The spec of a sweep: TOML in, a frozen model or a clear error out."""
+
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modjax.names import (
+    ACTIVATIONS,
+    DATASETS,
+    HYPERPARAMETERS,
+    KEPT_WEIGHTS,
+    MATMUL_PRECISIONS,
+    MAX_COUNT,
+    MEASURES,
+    NETWORK_KINDS,
+    NULL_KINDS,
+    OPTIMIZERS,
+    QUALITY_FUNCTIONS,
+    SCHEDULES,
+    SEARCH_METHODS,
+    SPLITS,
+)
+from modjax.spec.values import Count, Name, Seeds, Share, check_dataset, distinct, grid, known
+
+LEAST_ACCURACY = 0.8  # trials that are less accurate are excluded
+MAX_SPEC_BYTES = 2**20
+MAX_TRIALS = 10_000_000
+
+
+Resolution = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSpec(_Section):
+    """``[network]``; ``widths`` are the units of each hidden layer: of a cnn, the channels of each convolution."""
+
+    kind: Annotated[str, known(NETWORK_KINDS, "network kind")] = "mlp"
+    widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] = (64, 64)
+    activation: Annotated[str, known(ACTIVATIONS, "activation")] = "relu"
+
+
+class TrainingSpec(_Section):
+    """``[training]``."""
+
+    optimizer: Annotated[str, known(OPTIMIZERS, "optimizer")] = "adam"
+    max_epochs: Count = 500
+    batch_size: Count = 200
+    validation_fraction: Share = 0.1
+    early_stopping: Annotated[bool, Field(strict=True)] = True
+    early_stopping_patience: Count = 6
+    schedule: Annotated[str, known(SCHEDULES, "schedule")] = "plateau"
+    plateau_patience: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] = 3
+    plateau_factor: Share = 0.25
+    keep: Annotated[str, known(KEPT_WEIGHTS, "weights to keep")] = "best"
+    momentum: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.01
+    matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
+
+    def identity(self) -> dict[str, Any]:
+        """What a trial's numbers depend on.
+
+        Settings that nothing reads are left out, and those that joined later where they are as they had been before.
+        """
+        content = self.model_dump(mode="json")
+        unread = {"momentum": self.optimizer != "sgd", "weight_decay": self.optimizer != "adamw"}
+        unread["matmul_precision"] = self.matmul_precision == "float32"
+        unread |= {"early_stopping": self.early_stopping, "early_stopping_patience": not self.early_stopping}
+        is_constant = self.schedule == "constant"
+        unread |= {"schedule": not is_constant, "plateau_patience": is_constant, "plateau_factor": is_constant}
+        unread["keep"] = self.keep == "best"
+        return {key: value for key, value in content.items() if not unread.get(key, False)}
+
+
+class ArmSpec(_Section):
+    """One of ``[[arms]]``: a grid, all combinations of its lists, or untrained networks."""
+
+    name: Name
+    learning_rate: grid(gt=0) = (1e-3,)  # pyright: ignore[reportInvalidTypeForm]
+    l1: grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    l2: grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    dropout: grid(ge=0, lt=1) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
+    seeds: Seeds | None = None
+    untrained: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _untrained_has_no_grid(self) -> "ArmSpec":
+        named = [name for name in HYPERPARAMETERS if getattr(self, name) != type(self).model_fields[name].default]
+        if self.untrained and named:
+            raise ValueError(f"an untrained arm takes no hyperparameters; remove {', '.join(named)}")
+        return self
+
+
+class SimilaritySpec(_Section):
+    """``[similarity]``."""
+
+    measures: Annotated[tuple[Annotated[str, known(MEASURES, "measure")], ...], AfterValidator(distinct)] = MEASURES
+    split: Annotated[str, known(SPLITS, "split")] = "test"
+    combined: Annotated[bool, Field(strict=True)] = False
+
+
+class ModulesSpec(_Section):
+    """``[modules]``; ``restarts = 0`` is the method's own recipe, ``consensus`` a number of single runs."""
+
+    method: Annotated[str, known(SEARCH_METHODS, "method")] = "leiden"
+    resolution: Resolution = 1.0
+    restarts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    quality: Annotated[str, known(QUALITY_FUNCTIONS, "quality")] = "modularity"
+    nulls: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    null_kind: Annotated[str, known(NULL_KINDS, "null_kind")] = "weight_permutation"
+    consensus: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    resolutions: Annotated[tuple[Resolution, ...], Field(max_length=1000), AfterValidator(distinct)] = ()
+
+    @model_validator(mode="after")
+    def _quality_has_its_method(self) -> "ModulesSpec":
+        if self.quality != "modularity" and self.method != "leidenalg":
+            raise ValueError(
+                f"method {self.method!r} maximizes modularity alone; for quality {self.quality!r} use "
+                "method 'leidenalg'"
+            )
+        return self
+
+
+class AlignmentSpec(_Section):
+    """``[alignment]``."""
+
+    permutations: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+
+
+class SweepSpec(_Section):
+    """A sweep: what is trained, measured and compared. Frozen; unknown keys are refused."""
+
+    name: Name
+    question: Annotated[str, Field(strict=True)] = ""
+    dataset: Annotated[str, Field(strict=True, max_length=1000), AfterValidator(check_dataset)]
+    seeds: Seeds
+    network: NetworkSpec = NetworkSpec()
+    training: TrainingSpec = TrainingSpec()
+    arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]
+    similarity: SimilaritySpec = SimilaritySpec()
+    modules: ModulesSpec = ModulesSpec()
+    alignment: AlignmentSpec = AlignmentSpec()
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> "SweepSpec":
+        names = [arm.name for arm in self.arms]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"arms must have distinct names; {twice[0]!r} is there twice")
+        if self.num_trials > MAX_TRIALS:
+            raise ValueError(f"at most {MAX_TRIALS:,} trials a sweep; these arms make {self.num_trials:,}")
+        return self
+
+    def arm_seeds(self, arm: ArmSpec) -> tuple[int, ...]:
+        """The arm's own seeds, else the spec's."""
+        return self.seeds if arm.seeds is None else arm.seeds
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of all arms, counted without making them."""
+        grids = ([len(getattr(arm, name)) for name in HYPERPARAMETERS] for arm in self.arms)
+        return sum(
+            int(np.prod(grid, dtype=object)) * len(self.arm_seeds(arm))
+            for grid, arm in zip(grids, self.arms, strict=True)
+        )
+
+    def to_toml(self) -> str:
+        """The spec with every default written out; reading it gives an equal spec."""
+        content = self.model_dump(mode="json")
+        for arm in content["arms"]:
+            if arm["seeds"] is None:
+                del arm["seeds"]
+        return tomli_w.dumps(content)
+
+    def spec_hash(self) -> str:
+        """SHA-256 of the spec's values, the same however they were written, and wherever a file of one's own lies."""
+        content = self.model_dump(mode="json") | {"dataset": self._dataset_name()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _dataset_name(self) -> str:
+        """A file of one's own may move: what it holds is compared by checksum."""
+        return self.dataset if self.dataset in DATASETS else "a file of one's own"
+
+    def shared_settings(self) -> dict[str, Any]:
+        """All that must not change when a sweep is extended: everything but name, question, seeds and arms."""
+        content = self.model_dump(mode="json", exclude={"name", "question", "seeds", "arms"})
+        content["dataset"] = self._dataset_name()
+        return {
+            f"{section}.{key}" if isinstance(value, dict) else section: inner
+            for section, value in content.items()
+            for key, inner in (value.items() if isinstance(value, dict) else [("", value)])
+        }
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "network": NetworkSpec,
+    "training": TrainingSpec,
+    "arms": ArmSpec,
+    "similarity": SimilaritySpec,
+    "modules": ModulesSpec,
+    "alignment": AlignmentSpec,
+}
+
+
+def load_spec(path: str | os.PathLike) -> SweepSpec:
+    """Read a spec from TOML; a dataset path in it is relative to the spec.
+
+    Raises:
+        ValueError: No such file, not TOML, or a key or value that is not allowed: one line that names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such spec; expected a TOML file (examples are in experiments/).")
+    if path.stat().st_size > MAX_SPEC_BYTES:
+        raise ValueError(f"{path}: a spec has at most {MAX_SPEC_BYTES:,} bytes; this file has {path.stat().st_size:,}.")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # what tomllib raises, and integers of thousands of digits
+        raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())}).") from error
+    dataset = content.get("dataset")
+    if isinstance(dataset, str) and dataset not in DATASETS and dataset.endswith(".npz"):
+        content["dataset"] = os.path.abspath(path.parent / dataset)
+    return parse_spec(content, str(path))
+
+
+def parse_spec(content: dict[str, Any], source: str = "spec") -> SweepSpec:
+    """A spec from plain values; errors start with ``source`` and fill one line.
+
+    Raises:
+        ValueError: A key or value that is not allowed.
+
+    Example:
+        >>> parse_spec({"name": "x", "dataset": "digits", "seeds": [0], "arms": [{"name": "a", "dropout": [1]}]})
+        Traceback (most recent call last):
+        ValueError: spec: arms[0].dropout[0]: Input should be less than 1; got 1.
+    """
+    try:
+        return SweepSpec.model_validate(content)
+    except ValidationError as error:
+        # A list with a bad item also counts as too short: the item alone is told.
+        found = error.errors(include_url=False)
+        problems = [_describe(problem) for problem in found if problem["type"] != "too_short" or not problem["input"]]
+        shown = problems[:5] + [f"and {len(problems) - 5} more"] * (len(problems) > 5)
+        raise ValueError(f"{source}: {'; '.join(shown)}.") from None
+
+
+def _describe(problem: Any) -> str:
+    """One pydantic error as ``key: what is allowed; got what``."""
+    location = [
+        part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tuple[")))
+    ]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "spec"
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] in ("model_type", "tuple_type"):
+        message = "must be a table" if problem["type"] == "model_type" else "must be a list"
+    if problem["type"] == "extra_forbidden":
+        section = _SECTIONS.get(str(location[0])) if len(location) > 1 else SweepSpec
+        allowed = f"; allowed: {', '.join(section.model_fields)}" if section else ""
+        return f"{where}: unknown key{allowed}"
+    if problem["type"] == "missing":
+        return f"{where}: missing"
+    if problem["type"] == "value_error" or isinstance(problem["input"], dict):
+        return f"{where}: {message}"
+    got = repr(problem["input"])
+    return f"{where}: {message}; got {got if len(got) < 60 else got[:57] + '...'}"

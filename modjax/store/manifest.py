@@ -1,0 +1,118 @@
+"""What a sweep ran on and with: versions, device, slots, data, checksums of its files."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from modjax.io.checksums import ALTERED, MISSING, sum_of, sum_of_json
+from modjax.io.files import write_text
+from modjax.io.untrusted import read_json
+from modjax.store.manifest_model import content_problem
+from modjax.store.paths import SweepLayout
+
+SCHEMA_VERSION = 3
+PACKAGES = (
+    "modjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "polars",
+    "orbax-checkpoint",
+    "igraph",
+    "leidenalg",
+    "numba",
+    "scipy",
+    "scikit-learn",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def describe_machine() -> dict[str, Any]:
+    """Python, packages, device and threads of this process."""
+    import jax
+
+    from modjax._util.threads import available_cores
+
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "threads": available_cores(),
+    }
+
+
+def checksums(layout: SweepLayout) -> dict[str, str]:
+    """SHA-256 of the spec, the tables, the similarity files, and of each stack of weights: its ids and its folder."""
+    tables = [layout.table(name) for name in ("alignment", "history", "modules", "trials")]
+    paths = [layout.spec, *tables, *sorted(layout.similarity.glob("*.parquet"))]
+    for index in layout.stack_indices():
+        paths += [layout.stack_ids(index), layout.stack(index)]
+    return {str(path.relative_to(layout.root)): sum_of(path) for path in paths if path.exists()}
+
+
+def write_manifest(layout: SweepLayout, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json`` and a copy of it, each atomically and with its own sum in it."""
+    content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **manifest, "sums": True}))
+    text = json.dumps({**content, "sha256": sum_of_json(content)}, indent=2) + "\n"
+    for path in (layout.manifest_copy, layout.manifest):
+        write_text(path, text)
+
+
+def manifest_problem(path: Path) -> str | None:
+    """What is wrong with a manifest, or None."""
+    if not path.is_file():
+        return MISSING
+    try:
+        _read(path)
+    except ValueError:
+        return ALTERED
+    return None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest; where it is missing or damaged, its copy.
+
+    Raises:
+        ValueError: Not a manifest of this version.
+    """
+    try:
+        return _read(path)
+    except ValueError:
+        try:
+            return _read(path.with_name(f".{path.name}"))
+        except ValueError:
+            pass
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
+    manifest = read_json(path, "a sweep's manifest")
+    found = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if found is None:
+        raise ValueError(f"{path}: not a sweep's manifest (it has no schema_version).")
+    if found != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: written by another version of modjax (schema {str(found)[:20]}; this one reads {SCHEMA_VERSION})."
+        )
+    written = manifest.pop("sha256", None)
+    if written is not None and written != sum_of_json(manifest):
+        raise ValueError(f"{path}: not a sweep's manifest as it was written (its sum is another).")
+    problem = content_problem(manifest)
+    if problem is not None:
+        raise ValueError(f"{path}: not a sweep's manifest ({problem}).")
+    return manifest

@@ -1,0 +1,85 @@
+"""Stacks of finished trials' weights, by orbax."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modjax.io.checksums import ALTERED, MISSING, UNKNOWN, sum_of, sum_of_json
+from modjax.io.files import write_text
+from modjax.io.trees import load_tree, save_tree
+from modjax.io.untrusted import read_json
+from modjax.store.paths import SweepLayout
+
+
+def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
+    """Save weights with a leading axis of trials; the list of ids, written last, says that the stack is whole."""
+    layout.checkpoints.mkdir(parents=True, exist_ok=True)
+    save_tree(layout.stack(index), params)
+    _write_ids(layout, index, trial_ids)
+
+
+def _write_ids(layout: SweepLayout, index: int, trial_ids: list[str]) -> None:
+    content = {"trial_ids": trial_ids, "sha256": sum_of_json([trial_ids, sum_of(layout.stack(index))])}
+    write_text(layout.stack_ids(index), json.dumps(content, indent=1) + "\n")
+
+
+def stack_problem(layout: SweepLayout, index: int) -> str | None:
+    """What is wrong with a stack, or None."""
+    ids, folder = layout.stack_ids(index), layout.stack(index)
+    if not ids.is_file() or not folder.is_dir():
+        return f"{(folder if ids.is_file() else ids).name} {MISSING}"
+    try:
+        right = sum_of_json([read_ids(ids), sum_of(folder)])
+        written = read_json(ids, "a list of a stack's trials").get("sha256")
+    except ValueError:
+        return ALTERED
+    if written is None:
+        return UNKNOWN
+    return None if written == right else ALTERED
+
+
+def adopt_stack(layout: SweepLayout, index: int) -> None:
+    """Take a stack that was written before sums were kept for what it is."""
+    trial_ids = read_ids(layout.stack_ids(index))
+    if layout.stack(index).is_dir() and "sha256" not in read_json(layout.stack_ids(index), "a list of trials"):
+        _write_ids(layout, index, trial_ids)
+
+
+def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[str], Any]:
+    """Load a stack.
+
+    Args:
+        layout: Of the sweep.
+        index: Of the stack.
+        one_trial: Tree of shapes and dtypes of one trial's weights: the target that orbax restores into.
+
+    Returns:
+        The trial ids, and the weights with a leading axis of trials as NumPy arrays.
+    """
+    import jax
+
+    trial_ids = read_ids(layout.stack_ids(index))
+    target = jax.tree.map(lambda leaf: np.empty((len(trial_ids), *leaf.shape), leaf.dtype), one_trial)
+    return trial_ids, load_tree(layout.stack(index), target)
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids of a stack.
+
+    Raises:
+        ValueError: Not such a file.
+    """
+    found = read_json(path, "a list of a stack's trials")
+    ids = found.get("trial_ids") if isinstance(found, dict) else None
+    if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
+        raise ValueError(f"{path}: not a list of a stack's trials (expected trial_ids, a list of names).")
+    return ids
+
+
+def next_index(layout: SweepLayout) -> int:
+    """An index that no stack, whole or not, has had."""
+    found = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in layout.checkpoints.glob("stack_*"))
+    return 1 + max((int(match.group(1)) for match in found if match), default=-1)

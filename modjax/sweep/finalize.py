@@ -1,0 +1,126 @@
+"""From parts to the final tables, figures and manifest."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from modjax.analysis.significance import with_sweep_columns
+from modjax.integrity.damage import figure_damage
+from modjax.integrity.directory import merge_results
+from modjax.integrity.recovery import layers_of
+from modjax.io.files import remove_folder, set_aside
+from modjax.spec.failures import reason_of
+from modjax.spec.spec import SweepSpec
+from modjax.store.failures import failed_trials, mark_failed
+from modjax.store.manifest import checksums, write_manifest
+from modjax.store.parts import part_rows
+from modjax.store.paths import SweepLayout
+from modjax.store.sweep import Sweep, open_sweep
+from modjax.store.tables import merge, read_table, write_table
+
+
+class Drawing(NamedTuple):
+    """What draws a sweep once its tables are whole.
+
+    Attributes:
+        figures: Writes the figures, before the manifest.
+        page: Writes the report page, after the manifest, which it shows.
+    """
+
+    figures: Callable[[Sweep], Any]
+    page: Callable[[Sweep], Any]
+
+    def all(self, sweep: Sweep) -> None:
+        """Write the figures, then the page."""
+        self.figures(sweep)
+        self.page(sweep)
+
+
+def drawing_of(report: bool) -> Drawing | None:
+    """The figures and the page of :mod:`modjax.report`, or None where no report is asked for."""
+    if not report:
+        return None
+    # Imported here because matplotlib is slow to import and a sweep without a report does not need it.
+    from modjax.report.figures import draw_figures
+    from modjax.report.write import write_page
+
+    return Drawing(draw_figures, write_page)
+
+
+def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
+    """Write the final tables from their earlier rows and the parts.
+
+    ``trials.parquet`` comes last, since it says which trials are whole.
+
+    Args:
+        layout: Of the sweep.
+        spec: Its spec.
+        planned: The trials table as planned, finished rows with their results.
+        finished: Trials whose rows are in the tables already; no other row is taken from there.
+    """
+    for layer in layers_of(spec):
+        target = layout.similarity_file(layer)
+        parts = (
+            layout.similarity_file(layer, layout.analysed_part(index) / "similarity")
+            for index in layout.part_indices("analysed")
+        )
+        new = [read_table(path, "similarity") for path in parts if path.exists()]
+        write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
+    trials = merge_results(planned, merge("trials", part_rows(layout, "trials")))
+    trials = mark_failed(trials, failed_trials(layout))
+    for name in ("modules", "alignment", "history"):
+        target = layout.table(name)
+        rows = merge(name, [*_earlier(target, name, finished), *part_rows(layout, name)])
+        write_table(target, with_sweep_columns(name, rows, trials))
+    write_table(layout.table("trials"), trials)
+
+
+def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
+    return [read_table(path, name).filter(pl.col("trial_id").is_in(finished))] if path.exists() else []
+
+
+def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
+    """Write the manifest with the checksums of all tables and why trials failed, then remove the parts."""
+    about = {"complete": True, "failed": failed_trials(layout), "checksums": checksums(layout)}
+    write_manifest(layout, {**manifest, **about})
+    remove_folder(layout.parts)
+
+
+def draw(what: Callable[[Sweep], Any], layout: SweepLayout) -> None:
+    """Draw figures or a page of a sweep whose tables are whole.
+
+    Raises:
+        OSError: They cannot be written.
+        RuntimeError: One of them raised anything else.
+    """
+    try:
+        what(open_sweep(layout.root))
+    except OSError:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"all tables of {layout.root} are whole, but not all figures could be drawn: {reason_of(error)}"
+        ) from error
+
+
+def draw_figures(layout: SweepLayout, drawing: Drawing | None) -> RuntimeError | None:
+    """Draw the figures, or remove those of fewer trials where none are asked for; returns what a figure raised."""
+    if drawing is None:
+        remove_folder(layout.figures)
+        return None
+    try:
+        draw(drawing.figures, layout)
+    except RuntimeError as error:
+        return error
+    return None
+
+
+def redraw_damaged(layout: SweepLayout, drawing: Drawing, say: Callable[[str], None]) -> None:
+    """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
+    damaged = figure_damage(layout)
+    for damage in damaged:
+        aside = f", moved to {set_aside(damage.path, layout.damaged)}" if damage.path.exists() else ""
+        say(f"{damage.path} {damage.why}{aside}: drawn again")
+    if damaged or not layout.report.is_file() or not any(layout.figures.glob("*.png")):
+        draw(drawing.all, layout)

@@ -1,0 +1,207 @@
+"""Finished trials on their way to the tables: weights saved in stacks, then measured, clustered, committed as parts.
+
+A stack is committed twice, each time by renaming a whole folder: after training (weights, and rows of trials and
+history) and after analysis (matrices, modules, alignment). Whatever a killed process leaves is one of these or nothing.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from modjax._util.memory import release_free_memory
+from modjax.analysis.modules import (
+    Graph,
+    Matrices,
+    alignment_rows,
+    graphs_of,
+    joint_groups,
+    module_rows,
+    search_settings,
+    similarity_rows,
+    stack_matrices,
+)
+from modjax.clustering.layer import LayerModules, cluster_layer
+from modjax.engines.base import Measured, Searches
+from modjax.integrity.damage import layers_of
+from modjax.io.files import new_folder
+from modjax.spec.context import Engine, measure_trial
+from modjax.spec.failures import Failures, hits_all_trials
+from modjax.spec.spec import LEAST_ACCURACY
+from modjax.store.failures import FAILED, failed_in_part, write_failures
+from modjax.store.paths import SweepLayout
+from modjax.store.stacks import load_stack, next_index, save_stack
+from modjax.store.tables import from_rows, write_table
+from modjax.sweep.timing import Stages
+from modjax.training.events import FinishedTrial
+from modjax.types import Params
+
+STACK_TRIALS = 8  # finished trials are saved in stacks of so many, or
+STACK_SECONDS = 30.0  # after so many seconds: all that a killed process can lose, beside trials in training
+
+
+class PendingStack(NamedTuple):
+    """A stack whose module searches are under way: its matrices, the graphs of each job, why trials failed."""
+
+    number: int
+    matrices: dict[tuple[str, int], dict[str, np.ndarray]]
+    jobs: dict[tuple[str, int], list[Graph]]
+    failed: dict[str, str]
+
+
+class StackWriter:
+    """Takes finished trials, commits stacks, and hands their graphs to the worker pool.
+
+    Args:
+        engine: What all trials share.
+        layout: Of the sweep.
+        planned: The trials table; rows are looked up by ``trial_id``.
+        pool: Where modules are searched.
+        stages: Told what the time goes to.
+    """
+
+    def __init__(
+        self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: Searches, stages: Stages
+    ) -> None:
+        self._engine, self._layout, self._pool, self._stages = engine, layout, pool, stages
+        self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
+        self._buffer: list[tuple[str, FinishedTrial]] = []
+        self._oldest = 0.0
+        self._measured: dict[str, Measured] = {}
+        self._pending: list[PendingStack] = []
+        self._next_index = next_index(layout)
+        self.failures = Failures()
+
+    def add(self, trial_id: str, finished: FinishedTrial, measured: Measured | None = None) -> None:
+        """Take one trial, measured already or not; a full or old enough buffer is committed by :meth:`advance`."""
+        if measured is not None:
+            self._measured[trial_id] = measured
+        if not self._buffer:
+            self._oldest = time.perf_counter()
+        self._buffer.append((trial_id, finished))
+
+    def save(self) -> None:
+        """Commit the buffer as a stack, and no more: what there is time for before the process stops."""
+        if self._buffer:
+            self._commit_trained()
+
+    def advance(self, is_last: bool = False, is_due: bool = False) -> None:
+        """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
+        is_old = self._buffer and (is_due or time.perf_counter() - self._oldest >= STACK_SECONDS)
+        if len(self._buffer) >= STACK_TRIALS or is_old or (is_last and self._buffer):
+            with self._stages("evaluating and saving"):
+                index = self._commit_trained()
+            self.analyse(index)
+        still = []
+        for stack in self._pending:
+            if is_last or all(self._pool.is_done(job) for job in stack.jobs):
+                with self._stages("waiting for modules"):
+                    found = self._collect(stack)
+                with self._stages("tables"):
+                    self._commit_analysed(stack, found)
+            else:
+                still.append(stack)
+        if len(still) < len(self._pending):
+            release_free_memory()
+        self._pending = still
+
+    def _commit_trained(self) -> int:
+        index, buffer, self._buffer = self._next_index, self._buffer, []
+        self._next_index += 1
+        trial_ids = [trial_id for trial_id, _ in buffer]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for _, one in buffer))
+        save_stack(self._layout, index, trial_ids, stacked)
+        history = [{"trial_id": trial_id, **row} for trial_id, one in buffer for row in one.history]
+        rows = [self.failures.attempt(one[0], self._trial_row, *one) or self._failed_row(*one) for one in buffer]
+        with new_folder(self._layout.trained_part(index)) as folder:
+            write_table(folder / "trials.parquet", from_rows("trials", rows))
+            write_table(folder / "history.parquet", from_rows("history", history))
+            write_failures(folder, self.failures.among(trial_ids))
+        return index
+
+    def _failed_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
+        """What is known of a trial that could not be measured."""
+        known = {"epochs": len(finished.history), "best_epoch": finished.best_epoch, "seconds": finished.seconds}
+        return {**self._rows[trial_id], **known, "status": FAILED, "excluded": True}
+
+    def _trial_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
+        engine, row = self._engine, self._rows[trial_id]
+        known = self._measured.get(trial_id)
+        numbers = measure_trial(engine, row, finished.params) if known is None else known.numbers
+        is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY
+        return {
+            **row,
+            **numbers,
+            "status": finished.status,
+            "excluded": is_excluded,
+            "epochs": len(finished.history),
+            "best_epoch": finished.best_epoch,
+            "seconds": finished.seconds,
+        }
+
+    def analyse(self, index: int) -> None:
+        """Measure the trials of a committed stack from its saved weights, and queue their module searches."""
+        engine = self._engine
+        one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
+        trial_ids, stacked = load_stack(self._layout, index, one_trial)
+        stack = PendingStack(index, {}, {}, failed_in_part(self._layout, index))
+        with self._stages("similarity"):
+            matrices = self._matrices(trial_ids, stacked)
+        for trial_id, layers in zip(trial_ids, matrices, strict=True):
+            if trial_id not in stack.failed:
+                self.failures.attempt(trial_id, self._submit, stack, trial_id, layers)
+        stack.failed.update(self.failures.among(trial_ids))
+        self._pending.append(stack)
+
+    def _matrices(self, trial_ids: list[str], stacked: Params) -> list[Matrices]:
+        """The matrices of each trial; where the whole stack raises, of those trials that do not by themselves."""
+        engine = self._engine
+        known = [self._measured.pop(trial_id, None) for trial_id in trial_ids]
+        if all(one is not None for one in known):
+            return [one.matrices for one in known if one is not None]
+
+        def measure(params: Params) -> list[Matrices]:
+            return stack_matrices(engine.network, params, engine.analysed_examples, engine.spec)
+
+        try:
+            return measure(stacked)
+        except Exception as error:
+            if hits_all_trials(error):
+                raise
+        alone = []
+        for place, trial_id in enumerate(trial_ids):
+            one = jax.tree.map(lambda leaf, place=place: leaf[place : place + 1], stacked)
+            alone += self.failures.attempt(trial_id, measure, one) or [{}]
+        return alone
+
+    def _submit(self, stack: PendingStack, trial_id: str, layers: Matrices) -> None:
+        graphs = {layer: graphs_of(measures) for layer, measures in layers.items()}
+        settings, seed = search_settings(self._engine.spec), self._rows[trial_id]["seed"]
+        for layer, (named, adjacencies) in graphs.items():
+            job = (trial_id, layer)
+            stack.jobs[job], stack.matrices[job] = named, layers[layer]
+            self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(named))
+
+    def _collect(self, stack: PendingStack) -> dict[tuple[str, int], LayerModules]:
+        """Results of a stack's jobs; a trial is left out with all its layers if one of them failed."""
+        found = {job: self.failures.attempt(job[0], self._pool.result, job) for job in stack.jobs}
+        stack.failed.update(self.failures.among(trial_id for trial_id, _ in stack.jobs))
+        return {job: value for job, value in found.items() if job[0] not in stack.failed}
+
+    def _commit_analysed(self, stack: PendingStack, found: dict[tuple[str, int], LayerModules]) -> None:
+        modules, alignment = [], []
+        similarity: dict[int, list[dict[str, Any]]] = {}
+        for (trial_id, layer), result in found.items():
+            graphs = stack.jobs[trial_id, layer]
+            modules += module_rows(trial_id, layer, graphs, result)
+            alignment += alignment_rows(trial_id, layer, graphs, result)
+            similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, stack.matrices[trial_id, layer]))
+        with new_folder(self._layout.analysed_part(stack.number)) as folder:
+            write_failures(folder, stack.failed)
+            for layer in layers_of(self._engine.spec):  # without rows too, where all trials of a stack failed
+                path = self._layout.similarity_file(layer, folder / "similarity")
+                write_table(path, from_rows("similarity", similarity.get(layer, [])))
+            write_table(folder / "modules.parquet", from_rows("modules", modules))
+            write_table(folder / "alignment.parquet", from_rows("alignment", alignment))
