@@ -2,7 +2,7 @@
 
 rm -f benchmarks/results/reliability.jsonl
 export MODJAX_RELIABILITY_ROWS=$PWD/benchmarks/results/reliability.jsonl
-python -m pytest tests/reliability tests/hostile tests/ray -m "slow or long or not slow"
+python -m pytest tests/reliability tests/untrusted tests/ray -m "slow or long or not slow"
 python benchmarks/reliability_report.py
 """
 
@@ -19,7 +19,7 @@ ABOUT = ("test", "cores", "machine", "python", "jax", "when")
 
 HEAD = """# Nothing lost: what was tried, and what came of it
 
-Written by `benchmarks/reliability_report.py` from the rows that `tests/reliability/`, `tests/ray/` and `tests/hostile/`
+Written by `benchmarks/reliability_report.py` from the rows that `tests/reliability/`, `tests/ray/` and `tests/untrusted/`
 left; no figure is typed by hand. Machine: {cores} cores, {machine}; Python {python}, JAX {jax}; {when}. Two tests ran
 at a time, so seconds say little.
 
@@ -85,7 +85,7 @@ def hostile_section(rows: list[dict[str, Any]]) -> Iterable[str]:
         if row["kind"].startswith("fuzzed "):
             fuzzed.setdefault(row["kind"].removeprefix("fuzzed "), []).append(row)
     yield "\n### Bad input\n"
-    yield f"- kinds by name (`tests/hostile/test_named.py`), each refused with exit 2 or one line: {len(named)}"
+    yield f"- kinds by name (`tests/untrusted/test_named.py`), each refused with exit 2 or one line: {len(named)}"
     total = sum(row["number"] for some in fuzzed.values() for row in some)
     yield f"- fuzzed files, none ending in a traceback, a hang or a file outside its folder: {total}"
     for kind, some in fuzzed.items():

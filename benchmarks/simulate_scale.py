@@ -39,16 +39,16 @@ SEARCH_CASE = "a layer: 8 searches, joint modules, 36 alignments"
 def measure(root: Path) -> list[dict[str, Any]]:
     """Costs of this package's parts, on stacks of a sweep."""
     from modjax.io.trees import load_tree
-    from modjax.store.paths import SweepLayout
+    from modjax.store.paths import SweepPaths
     from modjax.store.sweep import open_sweep
     from modjax.store.tables import merge, read_table
 
-    sweep, layout = open_sweep(root), SweepLayout(root)
+    sweep, paths = open_sweep(root), SweepPaths(root)
     frames = {name: sweep.table(name) for name in ("trials", "history", "modules", "alignment", "similarity")}
     trained = frames["trials"].filter(pl.col("status") == "done")
     some = trained["trial_id"].to_list()[:STACK_TRIALS]
     rows = {name: frame.filter(pl.col("trial_id").is_in(some)) for name, frame in frames.items()}
-    weights = load_tree(next(path for path in sorted(layout.checkpoints.glob("stack_*")) if path.is_dir()))
+    weights = load_tree(next(path for path in sorted(paths.checkpoints.glob("stack_*")) if path.is_dir()))
     about = {"sweep": sweep.manifest["name"], "trials": sweep.trials.height}
     with tempfile.TemporaryDirectory() as folder:
         stacks = [_commit(Path(folder), rows, weights, copies) for copies in (1, 16)]
@@ -129,7 +129,7 @@ def _leaves(tree: Any) -> list[np.ndarray]:
 
 def _measure_dispatch() -> list[dict[str, Any]]:
     """The queue and the dispatcher alone, with workers that do nothing: seconds of the driver."""
-    from modjax.engines.base import Finished
+    from modjax.engines.base import TrainedTrial
     from modjax.engines.queue import TrialQueue
     from modjax.engines.ray.dispatch import Done, Order, dispatch
     from modjax.training.events import FinishedTrial
@@ -159,7 +159,7 @@ def _measure_dispatch() -> list[dict[str, Any]]:
             for _ in range(min(len(self.due), len(self.orders))):
                 worker = self.due.popleft()
                 trials = self.orders[worker].popleft().trials
-                ended = [Finished(FinishedTrial(one, {}, {}, [], "done", 0, 0.0)) for one in trials]
+                ended = [TrainedTrial(FinishedTrial(one, {}, {}, [], "done", 0, 0.0)) for one in trials]
                 told.append((worker, Done(ended, 0, 0, (), [])))
             return told
 

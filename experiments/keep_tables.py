@@ -28,7 +28,7 @@ def main(source: str, target: str) -> None:
     tables = {"trials": sweep.trials, "history": sweep.history, "modules": modules, "alignment": sweep.alignment}
     for name, frame in tables.items():
         frame.write_parquet(out / f"{name}.parquet", compression="zstd", compression_level=22)
-    (out / "spec.toml").write_text(sweep.layout.spec.read_text())
+    (out / "spec.toml").write_text(sweep.paths.spec.read_text())
     adopt_sums(out, [out / "spec.toml", *(out / f"{name}.parquet" for name in tables)])
     kept = {key: value for key, value in sweep.manifest.items() if key not in ("complete", "checksums")}
     (out / "manifest.json").write_text(json.dumps(kept, indent=2) + "\n")

@@ -3,6 +3,9 @@
 The registries that hold the code behind these names live in their packages; a test holds each against its tuple here.
 """
 
+from importlib import import_module
+from typing import Any
+
 MEASURES = ("covariance", "input_jacobian", "output_jacobian", "loss_hessian")
 WEIGHTS = "weights"  # a fifth measure, of the parameters alone: in combined matrices
 UPSTREAM = ("covariance", "input_jacobian")
@@ -23,6 +26,17 @@ SPLITS = ("train", "test")
 COMBINED_LAYER = -1
 MAX_SEED = 2**32 - 1
 MAX_COUNT = 10**9  # counters on the device are 32-bit integers
+
+
+def resolve(reference: str) -> Any:
+    """What ``"module:name"`` names, imported now: tables can name code that is slow to import.
+
+    Example:
+        >>> resolve("math:sqrt")(9.0)
+        3.0
+    """
+    module, name = reference.split(":")
+    return getattr(import_module(module), name)
 
 
 def one_of(name: str, known: tuple[str, ...], what: str) -> str:

@@ -55,7 +55,7 @@ from modjax.store.manifest import checksums as checksums
 from modjax.store.manifest import describe_machine as describe_machine
 from modjax.store.manifest import read_manifest as read_manifest
 from modjax.store.manifest import write_manifest as write_manifest
-from modjax.store.paths import SweepLayout as SweepLayout
+from modjax.store.paths import SweepPaths as SweepPaths
 from modjax.store.stacks import read_ids as read_ids
 from modjax.store.stacks import save_stack as save_stack
 from modjax.store.tables import KEYS as KEYS

@@ -154,7 +154,7 @@ def test_sweep_status_and_table(capsys, folder, write_spec, tiny_content):
 
 @pytest.mark.report
 def test_report_and_compare(capsys, finished, folder, write_spec, tiny_content):
-    shutil.copytree(finished.layout.root, folder / "out")
+    shutil.copytree(finished.paths.root, folder / "out")
     status, out, err = run(capsys, "sweep", write_spec(tiny_content), "--out", folder / "out")  # there is nothing to do
     assert status == 0, err
     assert "accuracy.png" in out

@@ -9,7 +9,8 @@ FAT_PARENT = """
 import subprocess, sys
 held = bytearray(600_000_000)
 held[::4096] = b"x" * len(held[::4096])
-subprocess.run([sys.executable, "-c", "from modjax._util.memory import peak_resident_bytes; print(peak_resident_bytes())"])
+code = "from modjax._util.memory import peak_resident_bytes; print(peak_resident_bytes())"
+subprocess.run([sys.executable, "-c", code])
 """
 
 

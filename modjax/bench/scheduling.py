@@ -11,7 +11,7 @@ from modjax.bench.harness import reset_peak, resident_bytes
 from modjax.data.datasets import load_dataset
 from modjax.data.sources import SOURCES, locate
 from modjax.networks.mlp import mlp
-from modjax.training.batch_layout import Layout, choose_layout
+from modjax.training.batch_layout import BatchLayout, choose_layout
 from modjax.training.config import Hyperparams, TrainConfig
 from modjax.training.objective import Batch, Task, classification
 from modjax.training.runner import PopulationRun
@@ -85,7 +85,7 @@ def overhead_rows(num_slots: int, most: int) -> list[dict[str, Any]]:
         evaluate=lambda params, h, batch: {"loss": jnp.sum(batch["x"]) * 0.0, "count": 1.0},
     )
     config = TrainConfig(max_epochs=1, batch_size=1, validation_fraction=0.5)
-    layout = Layout(num_slots, False, num_slots, is_fixed=True)
+    layout = BatchLayout(num_slots, False, num_slots, is_fixed=True)
     rows = []
     for num_trials in (count for count in STUB_TRIALS if count <= most):
         hyperparams = {"learning_rate": np.full(num_trials, 1e-3, np.float32)}

@@ -94,7 +94,7 @@ class Work(NamedTuple):
         return example_flops(NUM_INPUTS, self.widths, NUM_OUTPUTS, self.measures, self.activation)
 
 
-class Examples(NamedTuple):
+class BenchmarkExamples(NamedTuple):
     """Pixels, labels, and where they are from: ``mnist`` or ``random``."""
 
     x: np.ndarray
@@ -176,14 +176,14 @@ def run_benchmark(
     return Report(rows, table_text(rows, COLUMNS), (path, figure))
 
 
-def load_examples(data_dir: Path | None) -> Examples:
+def load_examples(data_dir: Path | None) -> BenchmarkExamples:
     """MNIST's test images where they are on this machine, or random ones of their shape."""
     if all(locate("mnist", part, data_dir) for part in SOURCES["mnist"].files):
         data = load_dataset("mnist", data_dir)
-        return Examples(data.x_test, data.y_test, "mnist")
+        return BenchmarkExamples(data.x_test, data.y_test, "mnist")
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (NUM_EXAMPLES, *IN_SHAPE), np.uint8)
-    return Examples(x, rng.integers(0, NUM_OUTPUTS, NUM_EXAMPLES).astype(np.int32), "random")
+    return BenchmarkExamples(x, rng.integers(0, NUM_OUTPUTS, NUM_EXAMPLES).astype(np.int32), "random")
 
 
 def num_examples(work: Work, factor: float = 1.0) -> int:
@@ -194,7 +194,7 @@ def num_examples(work: Work, factor: float = 1.0) -> int:
 
 
 def measure_works(
-    works: Sequence[Work], examples: Examples, passes: int, factor: float, say: Callable[[str], None]
+    works: Sequence[Work], examples: BenchmarkExamples, passes: int, factor: float, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """A row a case; errors are computed last, so that they compile nothing for the timed calls."""
     cases = [_case(work, examples, num_examples(work, factor)) for work in works]
@@ -210,7 +210,7 @@ def measure_works(
     return rows
 
 
-def _case(work: Work, examples: Examples, count: int) -> Case:
+def _case(work: Work, examples: BenchmarkExamples, count: int) -> Case:
     network = mlp(NUM_INPUTS, work.widths, NUM_OUTPUTS, work.activation)
     x, y = examples.x[:count], examples.y[:count]
     name = f"{work.network_name} {work.activation}, {work.trials} trials, {work.measures_name}, {work.method}"
@@ -241,7 +241,7 @@ def compute(
     return [torch_similarity(chain.layers(params), chain.activation, x, y, measures) for params in trials]
 
 
-def relative_errors(work: Work, examples: Examples) -> dict[str, float]:
+def relative_errors(work: Work, examples: BenchmarkExamples) -> dict[str, float]:
     """Of each measure ``|S - S'| / |S'|`` (Frobenius), the worst layer: float32 against the same in float64."""
     network = mlp(NUM_INPUTS, work.widths, NUM_OUTPUTS, work.activation)
     count = min(work.examples, WIDE_ERROR_EXAMPLES if max(work.widths) > WIDE else ERROR_EXAMPLES)

@@ -22,7 +22,7 @@ from modjax.networks.base import Network
 from modjax.networks.mlp import mlp
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Batch, Task, classification, cross_entropy_sum
-from modjax.training.programs import Variant, init_pool, seat_lanes, state_shapes, train_epoch
+from modjax.training.programs import EpochProgram, init_pool, init_slots, state_shapes, train_epoch
 from modjax.training.trial import Clock
 
 WIDTHS, BATCH, NUM_TRAIN = (64, 64), 200, 54_000
@@ -63,7 +63,7 @@ def plain_classification(network: Network) -> Task:
 
 def modjax_case(
     name: str,
-    variant: Variant,
+    variant: EpochProgram,
     pixels: Pixels,
     num_train: int = NUM_TRAIN,
     plain: bool = False,
@@ -83,15 +83,15 @@ def modjax_case(
         lanes = variant.lanes
         hyperparams = paper_hyperparams(np.linspace(0.05, 0.7, lanes), learning_rate)
         seeds = jnp.zeros(lanes, jnp.uint32) if variant.is_paired else jnp.arange(lanes, dtype=jnp.uint32)
-        seats = jnp.arange(lanes, dtype=jnp.int32)
+        slots = jnp.arange(lanes, dtype=jnp.int32)
         pool = init_pool(None, state_shapes(task, settings, hyperparams), lanes)
-        pool = seat_lanes(task, settings, None, pool, seats, seeds, hyperparams)
+        pool = init_slots(task, settings, None, pool, slots, seeds, hyperparams)
         if scale != 1.0:  # in NumPy: XLA flushes denormal results to zero
             factor = np.float32(scale)
             pool = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) * factor) if leaf.ndim > 1 else leaf, pool)
         step = lanes if variant.is_paired else 1
         clocks = Clock(seeds[::step], jnp.zeros(lanes, jnp.int32)[::step])
-        arguments = (clocks, pool, seats, hyperparams, examples)
+        arguments = (clocks, pool, slots, hyperparams, examples)
         return in_threads(lambda: train_epoch(task, settings, variant.is_paired, None, *arguments), num_threads)
 
     trial_epochs = num_threads * variant.lanes * num_train / NUM_TRAIN
@@ -101,7 +101,7 @@ def modjax_case(
 
 
 def in_threads(call: Callable[[], Any], num_threads: int) -> Callable[[], Any]:
-    """The same call in so many threads at once, as crews of a population make theirs; compiled by the first."""
+    """The same call in so many threads at once, as shards of a population make theirs; compiled by the first."""
     jax.block_until_ready(call())
     threads = Threads(num_threads)
     return lambda: threads.map(lambda _: jax.block_until_ready(call()), range(num_threads))
@@ -148,32 +148,39 @@ def speed_cases(pixels: Pixels) -> list[Case]:
     part = NUM_TRAIN // 6
     plain_sgd: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.0}
     cases = [
-        modjax_case("modjax, 2 trials share batches (default)", Variant(2, True), pixels),
-        modjax_case("modjax, 4 trials share batches", Variant(4, True), pixels),
-        modjax_case("modjax, 8 trials share batches", Variant(8, True), pixels),
-        modjax_case("modjax, 16 trials share batches", Variant(16, True), pixels),
-        modjax_case("modjax, 4 slots", Variant(4, False), pixels),
-        modjax_case("modjax, 8 slots", Variant(8, False), pixels),
-        modjax_case("8 share batches, one thread", Variant(8, True), pixels, num_threads=1),
-        modjax_case("plain vmap of 128 trials", Variant(128, False), pixels, part, num_threads=1),
-        modjax_case("one network at a time, jitted JAX", Variant(1, False), pixels, num_threads=1),
+        modjax_case("modjax, 2 trials share batches (default)", EpochProgram(2, True), pixels),
+        modjax_case("modjax, 4 trials share batches", EpochProgram(4, True), pixels),
+        modjax_case("modjax, 8 trials share batches", EpochProgram(8, True), pixels),
+        modjax_case("modjax, 16 trials share batches", EpochProgram(16, True), pixels),
+        modjax_case("modjax, 4 slots", EpochProgram(4, False), pixels),
+        modjax_case("modjax, 8 slots", EpochProgram(8, False), pixels),
+        modjax_case("8 share batches, one thread", EpochProgram(8, True), pixels, num_threads=1),
+        modjax_case("plain vmap of 128 trials", EpochProgram(128, False), pixels, part, num_threads=1),
+        modjax_case("one network at a time, jitted JAX", EpochProgram(1, False), pixels, num_threads=1),
         product_case(8),
         modjax_case(
-            "8 share batches, all weights denormal (1e-40)", Variant(8, True), pixels, scale=1e-39, learning_rate=0.0
+            "8 share batches, all weights denormal (1e-40)",
+            EpochProgram(8, True),
+            pixels,
+            scale=1e-39,
+            learning_rate=0.0,
         ),
-        modjax_case("8 share batches, learning rate 0", Variant(8, True), pixels, learning_rate=0.0),
-        modjax_case("8 share batches, no dropout, no penalties", Variant(8, True), pixels, plain=True),
-        modjax_case("8 share batches, neither, plain SGD", Variant(8, True), pixels, plain=True, **plain_sgd),
+        modjax_case("8 share batches, learning rate 0", EpochProgram(8, True), pixels, learning_rate=0.0),
+        modjax_case("8 share batches, no dropout, no penalties", EpochProgram(8, True), pixels, plain=True),
+        modjax_case("8 share batches, neither, plain SGD", EpochProgram(8, True), pixels, plain=True, **plain_sgd),
     ]
     if jax.default_backend() != "cpu":
         counts = [2**power for power in range(13)]
-        cases += [modjax_case(f"modjax, {lanes} slots", Variant(lanes, False), pixels) for lanes in counts]
+        cases += [modjax_case(f"modjax, {lanes} slots", EpochProgram(lanes, False), pixels) for lanes in counts]
     return cases
 
 
 def tiny_cases(pixels: Pixels) -> list[Case]:
     """A case a layout, on a few steps."""
-    variants = {"modjax, 2 trials share batches (default)": Variant(2, True), "modjax, 4 slots": Variant(4, False)}
+    variants = {
+        "modjax, 2 trials share batches (default)": EpochProgram(2, True),
+        "modjax, 4 slots": EpochProgram(4, False),
+    }
     return [modjax_case(name, variant, pixels, 2 * BATCH) for name, variant in variants.items()]
 
 

@@ -87,7 +87,7 @@ def sweep(
         fork=fork,
         report=report,
     )
-    out = done.layout.root
+    out = done.paths.root
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
     print_frame(summary_table(done))
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
@@ -103,8 +103,8 @@ def sweep(
         typer.echo(cost_text(done.manifest))
     typer.echo(f"Tables:  {', '.join(sorted(str(path) for path in out.glob('*.parquet')))}")
     if report:
-        typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.layout.figures.glob('*.png')))}")
-        typer.echo(f"Report:  {done.layout.report}")
+        typer.echo(f"Figures: {', '.join(sorted(str(path) for path in done.paths.figures.glob('*.png')))}")
+        typer.echo(f"Report:  {done.paths.report}")
     return FAILED if failed else 0
 
 

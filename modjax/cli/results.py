@@ -87,11 +87,11 @@ def report(
         typer.echo(f"Report:  {write_page(opened, out)}")
         return
     try:
-        with locked(opened.layout.lock):
+        with locked(opened.paths.lock):
             names, page = write_report(opened)
     except LockedError as error:
         raise LockedError(f"{error} To look at it so far: --out PAGE, a file elsewhere.") from None
-    typer.echo("\n".join(str(opened.layout.figures / f"{name}.png") for name in names) or "no finished trials yet")
+    typer.echo("\n".join(str(opened.paths.figures / f"{name}.png") for name in names) or "no finished trials yet")
     typer.echo(f"Report:  {page}")
 
 

@@ -23,15 +23,15 @@ class SourceFile(NamedTuple):
     sha256_unpacked: str
 
 
-class Source(NamedTuple):
+class DatasetSource(NamedTuple):
     """A dataset of four IDX files and the mirrors that serve them gzipped, tried in order."""
 
     mirrors: tuple[str, ...]
     files: dict[str, SourceFile]
 
 
-SOURCES: dict[str, Source] = {
-    "mnist": Source(
+SOURCES: dict[str, DatasetSource] = {
+    "mnist": DatasetSource(
         mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -59,7 +59,7 @@ SOURCES: dict[str, Source] = {
             ),
         },
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": DatasetSource(
         mirrors=(
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",

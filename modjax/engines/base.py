@@ -6,16 +6,11 @@ An engine trains trials and searches modules; all else (the directory, its lock,
 from collections.abc import Callable, Generator, Hashable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from modjax._util.threads import available_cores
 from modjax.analysis.modules import Matrices
-from modjax.integrity.directory import FORK
-from modjax.names import one_of
 from modjax.training.events import FinishedTrial
 
-ENGINES = ("local", "ray")
 
-
-class Measured(NamedTuple):
+class Measurements(NamedTuple):
     """What is computed on a device from a finished trial's weights.
 
     Attributes:
@@ -27,14 +22,14 @@ class Measured(NamedTuple):
     matrices: Matrices
 
 
-class Finished(NamedTuple):
+class TrainedTrial(NamedTuple):
     """A trial that left training, by its row in the trials to train; measured where that was done on the way."""
 
     trial: FinishedTrial
-    measured: Measured | None = None
+    measured: Measurements | None = None
 
 
-class Progressed(NamedTuple):
+class TrainingUpdate(NamedTuple):
     """What an engine says from time to time.
 
     Attributes:
@@ -46,7 +41,7 @@ class Progressed(NamedTuple):
         is_stopping: The process is about to stop: what finished is to be saved, and nothing else done.
     """
 
-    finished: list[Finished]
+    finished: list[TrainedTrial]
     num_training: int
     num_epochs: int
     messages: tuple[str, ...] = ()
@@ -55,7 +50,7 @@ class Progressed(NamedTuple):
 
 
 @runtime_checkable
-class Searches(Protocol):
+class SearchExecutor(Protocol):
     """Jobs of module searches by name, as :class:`modjax.clustering.pool.WorkerPool` takes them."""
 
     @property
@@ -86,7 +81,7 @@ class Searches(Protocol):
 
 
 @runtime_checkable
-class Place(Protocol):
+class Engine(Protocol):
     """An engine at work.
 
     Attributes:
@@ -95,12 +90,12 @@ class Place(Protocol):
         programs: Programs that trained, once training is over.
     """
 
-    searches: Searches
+    searches: SearchExecutor
     cores: int | None
     programs: list[dict[str, Any]]
 
-    def train(self, job: Any) -> Generator[Progressed]:
-        """Train the trials of a :class:`modjax.spec.context.Job` to their end."""
+    def train(self, job: Any) -> Generator[TrainingUpdate]:
+        """Train the trials of a :class:`modjax.spec.context.TrainingJob` to their end."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -126,54 +121,3 @@ class EngineOptions(NamedTuple):
     address: str | None = None
     workers: int | None = None
     cores_per_worker: int | None = None
-
-
-def check_options(options: EngineOptions) -> None:
-    """Raise unless the engine is there and understands its options.
-
-    Raises:
-        ValueError: An unknown engine, Ray that is not installed, options of another engine.
-
-    Example:
-        >>> check_options(EngineOptions("local", workers=2))
-        Traceback (most recent call last):
-        ValueError: workers is an option of engine 'ray'; got engine 'local'.
-    """
-    one_of(options.name, ENGINES, "engine")
-    asked = [name for name in ("address", "workers", "cores_per_worker") if getattr(options, name) is not None]
-    if options.name == "local" and asked:
-        raise ValueError(f"{asked[0]} is an option of engine 'ray'; got engine 'local'.")
-    for name in ("workers", "cores_per_worker"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
-    if options.name == "ray":
-        from modjax.engines.ray.engine import import_ray
-
-        import_ray()
-
-
-def open_place(options: EngineOptions, threads: int | None = None) -> Place:
-    """The engine's place; for Ray the cluster is connected to.
-
-    Args:
-        options: Which engine, and what is asked of it.
-        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
-
-    Raises:
-        OSError: No cluster at the address.
-        RuntimeError: No node of it has room for a worker.
-        ValueError: Trials to come would be trained with other threads than those that the sweep has.
-    """
-    if options.name == "ray":
-        from modjax.engines.ray.engine import RayPlace
-
-        return RayPlace(options, threads)
-    from modjax.engines.local import LocalPlace
-
-    if threads not in (None, available_cores()):
-        raise ValueError(
-            f"the sweep was begun with {threads} CPU threads a worker, which its numbers depend on; this process has "
-            f"{available_cores()}. Go on with --engine ray --cores-per-worker {threads}, {FORK}."
-        )
-    return LocalPlace()

@@ -9,15 +9,15 @@ import polars as pl
 
 from modjax._util.threads import available_cores
 from modjax.estimate.machines import known_machines, seconds_there
-from modjax.estimate.probe import Measured, probe
+from modjax.estimate.probe import ProbedCosts, probe
 from modjax.estimate.sizes import device_bytes, disk_bytes, host_bytes, matrix_units, weights_of
-from modjax.spec.context import Engine, hyperparams_of, make_network, put_on_device, seeds_of
+from modjax.spec.context import SweepContext, hyperparams_of, make_network, put_on_device, seeds_of
 from modjax.spec.epochs import EpochGuess, guess_epochs, with_pilot
 from modjax.spec.expand import untrained_arms
 from modjax.spec.setup import Setup, prepare
 from modjax.spec.spec import SweepSpec
 from modjax.sweep.writer import STACK_TRIALS
-from modjax.training.batch_layout import Layout, choose_layout, expected_use
+from modjax.training.batch_layout import BatchLayout, choose_layout, expected_use
 from modjax.training.config import TrainConfig
 from modjax.training.objective import classification
 
@@ -50,14 +50,14 @@ class Plan(NamedTuple):
 
     setup: Setup
     num_trained: int
-    layout: Layout
+    layout: BatchLayout
     slots: int
     programs: tuple[str, ...]
     device_bytes: int
     host_bytes: int
     disk: dict[str, int]
     epochs: EpochGuess
-    measured: Measured | None
+    measured: ProbedCosts | None
     stages: dict[str, float]
     seconds: tuple[float, float, float] | None
     elsewhere: dict[str, tuple[float, tuple[str, ...]]]
@@ -85,9 +85,9 @@ def plan_sweep(
     setup = prepare(spec, data_dir)
     guess = guess_epochs(setup.spec, like)
     trained = setup.trials.filter(~pl.col("arm").is_in(untrained_arms(setup.spec)))
-    engine = _engine(setup, trained, slots)
-    layout, num_devices = engine.population, len(jax.local_devices()[: engine.population.num_devices])
-    measured = probe(engine, trained) if is_probed else None
+    context = _context(setup, trained, slots)
+    layout, num_devices = context.population, len(jax.local_devices()[: context.population.num_devices])
+    measured = probe(context, trained) if is_probed else None
     if measured is not None and like is None:
         guess = with_pilot(guess, measured.ended, measured.running, setup.spec)
     num_workers = available_cores()
@@ -116,18 +116,18 @@ def plan_sweep(
     )
 
 
-def _engine(setup: Setup, trained: pl.DataFrame, slots: int | None) -> Engine:
+def _context(setup: Setup, trained: pl.DataFrame, slots: int | None) -> SweepContext:
     """As the run makes it, but that no layouts are measured: those remembered count, else the default."""
     network = make_network(setup)
     task, config = classification(network), TrainConfig(**setup.spec.training.model_dump(), num_slots=slots)
     train_examples, test_examples = put_on_device(setup.data)
     values = (hyperparams_of(trained), seeds_of(trained))
     layout = choose_layout(task, config, *values, train_examples, may_measure=False)
-    return Engine(setup.spec, network, task, config, layout, train_examples, test_examples)
+    return SweepContext(setup.spec, network, task, config, layout, train_examples, test_examples)
 
 
 def stage_seconds(
-    setup: Setup, trained: pl.DataFrame, layout: Layout, slots: int, measured: Measured, epochs: float
+    setup: Setup, trained: pl.DataFrame, layout: BatchLayout, slots: int, measured: ProbedCosts, epochs: float
 ) -> dict[str, float]:
     """Wall seconds of each stage.
 
@@ -175,7 +175,7 @@ def stage_seconds(
     }
 
 
-def _programs(setup: Setup, layout: Layout, num_trained: int) -> tuple[str, ...]:
+def _programs(setup: Setup, layout: BatchLayout, num_trained: int) -> tuple[str, ...]:
     found = []
     if num_trained:
         kind = "sharing batches" if layout.is_paired else "in slots"

@@ -19,7 +19,7 @@ def plan_text(plan: Plan) -> list[str]:
         f"{num_trials} trials, {num_matrices} similarity matrices, {examples}. A sweep writes:",
         "  " + "  ".join(output_paths(Path("DIR"))),
         f"layout: {plan.slots} trials at a time {kind} ({layout.lanes} lanes, {layout.num_threads} threads, "
-        f"{layout.seats} seats each)",
+        f"{layout.slots} slots each)",
         f"programs: {'; '.join(plan.programs)}",
         f"memory: {size_text(plan.device_bytes)} on each device, {size_text(plan.host_bytes)} in this machine",
         f"disk: {size_text(sum(kept.values()))} ("

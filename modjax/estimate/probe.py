@@ -14,8 +14,8 @@ import polars as pl
 from modjax._util.memory import peak_resident_bytes
 from modjax.analysis.modules import graphs_of, joint_groups, search_settings, stack_matrices
 from modjax.clustering.layer import cluster_layer
-from modjax.spec.context import Engine, hyperparams_of, seeds_of
-from modjax.store.paths import SweepLayout
+from modjax.spec.context import SweepContext, hyperparams_of, seeds_of
+from modjax.store.paths import SweepPaths
 from modjax.store.stacks import save_stack
 from modjax.sweep.writer import STACK_TRIALS
 from modjax.training.programs import init_one, measure_trials
@@ -27,7 +27,7 @@ ROUGH_FLOPS = 2e10
 FEW_NULLS, FEW_PERMUTATIONS = 2, 200
 
 
-class Measured(NamedTuple):
+class ProbedCosts(NamedTuple):
     """Seconds on this machine; ``compile_*`` are what the first call takes more.
 
     Attributes:
@@ -61,29 +61,29 @@ class Measured(NamedTuple):
     peak_bytes: int = 0
 
 
-def probe(engine: Engine, trials: pl.DataFrame) -> Measured:
+def probe(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
     """Run every step of the sweep shortly; 10 to 20 seconds, most of them compiling.
 
     Args:
-        engine: What all trials share.
+        context: What all trials share.
         trials: Those to train; at least one where any step is to be measured.
     """
-    found = Measured()
+    found = ProbedCosts()
     if trials.height:
-        found = _train(engine, trials)
-        found = found._replace(**_evaluate(engine, trials))
-    params = _stack(engine)
+        found = _train(context, trials)
+        found = found._replace(**_evaluate(context, trials))
+    params = _stack(context)
     found = found._replace(**_save(params))
-    if engine.spec.similarity.measures:
-        found = found._replace(**_similarity(engine, params))
+    if context.spec.similarity.measures:
+        found = found._replace(**_similarity(context, params))
     return found._replace(peak_bytes=peak_resident_bytes())
 
 
-def _train(engine: Engine, trials: pl.DataFrame) -> Measured:
+def _train(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
     """The first trials of the queue, in the real seats, for some seconds."""
-    examples, share = _examples(engine)
+    examples, share = _examples(context)
     run = PopulationRun(
-        engine.task, hyperparams_of(trials), seeds_of(trials), examples, engine.config, engine.population
+        context.task, hyperparams_of(trials), seeds_of(trials), examples, context.config, context.population
     )
     started = last = time.perf_counter()
     rounds: list[tuple[float, int]] = []
@@ -102,7 +102,7 @@ def _train(engine: Engine, trials: pl.DataFrame) -> Measured:
     each = float(np.median([seconds / num for seconds, num in later]))
     compiling = max(0.0, rounds[0][0] - each * rounds[0][1])
     is_whole = share == 1.0
-    return Measured(
+    return ProbedCosts(
         compiling,
         each / share,
         tuple(ended) if is_whole else (),
@@ -110,15 +110,15 @@ def _train(engine: Engine, trials: pl.DataFrame) -> Measured:
     )
 
 
-def _examples(engine: Engine) -> tuple[Any, float]:
+def _examples(context: SweepContext) -> tuple[Any, float]:
     """Examples so few that a round is short, and their share of all."""
-    shapes = jax.eval_shape(engine.network.init, jax.random.key(0))
+    shapes = jax.eval_shape(context.network.init, jax.random.key(0))
     weights = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    num, lanes = len(engine.train_examples.x), engine.population.lanes * engine.population.num_threads
+    num, lanes = len(context.train_examples.x), context.population.lanes * context.population.num_threads
     expected = 6.0 * weights * num * lanes / ROUGH_FLOPS
-    least = int(4 * engine.config.batch_size / (1 - engine.config.validation_fraction)) + 2
+    least = int(4 * context.config.batch_size / (1 - context.config.validation_fraction)) + 2
     few = min(num, max(least, round(num * min(1.0, MAX_ROUND_SECONDS / expected))))
-    return jax.tree.map(lambda leaf: leaf[:few], engine.train_examples), few / num
+    return jax.tree.map(lambda leaf: leaf[:few], context.train_examples), few / num
 
 
 def _first_and_next(function: Callable[[], Any]) -> tuple[float, float]:
@@ -131,10 +131,10 @@ def _first_and_next(function: Callable[[], Any]) -> tuple[float, float]:
     return max(0.0, seconds[0] - seconds[1]), seconds[1]
 
 
-def _stack(engine: Engine) -> Any:
+def _stack(context: SweepContext) -> Any:
     """Weights of a stack of untrained networks, on the host."""
     zero = jax.tree.map(lambda column: jnp.asarray(column[0]), hyperparams_of(_zeros()))
-    states = [init_one(engine.task, engine.config.recipe(), jnp.uint32(seed), zero) for seed in range(STACK_TRIALS)]
+    states = [init_one(context.task, context.config.recipe(), jnp.uint32(seed), zero) for seed in range(STACK_TRIALS)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(jax.device_get(state.params) for state in states))
 
 
@@ -142,26 +142,26 @@ def _zeros() -> pl.DataFrame:
     return pl.DataFrame({"learning_rate": [1e-3], "l1": [0.0], "l2": [0.0], "dropout": [0.0]})
 
 
-def _evaluate(engine: Engine, trials: pl.DataFrame) -> dict[str, float]:
+def _evaluate(context: SweepContext, trials: pl.DataFrame) -> dict[str, float]:
     one = trials.head(1)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), _stack(engine))
-    given = (engine.task, engine.config.recipe(), params, hyperparams_of(one), jnp.asarray(seeds_of(one)))
-    first, each = _first_and_next(lambda: measure_trials(*given, engine.train_examples, engine.test_examples))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), _stack(context))
+    given = (context.task, context.config.recipe(), params, hyperparams_of(one), jnp.asarray(seeds_of(one)))
+    first, each = _first_and_next(lambda: measure_trials(*given, context.train_examples, context.test_examples))
     return {"compile_evaluate": first, "evaluate": each}
 
 
 def _save(params: Any) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="modjax-plan-") as folder:
-        layout, ids = SweepLayout(Path(folder)), [str(place) for place in range(STACK_TRIALS)]
+        layout, ids = SweepPaths(Path(folder)), [str(place) for place in range(STACK_TRIALS)]
         numbers = iter(range(2))
         first, each = _first_and_next(lambda: save_stack(layout, next(numbers), ids, params))
     return {"save_first": first, "save": each}
 
 
-def _similarity(engine: Engine, params: Any) -> dict[str, float]:
-    examples, spec = engine.analysed_examples, engine.spec
+def _similarity(context: SweepContext, params: Any) -> dict[str, float]:
+    examples, spec = context.analysed_examples, context.spec
     found: list[Any] = []
-    first, each = _first_and_next(lambda: found.append(stack_matrices(engine.network, params, examples, spec)))
+    first, each = _first_and_next(lambda: found.append(stack_matrices(context.network, params, examples, spec)))
     jobs = [graphs_of(measures) for measures in found[-1][0].values()]
     nulls, permutations = spec.modules.nulls, spec.alignment.permutations
     few = (min(nulls, FEW_NULLS), min(permutations, FEW_PERMUTATIONS))

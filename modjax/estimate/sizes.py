@@ -3,9 +3,9 @@
 import math
 
 from modjax.spec.setup import FLOAT_BYTES, Setup, layer_sizes, num_weights
-from modjax.training.batch_layout import Layout
+from modjax.training.batch_layout import BatchLayout
 
-# Measured on finished sweeps, compressed as parquet does: within a third.
+# ProbedCosts on finished sweeps, compressed as parquet does: within a third.
 MATRIX_SHARE = 0.85
 GRAPH_BYTES, GRAPH_UNIT_BYTES = 100, 6
 PAIR_BYTES, PAIR_NULL_BYTES = 85, 60
@@ -19,13 +19,13 @@ MAIN_BYTES = 1_400_000_000  # the interpreter with JAX, polars, igraph, compiled
 WORKER_BYTES = 300_000_000
 
 
-def disk_bytes(setup: Setup, layout: Layout, num_devices: int, epochs: float) -> dict[str, int]:
+def disk_bytes(setup: Setup, layout: BatchLayout, num_devices: int, epochs: float) -> dict[str, int]:
     """Bytes on the disk, by what they hold; ``while training`` are gone at the end.
 
     Args:
         setup: Spec, data, trials.
-        layout: Seats.
-        num_devices: Devices, each with seats of its own.
+        layout: Slots.
+        num_devices: Devices, each with slots of its own.
         epochs: Mean epochs of a trained trial.
     """
     spec, num_trials = setup.spec, setup.trials.height
@@ -35,7 +35,7 @@ def disk_bytes(setup: Setup, layout: Layout, num_devices: int, epochs: float) ->
     pairs = num_trials * len(units) * num_graphs * (num_graphs + 1) // 2
     weights = FLOAT_BYTES * weights_of(setup)
     per_graph = GRAPH_BYTES * len(units) + GRAPH_UNIT_BYTES * (1 + bool(spec.modules.consensus)) * sum(units)
-    seats = layout.seats * max(layout.num_threads, num_devices)
+    slots = layout.slots * max(layout.num_threads, num_devices)
     sizes = {
         "similarity": MATRIX_SHARE * FLOAT_BYTES * num_trials * num_measures * sum(width**2 for width in units),
         "modules": num_trials * num_graphs * per_graph,
@@ -44,7 +44,7 @@ def disk_bytes(setup: Setup, layout: Layout, num_devices: int, epochs: float) ->
         "checkpoints": num_trials * weights + math.ceil(num_trials / STACK_TRIALS) * STACK_BYTES,
         "figures": FIGURE_BYTES + FIGURE_TRIAL_BYTES * num_trials,
         "report": min(PAGE_MOST, PAGE_BYTES + num_trials * (PAGE_TRIAL_BYTES + page_matrix_bytes(units, num_measures))),
-        "while training": 2 * STATE_COPIES * weights * min(seats, num_trials),
+        "while training": 2 * STATE_COPIES * weights * min(slots, num_trials),
     }
     return {name: round(size) for name, size in sizes.items()}
 
@@ -54,8 +54,8 @@ def page_matrix_bytes(units: list[int], num_measures: int) -> float:
     return 4 / 3 * num_measures * sum(width * (width - 1) / 2 + FLOAT_BYTES * width for width in units)
 
 
-def device_bytes(setup: Setup, layout: Layout) -> int:
-    """Memory of each device: examples, states of the trials in seats, and what a training step works on."""
+def device_bytes(setup: Setup, layout: BatchLayout) -> int:
+    """Memory of each device: examples, states of the trials in slots, and what a training step works on."""
     data, spec = setup.data, setup.spec
     item = 1 if data.x_train.dtype.itemsize == 1 else FLOAT_BYTES
     examples = item * (data.x_train.size + data.x_test.size) + 4 * (len(data.y_train) + len(data.y_test))
@@ -66,7 +66,7 @@ def device_bytes(setup: Setup, layout: Layout) -> int:
     step = 2 * FLOAT_BYTES * batch * sum(layer.locations * (layer.units + layer.fan_in) for layer in layers[1:])
     step += 2 * FLOAT_BYTES * batch * layers[0].locations * layers[0].units + 2 * state
     copies = inputs if layout.is_paired else inputs * layout.lanes
-    return round(examples + layout.num_threads * ((layout.seats + 1) * state + layout.lanes * step + copies))
+    return round(examples + layout.num_threads * ((layout.slots + 1) * state + layout.lanes * step + copies))
 
 
 def host_bytes(device: int, is_cpu: bool, num_workers: int, measured: int = 0) -> int:

@@ -82,10 +82,10 @@ def export_sweep(sweep: Sweep | str | os.PathLike, to: str, dest: str | os.PathL
     """
     one_of(to, TRACKERS, "tracker")
     add = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}[to]
-    sweep = open_sweep(sweep.layout.root if isinstance(sweep, Sweep) else sweep)  # anew: it may have come further
-    folder = export_folder(sweep.layout.root, to, dest)
-    spec, trials = load_spec(sweep.layout.spec), sweep.trials
-    _check_ids(sweep.layout.table("trials"), trials)
+    sweep = open_sweep(sweep.paths.root if isinstance(sweep, Sweep) else sweep)  # anew: it may have come further
+    folder = export_folder(sweep.paths.root, to, dest)
+    spec, trials = load_spec(sweep.paths.spec), sweep.trials
+    _check_ids(sweep.paths.table("trials"), trials)
     records = list(trial_records(sweep, spec, trials))
     return Export(add(spec.name, records, folder), trials.height - len(records), folder)
 

@@ -9,7 +9,7 @@ from modjax.io.checksums import UNKNOWN, file_problem, write_summed
 from modjax.io.untrusted import refuse_links
 from modjax.spec.spec import SweepSpec, load_spec
 from modjax.store.manifest import read_manifest
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.tables import TRIALS, merge, read_table, write_table
 
 FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
@@ -17,29 +17,29 @@ FINISHED = ("done", "diverged", "untrained")
 
 
 def check_directory(
-    layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, data_checksum: str, dtype: str
+    paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, data_checksum: str, dtype: str
 ) -> dict[str, Any]:
     """Return the manifest of an earlier run of this sweep, or an empty one; nothing is written.
 
     Raises:
         ValueError: The path is no directory, holds something else, or holds another spec's sweep.
     """
-    root = layout.root
+    root = paths.root
     _check_path(root)
     found = sorted(path.name for path in root.iterdir() if not _is_leftover(path.name)) if root.exists() else []
     refuse_links(root)
     if not found:
         return {}
-    if not layout.has_manifest:
+    if not paths.has_manifest:
         raise ValueError(
             f"{root} holds something else ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); "
             "choose a new or empty directory."
         )
-    manifest = read_manifest(layout.manifest)
-    if not layout.spec.is_file() and not layout.table("trials").is_file():
+    manifest = read_manifest(paths.manifest)
+    if not paths.spec.is_file() and not paths.table("trials").is_file():
         return manifest  # stopped before its first row was written
-    if not _is_damaged(layout.spec, manifest):
-        _check_same_sweep(root, load_spec(layout.spec), spec)
+    if not _is_damaged(paths.spec, manifest):
+        _check_same_sweep(root, load_spec(paths.spec), spec)
     elif manifest.get("spec_hash") != spec.spec_hash():
         raise ValueError(
             f"{root} has no spec.toml that is whole, and the spec given is not the one that its manifest names; "
@@ -50,7 +50,7 @@ def check_directory(
     if manifest["precision"]["dtype"] != dtype:
         made = manifest["precision"]["dtype"]
         raise ValueError(f"{root} was made in {made}, this process computes in {dtype}; set JAX_ENABLE_X64 as it was.")
-    earlier = _readable_trials(layout)
+    earlier = _readable_trials(paths)
     if earlier is not None:
         _check_only_additions(root, earlier, planned)
     return manifest
@@ -76,10 +76,10 @@ def _check_path(root: Path) -> None:
             raise ValueError(f"{path} is a file; {wanted}.")
 
 
-def _readable_trials(layout: SweepLayout) -> pl.DataFrame | None:
+def _readable_trials(paths: SweepPaths) -> pl.DataFrame | None:
     """The trials table, or None where there is none that can be read."""
     try:
-        return read_table(layout.table("trials"), "trials")
+        return read_table(paths.table("trials"), "trials")
     except ValueError:
         return None
 
@@ -105,13 +105,13 @@ def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFra
         )
 
 
-def write_plan(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> pl.DataFrame:
+def write_plan(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> pl.DataFrame:
     """Write the spec and the trials table: finished rows as they were, all others pending."""
-    earlier = _readable_trials(layout)
+    earlier = _readable_trials(paths)
     if earlier is not None:
         planned = merge_results(planned, earlier.filter(pl.col("trial_id").is_in(finished)))
-    write_summed(layout.spec, lambda temporary: temporary.write_text(spec.to_toml(), encoding="utf-8"))
-    write_table(layout.table("trials"), planned)
+    write_summed(paths.spec, lambda temporary: temporary.write_text(spec.to_toml(), encoding="utf-8"))
+    write_table(paths.table("trials"), planned)
     return planned
 
 

@@ -4,7 +4,7 @@ Copied are the finished trials that the new spec has too (same data, network, tr
 weights and their rows of trials and history. Their rows of similarity, modules and alignment come along if those three
 sections of the spec are the same, else they are made anew from the weights. All other trials are trained. Rows keep the
 bits that they had, so a fork may hold rows of two versions or devices: ``forked_from`` in its manifest says of which.
-Its own slots and layout are chosen anew.
+Its own slots and paths are chosen anew.
 
 What is copied becomes parts of the new sweep, as if it had just been trained there. A process killed in between copies
 what is left when the same command is run again; without ``--fork``, ``--out NEW_DIR`` trains what is left.
@@ -31,39 +31,39 @@ from modjax.spec.setup import Setup
 from modjax.spec.spec import LEAST_ACCURACY, SweepSpec, load_spec
 from modjax.store.failures import FAILED
 from modjax.store.manifest import read_manifest
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.stacks import next_index, read_ids, save_stack
 from modjax.store.tables import SCHEMAS, TRIALS, empty, merge, read_table, write_table
 
 
-class Source(NamedTuple):
+class ForkSource(NamedTuple):
     """The sweep that another one begins from, and what of it is whole."""
 
-    layout: SweepLayout
+    paths: SweepPaths
     spec: SweepSpec
     manifest: dict[str, Any]
 
     def about(self) -> dict[str, Any]:
         """What the new sweep's manifest says of where its first rows come from."""
         kept = {name: self.manifest.get(name) for name in ("spec_hash", "python", "packages", "device", "threads")}
-        return {"forked_from": {"directory": str(self.layout.root.resolve()), **kept}}
+        return {"forked_from": {"directory": str(self.paths.root.resolve()), **kept}}
 
 
-def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> Source:
+def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
     """The sweep in ``out``, to be forked.
 
     Raises:
         ValueError: It is no sweep, of other data or another precision, or the new directory lies in it.
     """
-    layout = SweepLayout(out)
+    paths = SweepPaths(out)
     refuse_links(out)
-    if not layout.has_manifest or not layout.spec.is_file():
+    if not paths.has_manifest or not paths.spec.is_file():
         raise ValueError(
             f"{out} is not a sweep that could be forked: expected one in --out, and --fork a new directory."
         )
     if out.resolve() == fork.resolve() or out.resolve() in fork.resolve().parents:
         raise ValueError(f"--fork must be a directory of its own; {fork} is, or lies in, {out}.")
-    source = Source(layout, load_spec(layout.spec), read_manifest(layout.manifest))
+    source = ForkSource(paths, load_spec(paths.spec), read_manifest(paths.manifest))
     made, data = source.manifest["precision"]["dtype"], source.manifest["data"]["checksum"]
     if made != dtype or data != setup.data_checksum:
         told = f"{made} instead of {dtype}" if made != dtype else f"other data than {setup.spec.dataset!r} now holds"
@@ -72,13 +72,13 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> Source:
 
 
 def copy_reusable(
-    source: Source, layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say
+    source: ForkSource, paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say
 ) -> None:
     """Copy finished trials of the same settings; their analysis too, if the new spec asks for the same.
 
     Args:
         source: What to copy from.
-        layout: Where to.
+        paths: Where to.
         spec: The new sweep's.
         planned: Its trials.
         finished: Those of them whose rows are in its tables already; those in its parts are not copied either.
@@ -87,8 +87,8 @@ def copy_reusable(
     bad = {damage.path: damage.why for damage in find_damage(*source)}
     for path, why in bad.items():
         say(f"{path} {why}: left out")
-    frames = {name: _rows(source.layout, name, set(bad)) for name in SCHEMAS}
-    have = {*finished, *(trial_id for part in trials_in_parts(layout).values() for trial_id in part)}
+    frames = {name: _rows(source.paths, name, set(bad)) for name in SCHEMAS}
+    have = {*finished, *(trial_id for part in trials_in_parts(paths).values() for trial_id in part)}
     wanted = set(planned["trial_id"]) - have
     frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(source.spec))
     done = frames["trials"].filter(pl.col("status").is_in(FINISHED))
@@ -98,31 +98,31 @@ def copy_reusable(
     analysis = {name: [frames[name]] for name in ("modules", "alignment")}
     analysis["similarity"] = frames["similarity"].partition_by("layer")
     analysed = trained & set(rows_are_all_there(done, analysis, source.spec)) if is_same else set()
-    copied = _copy_weights(source.layout, layout, trained, analysed, frames, set(bad))
+    copied = _copy_weights(source.paths, paths, trained, analysed, frames, set(bad))
     told = "with their modules" if is_same else "their modules are searched anew"
-    say(f"{copied} of {planned.height} trials copied from {source.layout.root}, {told}")
+    say(f"{copied} of {planned.height} trials copied from {source.paths.root}, {told}")
 
 
-def keep_weights(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
+def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
     """Trials that were trained and lack rows of analysis become trained parts, so that only those are made again.
 
     Their weights are copied into new stacks. To be called before the trials table is planned anew.
 
     Args:
-        layout: Of the sweep, after what is damaged was set aside.
+        paths: Of the sweep, after what is damaged was set aside.
         spec: Its spec.
         planned: Its trials.
         finished: Those that lack nothing.
         say: Told of how many there are.
     """
-    if not layout.table("trials").is_file():
+    if not paths.table("trials").is_file():
         return
-    frames = {name: _rows(layout, name, set()) for name in ("trials", "history")}
+    frames = {name: _rows(paths, name, set()) for name in ("trials", "history")}
     frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(spec))
-    have = {*finished, *(trial_id for part in trials_in_parts(layout).values() for trial_id in part)}
+    have = {*finished, *(trial_id for part in trials_in_parts(paths).values() for trial_id in part)}
     lacking = pl.col("trial_id").is_in(sorted(set(planned["trial_id"]) - have)) & pl.col("status").is_in(FINISHED)
     trained = set(rows_are_all_there(frames["trials"].filter(lacking), {"history": [frames["history"]]}, spec))
-    copied = _copy_weights(layout, layout, trained, set(), frames, set())
+    copied = _copy_weights(paths, paths, trained, set(), frames, set())
     if copied:
         say(f"{copied} trials have their weights and lack modules: analysed again, not trained again")
 
@@ -153,8 +153,8 @@ def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]
 
 
 def _copy_weights(
-    source: SweepLayout,
-    target: SweepLayout,
+    source: SweepPaths,
+    target: SweepPaths,
     trained: set[str],
     analysed: set[str],
     frames: dict[str, pl.DataFrame],
@@ -178,35 +178,33 @@ def _copy_weights(
     return copied
 
 
-def _rows(layout: SweepLayout, name: str, bad: set[Path]) -> pl.DataFrame:
+def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
     """A table's rows in the final files and in the parts, as far as they are whole."""
-    kind, part = (
-        ("trained", layout.trained_part) if name in ("trials", "history") else ("analysed", layout.analysed_part)
-    )
-    folders = [part(index) for index in layout.part_indices(kind)]
+    kind, part = ("trained", paths.trained_part) if name in ("trials", "history") else ("analysed", paths.analysed_part)
+    folders = [part(index) for index in paths.part_indices(kind)]
     if name == "similarity":
-        final, inner = sorted(layout.similarity.glob("*.parquet")), "similarity/*.parquet"
+        final, inner = sorted(paths.similarity.glob("*.parquet")), "similarity/*.parquet"
     else:
-        final, inner = [layout.table(name)], f"{name}.parquet"
+        final, inner = [paths.table(name)], f"{name}.parquet"
     paths = [*final, *(path for folder in folders if folder not in bad for path in sorted(folder.glob(inner)))]
     frames = [read_table(path, name) for path in paths if path.is_file() and path not in bad]
     return merge(name, frames) if frames else empty(SCHEMAS[name])
 
 
 def _commit(
-    layout: SweepLayout, trial_ids: list[str], weights: Any, frames: dict[str, pl.DataFrame], is_analysed: bool
+    paths: SweepPaths, trial_ids: list[str], weights: Any, frames: dict[str, pl.DataFrame], is_analysed: bool
 ) -> None:
     """A stack and its parts, in the order in which a run writes them."""
     rows = {name: frame.filter(pl.col("trial_id").is_in(trial_ids)) for name, frame in frames.items()}
-    index = next_index(layout)
-    save_stack(layout, index, trial_ids, weights)
-    with new_folder(layout.trained_part(index)) as folder:
+    index = next_index(paths)
+    save_stack(paths, index, trial_ids, weights)
+    with new_folder(paths.trained_part(index)) as folder:
         for name in ("trials", "history"):
             write_table(folder / f"{name}.parquet", rows[name])
     if not is_analysed:
         return
-    with new_folder(layout.analysed_part(index)) as folder:
+    with new_folder(paths.analysed_part(index)) as folder:
         for matrices in rows["similarity"].partition_by("layer"):
-            write_table(layout.similarity_file(matrices["layer"][0], folder / "similarity"), matrices)
+            write_table(paths.similarity_file(matrices["layer"][0], folder / "similarity"), matrices)
         for name in ("modules", "alignment"):
             write_table(folder / f"{name}.parquet", rows[name])

@@ -15,7 +15,7 @@ from modjax.io.files import remove_folder, set_aside
 from modjax.spec.spec import SweepSpec
 from modjax.store.failures import failed_in_part, read_failures
 from modjax.store.manifest import manifest_problem
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.stacks import adopt_stack, read_ids
 from modjax.store.tables import SCHEMAS, TRIALS, empty, read_table
 
@@ -28,93 +28,93 @@ REMEDIES = {
 }
 
 
-def is_complete(layout: SweepLayout, manifest: dict[str, Any], spec: SweepSpec) -> bool:
+def is_complete(paths: SweepPaths, manifest: dict[str, Any], spec: SweepSpec) -> bool:
     """Whether this very spec was run to its end, no trial failed, and every file of it is as it was written."""
     if not manifest.get("complete", False) or manifest.get("failed") or manifest.get("spec_hash") != spec.spec_hash():
         return False
     sums = manifest.get("checksums", {})
-    return not manifest_problem(layout.manifest) and all(sum_of(layout.root / name) == sums[name] for name in sums)
+    return not manifest_problem(paths.manifest) and all(sum_of(paths.root / name) == sums[name] for name in sums)
 
 
-def set_aside_damaged(layout: SweepLayout, spec: SweepSpec, manifest: dict[str, Any], say: Say) -> None:
+def set_aside_damaged(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, Any], say: Say) -> None:
     """Move whatever is not what was written into ``damaged/``; what it held is missing, and so made again."""
     if not manifest:
         return
     if manifest.get("complete", False):
-        remove_folder(layout.parts)  # what a process killed while tidying up has left
+        remove_folder(paths.parts)  # what a process killed while tidying up has left
     if not manifest.get("sums", False):
-        _adopt(layout, spec)
-    for damage in list(find_damage(layout, spec, manifest)):
+        _adopt(paths, spec)
+    for damage in list(find_damage(paths, spec, manifest)):
         if damage.kind in ("stack", "trained part"):
-            drop_stack(layout, damage.number, say, damage.why)
+            drop_stack(paths, damage.number, say, damage.why)
         elif damage.path.exists():
-            aside = set_aside(damage.path, layout.damaged)
+            aside = set_aside(damage.path, paths.damaged)
             say(f"{damage.path} is damaged: moved to {aside}, {REMEDIES[damage.kind]} (it {damage.why})")
         elif damage.kind in ("manifest", "spec", "table"):
             say(f"{damage.path} {damage.why}: {REMEDIES[damage.kind]}")
-    _remove_leftovers(layout)
-    _forget_failed_analysis(layout)
+    _remove_leftovers(paths)
+    _forget_failed_analysis(paths)
 
 
-def _forget_failed_analysis(layout: SweepLayout) -> None:
+def _forget_failed_analysis(paths: SweepPaths) -> None:
     """A stack of which trials were trained and their analysis failed is analysed again, from its weights."""
-    for index in layout.part_indices("analysed"):
-        if read_failures(layout.analysed_part(index)).keys() - read_failures(layout.trained_part(index)).keys():
-            remove_folder(layout.analysed_part(index))
+    for index in paths.part_indices("analysed"):
+        if read_failures(paths.analysed_part(index)).keys() - read_failures(paths.trained_part(index)).keys():
+            remove_folder(paths.analysed_part(index))
 
 
-def kept_of(layout: SweepLayout, manifest: dict[str, Any]) -> dict[str, Any]:
+def kept_of(paths: SweepPaths, manifest: dict[str, Any]) -> dict[str, Any]:
     """What of an earlier run's manifest stays: where copied rows came from, and the sums of files still there.
 
     Files are held against these until the next end of the sweep.
     """
-    sums = {name: found for name, found in manifest.get("checksums", {}).items() if (layout.root / name).exists()}
+    sums = {name: found for name, found in manifest.get("checksums", {}).items() if (paths.root / name).exists()}
     return {name: manifest[name] for name in ("forked_from",) if name in manifest} | {"checksums": sums}
 
 
-def _adopt(layout: SweepLayout, spec: SweepSpec) -> None:
+def _adopt(paths: SweepPaths, spec: SweepSpec) -> None:
     """Take a sweep that was begun before sums were kept for what it is."""
-    adopt_sums(layout.root, [layout.spec, *(layout.table(name) for name in TABLES)])
-    parts = [layout.trained_part(index) for index in layout.part_indices("trained")]
-    parts += [layout.analysed_part(index) for index in layout.part_indices("analysed")]
-    for folder in (*parts, *(part / "similarity" for part in parts), layout.similarity):
+    adopt_sums(paths.root, [paths.spec, *(paths.table(name) for name in TABLES)])
+    parts = [paths.trained_part(index) for index in paths.part_indices("trained")]
+    parts += [paths.analysed_part(index) for index in paths.part_indices("analysed")]
+    for folder in (*parts, *(part / "similarity" for part in parts), paths.similarity):
         adopt_sums(folder, sorted(folder.glob("*.parquet")))
-    for index in layout.stack_indices():
+    for index in paths.stack_indices():
         with suppress(ValueError, AttributeError):  # damaged: told of later
-            adopt_stack(layout, index)
+            adopt_stack(paths, index)
 
 
-def _remove_leftovers(layout: SweepLayout) -> None:
+def _remove_leftovers(paths: SweepPaths) -> None:
     """What a killed process was about to write: temporary files, weights whose ids were not written."""
-    for folder in (layout.root, layout.similarity, layout.figures, layout.parts, layout.checkpoints):
+    for folder in (paths.root, paths.similarity, paths.figures, paths.parts, paths.checkpoints):
         found = [*folder.glob(".*.tmp"), *folder.glob("stack_*.orbax-checkpoint-tmp*")]
         for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in layout.checkpoints.glob("stack_[0-9]*[0-9]"):
+    for path in paths.checkpoints.glob("stack_[0-9]*[0-9]"):
         if path.is_dir() and not path.with_suffix(".json").exists():
             shutil.rmtree(path)
 
 
-def drop_stack(layout: SweepLayout, index: int, say: Say, why: str = "cannot be read") -> None:
+def drop_stack(paths: SweepPaths, index: int, say: Say, why: str = "cannot be read") -> None:
     """Set aside a stack that cannot be used, with the parts that came from it; its trials are trained again."""
-    paths = (layout.trained_part(index), layout.analysed_part(index), layout.stack(index), layout.stack_ids(index))
+    paths = (paths.trained_part(index), paths.analysed_part(index), paths.stack(index), paths.stack_ids(index))
     found = [path for path in paths if path.exists()]
     with suppress(ValueError):
-        trial_ids = read_ids(layout.stack_ids(index))
-        say(f"{layout.stack(index)} ({why}): its {len(trial_ids)} trials are trained again: {', '.join(trial_ids)}")
+        trial_ids = read_ids(paths.stack_ids(index))
+        say(f"{paths.stack(index)} ({why}): its {len(trial_ids)} trials are trained again: {', '.join(trial_ids)}")
     for path in found:
-        say(f"{path} is damaged or goes with what is: moved to {set_aside(path, layout.damaged)}")
+        say(f"{path} is damaged or goes with what is: moved to {set_aside(path, paths.damaged)}")
 
 
-def whole_trials(layout: SweepLayout, spec: SweepSpec) -> list[str]:
+def whole_trials(paths: SweepPaths, spec: SweepSpec) -> list[str]:
     """Finished trials whose rows are all in the tables, and whose weights are in a stack."""
-    path = layout.table("trials")
+    path = paths.table("trials")
     trials = read_table(path, "trials") if path.is_file() else empty(TRIALS)
     tables: dict[str, list[pl.DataFrame]] = {}
-    for path, name in table_paths(layout, spec).items():
+    for path, name in table_paths(paths, spec).items():
         tables.setdefault(name, []).append(read_table(path, name) if path.is_file() else empty(SCHEMAS[name]))
     tables.pop("trials")
-    with_weights = {trial_id for index in layout.stack_indices() for trial_id in read_ids(layout.stack_ids(index))}
+    with_weights = {trial_id for index in paths.stack_indices() for trial_id in read_ids(paths.stack_ids(index))}
     found = rows_are_all_there(trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
     return [trial_id for trial_id in found if trial_id in with_weights]
 
@@ -145,10 +145,10 @@ def rows_are_all_there(trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame
     return trials["trial_id"].to_list()
 
 
-def trials_in_parts(layout: SweepLayout) -> dict[int, list[str]]:
+def trials_in_parts(paths: SweepPaths) -> dict[int, list[str]]:
     """The trials of each trained part that did not fail, by its index."""
-    found = {index: read_ids(layout.stack_ids(index)) for index in layout.part_indices("trained")}
+    found = {index: read_ids(paths.stack_ids(index)) for index in paths.part_indices("trained")}
     return {
-        index: [trial_id for trial_id in trial_ids if trial_id not in failed_in_part(layout, index)]
+        index: [trial_id for trial_id in trial_ids if trial_id not in failed_in_part(paths, index)]
         for index, trial_ids in found.items()
     }

@@ -18,7 +18,7 @@ from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
 from modjax.spec.spec import SweepSpec, load_spec
 from modjax.store.manifest import read_manifest
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.stacks import read_ids
 from modjax.store.tables import KEYS, read_table
 from modjax.training.checkpoint import SnapshotStore
@@ -54,62 +54,62 @@ def verify_sweep(out: str | os.PathLike) -> Verification:
         ValueError: The directory is no sweep, or something in it leads out of it.
         LockedError: A process is at work in it.
     """
-    layout = SweepLayout(Path(out))
-    if not layout.has_manifest:
+    paths = SweepPaths(Path(out))
+    if not paths.has_manifest:
         raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
-    refuse_links(layout.root)
+    refuse_links(paths.root)
     with ExitStack() as stack:
         with suppress(OSError):  # a directory that nobody can write to cannot change either
-            stack.enter_context(locked(layout.lock))
-        return _verify(layout)
+            stack.enter_context(locked(paths.lock))
+        return _verify(paths)
 
 
-def _verify(layout: SweepLayout) -> Verification:
-    manifest = read_manifest(layout.manifest)
+def _verify(paths: SweepPaths) -> Verification:
+    manifest = read_manifest(paths.manifest)
     is_finished = manifest.get("complete", False)
     try:
-        spec = load_spec(layout.spec)
+        spec = load_spec(paths.spec)
     except ValueError:
         sums = manifest.get("checksums", {})
-        changed = [layout.root / name for name in sums if sum_of(layout.root / name) != sums[name]]
-        found = [f"{path} is missing or altered" for path in changed if path != layout.spec]
-        why = file_problem(layout.spec) or "is not a spec of this version"
-        return Verification((*found, f"{layout.spec} {why}: nothing could be held against it"), {}, is_finished)
-    damaged = [*find_damage(layout, spec, manifest), *figure_damage(layout)]
+        changed = [paths.root / name for name in sums if sum_of(paths.root / name) != sums[name]]
+        found = [f"{path} is missing or altered" for path in changed if path != paths.spec]
+        why = file_problem(paths.spec) or "is not a spec of this version"
+        return Verification((*found, f"{paths.spec} {why}: nothing could be held against it"), {}, is_finished)
+    damaged = [*find_damage(paths, spec, manifest), *figure_damage(paths)]
     if not manifest.get("sums", False):  # begun before sums were kept
         damaged = [one for one in damaged if UNKNOWN not in one.why and one.kind != "figure"]
     problems = [f"{one.path} {one.why}" for one in damaged]
-    folders = [layout.training, *worker_folders(layout.training).values()]
+    folders = [paths.training, *worker_folders(paths.training).values()]
     snapshots = [(SnapshotStore(folder), folder, step) for folder in folders for step in SnapshotStore(folder).steps()]
     told = ((folder / str(step), store.problem(step)) for store, folder, step in snapshots)
     problems += [f"{path} cannot be read: {why}" for path, why in told if why]
-    problems += _row_problems(layout, spec, damaged, is_finished)
-    problems += _weight_problems(layout, spec, damaged)
+    problems += _row_problems(paths, spec, damaged, is_finished)
+    problems += _weight_problems(paths, spec, damaged)
     checked = {
         "files": len(manifest.get("checksums", {})),
-        "stacks of weights": len(layout.stack_indices()),
-        "parts": len(layout.part_indices("trained")) + len(layout.part_indices("analysed")),
+        "stacks of weights": len(paths.stack_indices()),
+        "parts": len(paths.part_indices("trained")) + len(paths.part_indices("analysed")),
         "snapshots": len(snapshots),
     }
     return Verification(tuple(problems), checked, is_finished)
 
 
-def _row_problems(layout: SweepLayout, spec: SweepSpec, damaged: list[Damage], is_finished: bool) -> Iterator[str]:
+def _row_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage], is_finished: bool) -> Iterator[str]:
     """Tables that are not sorted by their keys, and finished trials without their rows."""
     bad = {one.path for one in damaged}
-    tables = {path: name for path, name in table_paths(layout, spec).items() if path.is_file() and path not in bad}
+    tables = {path: name for path, name in table_paths(paths, spec).items() if path.is_file() and path not in bad}
     frames = {path: read_table(path, name) for path, name in tables.items()}
     for path, frame in frames.items():
         keys = frame.select(KEYS[tables[path]])
         if keys.is_duplicated().any() or not keys.equals(keys.sort(keys.columns)):
             yield f"{path} has rows that are not sorted by {', '.join(keys.columns)}, or two of one key"
         yield from _size_problems(path, frame)
-    if layout.table("trials") not in frames:
+    if paths.table("trials") not in frames:
         return
-    trials = frames.pop(layout.table("trials"))
+    trials = frames.pop(paths.table("trials"))
     done = trials.filter(pl.col("status").is_in(FINISHED))
     if is_finished and "pending" in trials["status"]:
-        yield f"{layout.table('trials')} has pending trials, though the sweep was run to its end"
+        yield f"{paths.table('trials')} has pending trials, though the sweep was run to its end"
     for path, frame in frames.items():
         whole = _with_rows(done, tables[path], frame, spec)
         short = [trial_id for trial_id in done["trial_id"].to_list() if trial_id not in whole]
@@ -136,23 +136,23 @@ def _size_problems(path: Path, frame: pl.DataFrame) -> Iterator[str]:
             yield f"{path} has {wrong} matrices that are not num_units by num_units"
 
 
-def _weight_problems(layout: SweepLayout, spec: SweepSpec, damaged: list[Damage]) -> Iterator[str]:
+def _weight_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage]) -> Iterator[str]:
     """Stacks that cannot be loaded or have other shapes than the spec asks for, and finished trials without weights."""
     bad = {one.path for one in damaged}
     with_weights: set[str] = set()
-    for index in layout.stack_indices():
-        if layout.stack(index) not in bad:
-            trial_ids = read_ids(layout.stack_ids(index))
-            why = _shape_problem(layout.stack(index), len(trial_ids), spec)
+    for index in paths.stack_indices():
+        if paths.stack(index) not in bad:
+            trial_ids = read_ids(paths.stack_ids(index))
+            why = _shape_problem(paths.stack(index), len(trial_ids), spec)
             if why:
-                yield f"{layout.stack(index)} {why}"
+                yield f"{paths.stack(index)} {why}"
             with_weights |= set(trial_ids)
-    path = layout.table("trials")
+    path = paths.table("trials")
     if path.is_file() and path not in bad:
         done = read_table(path, "trials").filter(pl.col("status").is_in(FINISHED))["trial_id"].to_list()
         without = [trial_id for trial_id in done if trial_id not in with_weights]
         if without:
-            yield f"{layout.checkpoints} has no weights of {len(without)} finished trials, such as {without[0]}"
+            yield f"{paths.checkpoints} has no weights of {len(without)} finished trials, such as {without[0]}"
 
 
 def _shape_problem(path: Path, num_trials: int, spec: SweepSpec) -> str | None:

@@ -22,7 +22,7 @@ from modjax.networks.base import Network
 Groups = tuple[tuple[int, ...], ...]
 
 
-class Batch(NamedTuple):
+class MeasureBatch(NamedTuple):
     """Examples to analyse.
 
     Attributes:
@@ -109,7 +109,7 @@ def sums_of(shapes: Any, dtype: DTypeLike) -> Sums:
     return Sums(jnp.zeros((), dtype), zeros, zeros)
 
 
-def add_sums(state: Sums, batch: Batch, terms: Any) -> Sums:
+def add_sums(state: Sums, batch: MeasureBatch, terms: Any) -> Sums:
     """Add a batch's sums over its valid examples: the error of the total does not grow with the number of batches."""
     new = jax.tree.map(lambda term, lost: term - lost, terms, state.lost)
     total = jax.tree.map(jnp.add, state.terms, new)
@@ -123,7 +123,7 @@ def means_of(state: Sums) -> Any:
 
 
 def from_group_terms(
-    terms: Callable[[Setting, Any, Any, Batch], list[Array]], prepare: Callable[..., Any] | None = None
+    terms: Callable[[Setting, Any, Any, MeasureBatch], list[Array]], prepare: Callable[..., Any] | None = None
 ) -> Similarity:
     """A measure that is the mean over examples of one ``[units units]`` a group.
 
@@ -137,7 +137,7 @@ def from_group_terms(
         widths = [setting.width(group) for group in range(len(setting.groups))]
         return sums_of([jax.ShapeDtypeStruct((width, width), dtype) for width in widths], dtype)
 
-    def update(setting: Setting, params: Any, prepared: Any, state: Sums, batch: Batch) -> Sums:
+    def update(setting: Setting, params: Any, prepared: Any, state: Sums, batch: MeasureBatch) -> Sums:
         return add_sums(state, batch, terms(setting, params, prepared, batch))
 
     def finalize(setting: Setting, params: Any, state: Sums) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from modjax.measures import covariance as moments
-from modjax.measures.base import Batch, Setting, Sums, add_sums, means_of, sums_of
+from modjax.measures.base import MeasureBatch, Setting, Sums, add_sums, means_of, sums_of
 from modjax.measures.chain_terms import (
     first_factor,
     hessian_matrices,
@@ -50,7 +50,7 @@ def init(setting: Setting, measure: str, params: Any, dtype: DTypeLike) -> Any:
     def one_batch(params: Any) -> list[Array]:
         layers = _layers(setting, params)
         x = jnp.zeros((setting.block, layers[0][0].shape[0]), dtype)
-        batch = Batch(x, None, jnp.ones(setting.block, dtype))
+        batch = MeasureBatch(x, None, jnp.ones(setting.block, dtype))
         trace = run_forward(layers, _activation(setting), batch)
         return SUMS[measure](setting, layers, trace, prepare(setting, (measure,), params))
 
@@ -63,7 +63,7 @@ def update(
     params: Any,
     factor: Array | None,
     states: dict[str, Any],
-    batch: Batch,
+    batch: MeasureBatch,
 ) -> dict[str, Any]:
     """Add a batch, whose size is a multiple of ``setting.block``, to the states of some measures."""
     layers = _layers(setting, params)

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from modjax.measures.base import Batch, Setting, sum_over, transposed_gram
+from modjax.measures.base import MeasureBatch, Setting, sum_over, transposed_gram
 from modjax.networks.mlp import ACTIVATION_FUNCTIONS
 
 Pairs = list[tuple[int, int]]
@@ -56,7 +56,7 @@ def pairs_of(setting: Setting) -> Pairs:
     return [(layer, layer) for layer in range(num_layers)]
 
 
-def run_forward(layers: list, activation: str, batch: Batch) -> Trace:
+def run_forward(layers: list, activation: str, batch: MeasureBatch) -> Trace:
     """FLOPs an example: 2 sum_l U_{l-1} U_l, the logits included."""
     function = ACTIVATION_FUNCTIONS[activation]
     hidden, slopes = [], []

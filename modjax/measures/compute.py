@@ -12,11 +12,11 @@ from jax.typing import DTypeLike
 from modjax._util.pixels import to_unit_range
 from modjax._util.threads import Threads
 from modjax.measures import chain
-from modjax.measures.base import Batch, Setting, Similarity, symmetric
+from modjax.measures.base import MeasureBatch, Setting, Similarity, symmetric
 from modjax.measures.covariance import covariance
 from modjax.measures.hessian import loss_hessian
 from modjax.measures.jacobian import input_jacobian, output_jacobian
-from modjax.measures.plan import Plan, trials_at_once
+from modjax.measures.plan import SimilarityPlan, trials_at_once
 from modjax.types import Params
 
 REGISTRY: dict[str, Similarity] = {
@@ -55,7 +55,7 @@ def _add(
     params: Params,
     prepared: dict[str, Any],
     states: dict[str, Any],
-    batch: Batch,
+    batch: MeasureBatch,
 ) -> dict[str, Any]:
     """The states with a batch more."""
 
@@ -70,11 +70,16 @@ def _add(
 
 
 def _by_autodiff(
-    setting: Setting, measures: tuple[str, ...], params: Params, prepared: Any, states: dict[str, Any], batch: Batch
+    setting: Setting,
+    measures: tuple[str, ...],
+    params: Params,
+    prepared: Any,
+    states: dict[str, Any],
+    batch: MeasureBatch,
 ) -> dict[str, Any]:
     """The states with the examples of a batch more, a few at a time."""
 
-    def add(states: dict[str, Any], some: Batch) -> tuple[dict[str, Any], None]:
+    def add(states: dict[str, Any], some: MeasureBatch) -> tuple[dict[str, Any], None]:
         update = {name: REGISTRY[name].update for name in measures}
         return {name: update[name](setting, params, prepared[name], states[name], some) for name in measures}, None
 
@@ -107,11 +112,11 @@ def _over_trials(function: Any, *trees: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames="dtype")
-def _ready(x: Any, y: Any, is_valid: Any, dtype: DTypeLike) -> Batch:
-    return Batch(to_unit_range(x, dtype), y, is_valid.astype(dtype))
+def _ready(x: Any, y: Any, is_valid: Any, dtype: DTypeLike) -> MeasureBatch:
+    return MeasureBatch(to_unit_range(x, dtype), y, is_valid.astype(dtype))
 
 
-def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterator[Batch]:
+def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterator[MeasureBatch]:
     """Batches of one size on the device, from chunks of any size; copies that do not count fill the last."""
     waiting: list[Chunk] = []
     count = 0
@@ -128,7 +133,7 @@ def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterat
         yield _batch(waiting, size, dtype)
 
 
-def _batch(parts: list[Chunk], size: int, dtype: DTypeLike) -> Batch:
+def _batch(parts: list[Chunk], size: int, dtype: DTypeLike) -> MeasureBatch:
     several = [x for x, _ in parts]
     if len({x.dtype for x in several}) > 1:  # pixels and floats
         several = [to_unit_range(jnp.asarray(x), dtype) for x in several]
@@ -148,7 +153,7 @@ def _joined(arrays: list[Any], size: int) -> Any:
 
 
 def measure(
-    plan: Plan, population: Params, chunks: Callable[[], Iterable[Chunk]], is_once: bool = False
+    plan: SimilarityPlan, population: Params, chunks: Callable[[], Iterable[Chunk]], is_once: bool = False
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """All measures of a population, on the host: ``[trials units units]`` for each measure and group.
 
@@ -175,19 +180,21 @@ def measure(
     return jax.tree.map(lambda array: symmetric(array[:num_trials]), whole)
 
 
-def _lots(plan: Plan, population: Params, start: int, stop: int) -> Iterator[Params]:
+def _lots(plan: SimilarityPlan, population: Params, start: int, stop: int) -> Iterator[Params]:
     """The parameters of each call, always of as many trials: the last one again, to fill up."""
     for first in range(start, stop, plan.num_trials):
         rows = np.minimum(np.arange(first, first + plan.num_trials), stop - 1)
         yield jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), population)
 
 
-def _measure_lots(plan: Plan, lots: list[Params], batches: Iterator[Batch], threads: Threads) -> list[dict[str, tuple]]:
+def _measure_lots(
+    plan: SimilarityPlan, lots: list[Params], batches: Iterator[MeasureBatch], threads: Threads
+) -> list[dict[str, tuple]]:
     program = (plan.setting, plan.closed, plan.general)
     started = [_start(*program, lot) for lot in lots]
     prepared, states = [one for one, _ in started], [one for _, one in started]
 
-    def add(place: int, batch: Batch) -> None:
+    def add(place: int, batch: MeasureBatch) -> None:
         # Waited for, so that no more calls are under way than there are threads.
         states[place] = jax.block_until_ready(_add(*program, lots[place], prepared[place], states[place], batch))
 

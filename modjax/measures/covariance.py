@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from modjax.measures.base import Batch, Setting, Similarity, transposed_gram, units_of
+from modjax.measures.base import MeasureBatch, Setting, Similarity, transposed_gram, units_of
 
 
 class Moments(NamedTuple):
@@ -29,7 +29,7 @@ def init(setting: Setting, dtype: DTypeLike) -> Moments:
     return Moments(jnp.zeros((), dtype), tuple(jnp.zeros(shape, dtype) for shape in shapes), zeros, zeros)
 
 
-def update(setting: Setting, params: Any, prepared: Any, state: Moments, batch: Batch) -> Moments:
+def update(setting: Setting, params: Any, prepared: Any, state: Moments, batch: MeasureBatch) -> Moments:
     """Merge a batch's moments into the running ones.
 
     With batch mean m_b and centred moment M_b over n_b examples, and d = m_b - m:
@@ -47,7 +47,7 @@ def update(setting: Setting, params: Any, prepared: Any, state: Moments, batch: 
     return merge(state, batch, [units_of(setting, hidden, group) for group in range(len(setting.groups))])
 
 
-def merge(state: Moments, batch: Batch, units_of_groups: list[Float[Array, "batch _ _"]]) -> Moments:
+def merge(state: Moments, batch: MeasureBatch, units_of_groups: list[Float[Array, "batch _ _"]]) -> Moments:
     """Merge the activations of a batch, a group an entry."""
     num_new = batch.is_valid.sum()
     total = state.num_examples + num_new

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from modjax.measures.base import (
-    Batch,
+    MeasureBatch,
     Setting,
     by_location,
     from_group_terms,
@@ -21,14 +21,14 @@ from modjax.measures.base import (
 from modjax.measures.jacobian import output_jacobians
 
 
-def hessian_terms(setting: Setting, params: Any, prepared: Any, batch: Batch) -> list[Array]:
+def hessian_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBatch) -> list[Array]:
     """``sum_b d2 CE_b / dh_i dh_j`` at each location, the mean over locations."""
     del prepared
     of_groups = _from_first_derivatives if setting.network.is_piecewise_linear else _forward_over_reverse
     return of_groups(setting, params, batch)
 
 
-def _from_first_derivatives(setting: Setting, params: Any, batch: Batch) -> list[Array]:
+def _from_first_derivatives(setting: Setting, params: Any, batch: MeasureBatch) -> list[Array]:
     """``J^T (diag p - p p^T) J`` with J = dy/dh and p = softmax(y): exact where y is piecewise linear in h.
 
     As a Gram of sqrt(p_o) (J_o - sum_q p_q J_q). FLOPs an example: O backward passes, and the Gram, 2 O L U^2.
@@ -45,7 +45,7 @@ def _from_first_derivatives(setting: Setting, params: Any, batch: Batch) -> list
     return terms
 
 
-def _forward_over_reverse(setting: Setting, params: Any, batch: Batch) -> list[Array]:
+def _forward_over_reverse(setting: Setting, params: Any, batch: MeasureBatch) -> list[Array]:
     """Exact for any network, a pass a unit and location.
 
     FLOPs an example, group of U units at L locations: U L times about two backward passes from the logits to the first

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from modjax.measures.base import (
-    Batch,
+    MeasureBatch,
     Setting,
     from_group_terms,
     gram,
@@ -28,7 +28,7 @@ def prepare_input(setting: Setting, params: Any) -> list[Array | None]:
     return [stem_factor(partial(_units, setting, group, params), x) for group in range(len(setting.groups))]
 
 
-def input_terms(setting: Setting, params: Any, prepared: list[Array | None], batch: Batch) -> list[Array]:
+def input_terms(setting: Setting, params: Any, prepared: list[Array | None], batch: MeasureBatch) -> list[Array]:
     """``sum_b <dh_i/dx, dh_j/dx>``, the mean over locations.
 
     By reverse mode, a pass a unit and location, or by forward mode, a pass an input: whichever needs fewer passes is
@@ -43,7 +43,7 @@ def input_terms(setting: Setting, params: Any, prepared: list[Array | None], bat
 
 
 def _input_gram(
-    setting: Setting, group: int, params: Any, factor: Array | None, batch: Batch
+    setting: Setting, group: int, params: Any, factor: Array | None, batch: MeasureBatch
 ) -> Float[Array, "units units"]:
     def units(x: Array) -> Array:
         return _units(setting, group, params, x) * batch.is_valid[:, None, None]
@@ -86,7 +86,7 @@ def _by_forward_mode(function: Any, x: Array, directions: Float[Array, "rank inp
     return sum_over(gram_of, padded.reshape(num_steps, at_once, -1))
 
 
-def output_terms(setting: Setting, params: Any, prepared: Any, batch: Batch) -> list[Array]:
+def output_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBatch) -> list[Array]:
     """``sum_b sum_o dy_o/dh_i dy_o/dh_j``, the mean over locations: by reverse mode, a pass a logit.
 
     Derivatives are taken in ``perturb``. FLOPs an example: O backward passes from the logits to the first hidden
@@ -98,7 +98,7 @@ def output_terms(setting: Setting, params: Any, prepared: Any, batch: Batch) -> 
 
 
 def output_jacobians(
-    setting: Setting, params: Any, batch: Batch
+    setting: Setting, params: Any, batch: MeasureBatch
 ) -> tuple[Float[Array, "batch outputs"], tuple[Array, ...]]:
     """The logits, and dy/dh of every hidden layer, ``[outputs batch locations... units]``; 0 for padding."""
     perturb = zero_perturb(setting.network, params, batch.x)

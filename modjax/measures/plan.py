@@ -34,7 +34,7 @@ VECTOR, MAX_BLOCK = 16, 256  # a block is whole vectors: products with 77 column
 STATES_SHARE = 4  # states of the trials that are under way take at most this part of the memory
 
 
-class Plan(NamedTuple):
+class SimilarityPlan(NamedTuple):
     """How to measure a population.
 
     Attributes:
@@ -70,7 +70,7 @@ def make_plan(
     seed: int = 0,
     memory: int | None = None,
     groups: Sequence[tuple[int, ...]] | None = None,
-) -> Plan:
+) -> SimilarityPlan:
     """A plan for one network's parameters (shapes are enough) and examples of a shape.
 
     Raises:
@@ -111,7 +111,7 @@ def make_plan(
     num_trials = (
         1 if backend == "cpu" else max(1, min(ACCELERATOR_TRIALS, share // (8 * _example_bytes(shapes, dtype))))
     )
-    return Plan(setting, closed, general, size, num_trials, num_threads, memory, combined)
+    return SimilarityPlan(setting, closed, general, size, num_trials, num_threads, memory, combined)
 
 
 @lru_cache(maxsize=256)
@@ -221,7 +221,7 @@ def _example_bytes(shapes: Sequence[tuple[int, ...]], dtype: DTypeLike) -> int:
     return sum(math.prod(shape) for shape in shapes) ** 2 * jnp.dtype(dtype).itemsize
 
 
-def trials_at_once(plan: Plan, num_trials: int, dtype: DTypeLike) -> int:
+def trials_at_once(plan: SimilarityPlan, num_trials: int, dtype: DTypeLike) -> int:
     """Trials whose states fit their part of the memory; a multiple of those in one call."""
     units = [plan.setting.width(group) for group in range(len(plan.setting.groups))]
     state = 3 * sum(width**2 for width in units) * jnp.dtype(dtype).itemsize * (len(plan.closed) + len(plan.general))

@@ -11,7 +11,7 @@ import numpy as np
 
 from modjax.checks import check_finite, check_labels
 from modjax.measures.compute import measure
-from modjax.measures.plan import Plan, layer_shapes, make_plan, params_shapes
+from modjax.measures.plan import SimilarityPlan, layer_shapes, make_plan, params_shapes
 from modjax.measures.weights import weight_matrix
 from modjax.names import MEASURES, WEIGHTS, one_of
 from modjax.networks.base import Network
@@ -138,7 +138,7 @@ def similarity_by_class(
 
 def _results(
     network: Network,
-    plan: Plan,
+    plan: SimilarityPlan,
     population: Params,
     is_population: bool,
     chunks: Any,

@@ -53,7 +53,7 @@ class Marked(NamedTuple):
     has_dropout: bool
 
 
-class Program(NamedTuple):
+class MarkedProgram(NamedTuple):
     """A traced batch.
 
     Attributes:
@@ -103,7 +103,7 @@ def network_of(marked: Marked, in_shape: tuple[int, ...]) -> Network:
     return Network(init, apply, math.prod(in_shape))
 
 
-def _trace(marked: Marked, params: Params, x: Array, zeros: Any, dropout: tuple | None) -> Program:
+def _trace(marked: Marked, params: Params, x: Array, zeros: Any, dropout: tuple | None) -> MarkedProgram:
     def run(params: Params, x: Array, zeros: Any, dropout: tuple | None) -> Any:
         return marked.run(params, x, zeros, Masks(*dropout) if dropout is not None else None)
 
@@ -140,7 +140,7 @@ def _trace(marked: Marked, params: Params, x: Array, zeros: Any, dropout: tuple 
                 f"hidden layer {name!r} of {marked.what} must be [batch, units] or [batch, locations, units]; "
                 f"for a batch of {batch} it has shape {list(shape)}."
             )
-    return Program(closed, sorted({place for place in places if isinstance(place, Var)}, key=order.__getitem__))
+    return MarkedProgram(closed, sorted({place for place in places if isinstance(place, Var)}, key=order.__getitem__))
 
 
 def _name(path: tuple) -> str:
@@ -167,7 +167,7 @@ def _order_of(jaxpr: Any) -> dict[Var, int]:
     return order
 
 
-def _run(program: Program, leaves: list[Array], perturb: tuple | None, masks: Masks | None) -> Output:
+def _run(program: MarkedProgram, leaves: list[Array], perturb: tuple | None, masks: Masks | None) -> Output:
     """Equations up to a marked value, which is perturbed, kept, and dropped out for all that follows; and so on."""
     jaxpr = program.jaxpr.jaxpr
     values: dict[Var, Any] = dict(zip(jaxpr.constvars, program.jaxpr.consts, strict=True))

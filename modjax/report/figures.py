@@ -46,7 +46,7 @@ def draw_figures(sweep: Sweep) -> list[str]:
 
 
 def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None:
-    folder = sweep.layout.figures
+    folder = sweep.paths.figures
     with warnings.catch_warnings():
         # By the clock: on a busy machine the best place for a legend takes matplotlib more than a second.
         warnings.filterwarnings("ignore", "Creating legend with loc", UserWarning)

@@ -65,8 +65,8 @@ def build_page(
         "columns": columns.header,
         "manifest": sweep.manifest,
         "spec": spec_text(sweep),
-        "folder": "" if beside is None else link_to(sweep.layout.root, beside),
-        "files": sorted(path.name for path in sweep.layout.figures.glob("*.*")),
+        "folder": "" if beside is None else link_to(sweep.paths.root, beside),
+        "files": sorted(path.name for path in sweep.paths.figures.glob("*.*")),
     }
     title = html.escape(facts["name"] or "sweep")
     parts = {"title": title, **shared(SCRIPTS)}

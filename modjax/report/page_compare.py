@@ -99,7 +99,7 @@ def _side(sweep: Sweep, found: Claims, side: str, beside: Path) -> tuple[dict[st
         "columns": columns.header,
         "manifest": sweep.manifest,
         "spec": spec_text(sweep),
-        "report": f"{link_to(sweep.layout.root, beside)}report.html" if sweep.layout.report.is_file() else "",
+        "report": f"{link_to(sweep.paths.root, beside)}report.html" if sweep.paths.report.is_file() else "",
     }
     return facts, columns.blob, labelled
 

@@ -282,7 +282,7 @@ def question_of(sweep: Sweep) -> str:
 def spec_text(sweep: Sweep) -> str:
     """The spec as run; empty if it cannot be read."""
     try:
-        return read_small_file(sweep.layout.spec, MAX_SPEC_BYTES).decode("utf-8")
+        return read_small_file(sweep.paths.spec, MAX_SPEC_BYTES).decode("utf-8")
     except (OSError, ValueError):
         return ""
 

@@ -31,7 +31,7 @@ def write_page(sweep: Sweep, out: Path | None = None) -> Path:
         sweep: A sweep, in progress or done.
         out: Another file to write it to.
     """
-    target = sweep.layout.report if out is None else out
+    target = sweep.paths.report if out is None else out
     found = claims(sweep)
     table = found.table.select(SHOWN) if found.table.height else None
     write_text(target, with_own_sum(build_page(sweep, found.sentences, table, target.parent)))

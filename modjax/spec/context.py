@@ -11,25 +11,24 @@ from modjax.data.datasets import Dataset
 from modjax.networks.base import Network
 from modjax.networks.cnn import cnn
 from modjax.networks.mlp import mlp
-from modjax.spec.context import Engine, hyperparams_of, put_on_device, seeds_of
 from modjax.spec.setup import Setup, image_shape
 from modjax.spec.spec import SweepSpec
-from modjax.store.paths import SweepLayout
-from modjax.training.batch_layout import Layout, choose_layout
+from modjax.store.paths import SweepPaths
+from modjax.training.batch_layout import BatchLayout, choose_layout
 from modjax.training.config import Hyperparams, TrainConfig
 from modjax.training.objective import Batch, Task, classification
 from modjax.training.programs import measure_trials
 from modjax.types import Params
 
 
-class Engine(NamedTuple):
+class SweepContext(NamedTuple):
     """What stays the same for all trials of a run; arrays are on the device."""
 
     spec: SweepSpec
     network: Network
     task: Task
     config: TrainConfig
-    population: Layout
+    population: BatchLayout
     train_examples: Batch
     test_examples: Batch
 
@@ -55,16 +54,16 @@ def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
     return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
 
 
-def measure_trial(engine: Engine, row: dict[str, Any], params: Params) -> dict[str, float]:
+def measure_trial(context: SweepContext, row: dict[str, Any], params: Params) -> dict[str, float]:
     """Losses, accuracies and weight norms of one finished trial, a row of the trials table, by column."""
     measured = measure_trials(
-        engine.task,
-        engine.config.recipe(),
+        context.task,
+        context.config.recipe(),
         jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params),
         hyperparams_of(pl.DataFrame([row])),
         jnp.asarray([row["seed"]], jnp.uint32),
-        engine.train_examples,
-        engine.test_examples,
+        context.train_examples,
+        context.test_examples,
     )
     return {name: float(value[0]) for name, value in jax.device_get(measured).items()}
 
@@ -74,29 +73,29 @@ def seeds_of(trials: pl.DataFrame) -> np.ndarray:
     return trials["seed"].to_numpy().astype(np.uint32)
 
 
-class Job(NamedTuple):
+class TrainingJob(NamedTuple):
     """What is to be trained.
 
     Attributes:
         setup: Spec and data.
-        engine: What all trials share.
-        layout: Of the sweep.
+        context: What all trials share.
+        paths: Paths of the sweep.
         trials: Rows of the trials table.
         slots: Asked for.
         snapshot_seconds: Trials in training are saved so often.
     """
 
     setup: Setup
-    engine: Engine
-    layout: SweepLayout
+    context: SweepContext
+    paths: SweepPaths
     trials: pl.DataFrame
     slots: int | None
     snapshot_seconds: float
 
 
-def make_engine(
+def make_context(
     setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame, cores: int | None = None
-) -> Engine:
+) -> SweepContext:
     """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
     trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
     spec, data = setup.spec, setup.data
@@ -104,10 +103,10 @@ def make_engine(
     task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
     train_examples, test_examples = put_on_device(data)
     if "layout" in earlier:
-        population = Layout(**earlier["layout"]["population"])
+        population = BatchLayout(**earlier["layout"]["population"])
     else:
         population = choose_layout(task, config, hyperparams_of(trials), seeds_of(trials), train_examples, cores=cores)
-    return Engine(spec, network, task, config, population, train_examples, test_examples)
+    return SweepContext(spec, network, task, config, population, train_examples, test_examples)
 
 
 def make_network(setup: Setup) -> Network:

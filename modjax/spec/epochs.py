@@ -82,7 +82,7 @@ def _mean_epochs(spec: SweepSpec, like: str | os.PathLike) -> float:
     from modjax.spec.spec import load_spec
 
     sweep = open_sweep(like)
-    earlier = load_spec(sweep.layout.spec)
+    earlier = load_spec(sweep.paths.spec)
     is_own = earlier.dataset not in DATASETS and spec.dataset not in DATASETS
     if earlier.dataset != spec.dataset and not is_own:
         raise ValueError(

@@ -60,15 +60,15 @@ def check_fit(spec: SweepSpec, data: Dataset) -> None:
 
 
 def check_layout(setup: Setup, manifest: dict[str, Any]) -> None:
-    """Raise if the seats of a manifest's layout do not fit this machine."""
+    """Raise if the slots of a manifest's layout do not fit this machine."""
     if not manifest:
         return
     population = manifest["layout"]["population"]
     layers = layer_sizes(setup.spec, setup.data.x_train.shape[1:])
     state = COPIES_OF_WEIGHTS * FLOAT_BYTES * num_weights(layers, setup.data.num_classes)
-    seats = max(population["seats"], population["lanes"]) * population.get("num_threads", 1)
-    if seats * state > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        raise ValueError(f"the manifest's layout, {seats} seats, does not fit this machine; choose another directory.")
+    slots = max(population["slots"], population["lanes"]) * population.get("num_threads", 1)
+    if slots * state > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(f"the manifest's layout, {slots} slots, does not fit this machine; choose another directory.")
 
 
 class LayerSize(NamedTuple):

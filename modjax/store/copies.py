@@ -6,7 +6,7 @@ from typing import Any
 
 from modjax.io.files import sha256_of
 from modjax.io.untrusted import read_json
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 
 PROBE = ".modjax-probe"
 
@@ -39,20 +39,20 @@ def _open(url: str) -> tuple[Any, str]:
     return store, root.rstrip("/")
 
 
-def finished_files(layout: SweepLayout) -> list[Path]:
+def finished_files(paths: SweepPaths) -> list[Path]:
     """The files of a finished sweep, relative to its directory, the manifest last; nothing temporary or damaged."""
-    left_out = {layout.manifest, layout.manifest_copy, layout.lock}
-    aside = (layout.parts, layout.damaged, layout.training)
+    left_out = {paths.manifest, paths.manifest_copy, paths.lock}
+    aside = (paths.parts, paths.damaged, paths.training)
     paths = [
         path
-        for path in sorted(layout.root.rglob("*"))
+        for path in sorted(paths.root.rglob("*"))
         if path.is_file() and path not in left_out and not any(folder in path.parents for folder in aside)
     ]
-    paths = [path for path in paths if not any(part.endswith(".tmp") for part in path.relative_to(layout.root).parts)]
-    return [path.relative_to(layout.root) for path in (*paths, layout.manifest)]
+    paths = [path for path in paths if not any(part.endswith(".tmp") for part in path.relative_to(paths.root).parts)]
+    return [path.relative_to(paths.root) for path in (*paths, paths.manifest)]
 
 
-def copy_finished(layout: SweepLayout, url: str) -> list[Path]:
+def copy_finished(paths: SweepPaths, url: str) -> list[Path]:
     """Copy what is not there yet; returns what was copied.
 
     Each file is there whole or not at all: object stores show an object once all of it has arrived, on a file system it
@@ -60,7 +60,7 @@ def copy_finished(layout: SweepLayout, url: str) -> list[Path]:
     manifest has all the files that its checksums speak of.
 
     Args:
-        layout: Of a finished sweep.
+        paths: Of a finished sweep.
         url: A folder of a store.
 
     Raises:
@@ -70,20 +70,20 @@ def copy_finished(layout: SweepLayout, url: str) -> list[Path]:
     store, root = _open(url)
     try:
         known = _known(store, root)
-        manifest = read_json(layout.manifest, "a sweep's manifest")
-        manifest_name = layout.manifest.relative_to(layout.root)
+        manifest = read_json(paths.manifest, "a sweep's manifest")
+        manifest_name = paths.manifest.relative_to(paths.root)
         if known == manifest:
             return []
-        for name in (manifest_name, layout.manifest_copy.relative_to(layout.root)):
+        for name in (manifest_name, paths.manifest_copy.relative_to(paths.root)):
             if store.exists(f"{root}/{name}"):
                 store.rm_file(f"{root}/{name}")
         sums = manifest.get("checksums", {})
         same = {name for name, checksum in known.get("checksums", {}).items() if sums.get(name) == checksum}
         copied = []
-        for name in finished_files(layout):
-            if str(name) in same or _is_same(store, f"{root}/{name}", layout.root / name):
+        for name in finished_files(paths):
+            if str(name) in same or _is_same(store, f"{root}/{name}", paths.root / name):
                 continue
-            _put(store, layout.root / name, f"{root}/{name}")
+            _put(store, paths.root / name, f"{root}/{name}")
             copied.append(name)
         return copied
     except Exception as error:  # each store raises what it likes

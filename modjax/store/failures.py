@@ -7,7 +7,7 @@ import polars as pl
 
 from modjax.io.checksums import write_summed
 from modjax.io.untrusted import read_json
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.stacks import read_ids
 
 FAILED = "failed"
@@ -32,18 +32,18 @@ def read_failures(folder: Path) -> dict[str, str]:
     return {str(key): str(value)[:MAX_REASON] for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def failed_in_part(layout: SweepLayout, index: int) -> dict[str, str]:
+def failed_in_part(paths: SweepPaths, index: int) -> dict[str, str]:
     """Trials of one stack that failed, while measured or while analysed."""
-    return read_failures(layout.trained_part(index)) | read_failures(layout.analysed_part(index))
+    return read_failures(paths.trained_part(index)) | read_failures(paths.analysed_part(index))
 
 
-def failed_trials(layout: SweepLayout) -> dict[str, str]:
+def failed_trials(paths: SweepPaths) -> dict[str, str]:
     """Trials in parts that failed, and that no later part made good."""
     failed: dict[str, str] = {}
-    for index in layout.part_indices("trained"):
-        for trial_id in read_ids(layout.stack_ids(index)):
+    for index in paths.part_indices("trained"):
+        for trial_id in read_ids(paths.stack_ids(index)):
             failed.pop(trial_id, None)
-        failed |= failed_in_part(layout, index)
+        failed |= failed_in_part(paths, index)
     return failed
 
 

@@ -10,7 +10,7 @@ from modjax.io.checksums import ALTERED, MISSING, sum_of, sum_of_json
 from modjax.io.files import write_text
 from modjax.io.untrusted import read_json
 from modjax.store.manifest_model import content_problem
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 
 SCHEMA_VERSION = 3
 PACKAGES = (
@@ -56,20 +56,20 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def checksums(layout: SweepLayout) -> dict[str, str]:
+def checksums(paths: SweepPaths) -> dict[str, str]:
     """SHA-256 of the spec, the tables, the similarity files, and of each stack of weights: its ids and its folder."""
-    tables = [layout.table(name) for name in ("alignment", "history", "modules", "trials")]
-    paths = [layout.spec, *tables, *sorted(layout.similarity.glob("*.parquet"))]
-    for index in layout.stack_indices():
-        paths += [layout.stack_ids(index), layout.stack(index)]
-    return {str(path.relative_to(layout.root)): sum_of(path) for path in paths if path.exists()}
+    tables = [paths.table(name) for name in ("alignment", "history", "modules", "trials")]
+    files = [paths.spec, *tables, *sorted(paths.similarity.glob("*.parquet"))]
+    for index in paths.stack_indices():
+        files += [paths.stack_ids(index), paths.stack(index)]
+    return {str(path.relative_to(paths.root)): sum_of(path) for path in files if path.exists()}
 
 
-def write_manifest(layout: SweepLayout, manifest: dict[str, Any]) -> None:
+def write_manifest(paths: SweepPaths, manifest: dict[str, Any]) -> None:
     """Write ``manifest.json`` and a copy of it, each atomically and with its own sum in it."""
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **manifest, "sums": True}))
     text = json.dumps({**content, "sha256": sum_of_json(content)}, indent=2) + "\n"
-    for path in (layout.manifest_copy, layout.manifest):
+    for path in (paths.manifest_copy, paths.manifest):
         write_text(path, text)
 
 
@@ -100,6 +100,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise
 
 
+def _with_current_names(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of version 0.2, whose batch layout said ``seats``, as this version writes it."""
+    layout = manifest.get("layout")
+    population = layout.get("population") if isinstance(layout, dict) else None
+    if not isinstance(population, dict) or "seats" not in population or "slots" in population:
+        return manifest
+    renamed = {"slots" if name == "seats" else name: value for name, value in population.items()}
+    return manifest | {"layout": layout | {"population": renamed}}
+
+
 def _read(path: Path) -> dict[str, Any]:
     manifest = read_json(path, "a sweep's manifest")
     found = manifest.get("schema_version") if isinstance(manifest, dict) else None
@@ -112,6 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
     written = manifest.pop("sha256", None)
     if written is not None and written != sum_of_json(manifest):
         raise ValueError(f"{path}: not a sweep's manifest as it was written (its sum is another).")
+    manifest = _with_current_names(manifest)
     problem = content_problem(manifest)
     if problem is not None:
         raise ValueError(f"{path}: not a sweep's manifest ({problem}).")

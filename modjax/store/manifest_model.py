@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from modjax.io.untrusted import is_inside
 
-MAX_SEATS = 2**20
+MAX_SLOTS = 2**20
 
 
 def _inside(names: dict[str, str]) -> dict[str, str]:
@@ -16,7 +16,7 @@ def _inside(names: dict[str, str]) -> dict[str, str]:
     return names
 
 
-Number = Annotated[int, Field(strict=True, ge=1, le=MAX_SEATS)]
+Number = Annotated[int, Field(strict=True, ge=1, le=MAX_SLOTS)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -28,7 +28,7 @@ class _Population(_Part):
     model_config = ConfigDict(extra="forbid", strict=True)
     lanes: Number
     is_paired: bool
-    seats: Number
+    slots: Number
     num_devices: Number | None = None
     is_fixed: bool = False
     num_threads: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1

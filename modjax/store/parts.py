@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from modjax.store.paths import KIND_OF_PART, SweepLayout
+from modjax.store.paths import KIND_OF_PART, SweepPaths
 from modjax.store.tables import read_table
 
 
-def part_rows(layout: SweepLayout, name: str) -> list[pl.DataFrame]:
+def part_rows(paths: SweepPaths, name: str) -> list[pl.DataFrame]:
     """A table's rows in the whole parts."""
-    indices = layout.part_indices(KIND_OF_PART[name])
-    return [read_table(layout.part_table(name, index), name) for index in indices]
+    indices = paths.part_indices(KIND_OF_PART[name])
+    return [read_table(paths.part_table(name, index), name) for index in indices]

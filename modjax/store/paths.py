@@ -8,7 +8,7 @@ KIND_OF_PART = {"trials": "trained", "history": "trained", "modules": "analysed"
 
 
 @dataclass(frozen=True)
-class SweepLayout:
+class SweepPaths:
     """Paths below the root of a sweep."""
 
     root: Path

@@ -11,24 +11,24 @@ from modjax.io.checksums import ALTERED, MISSING, UNKNOWN, sum_of, sum_of_json
 from modjax.io.files import write_text
 from modjax.io.trees import load_tree, save_tree
 from modjax.io.untrusted import read_json
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 
 
-def save_stack(layout: SweepLayout, index: int, trial_ids: list[str], params: Any) -> None:
+def save_stack(paths: SweepPaths, index: int, trial_ids: list[str], params: Any) -> None:
     """Save weights with a leading axis of trials; the list of ids, written last, says that the stack is whole."""
-    layout.checkpoints.mkdir(parents=True, exist_ok=True)
-    save_tree(layout.stack(index), params)
-    _write_ids(layout, index, trial_ids)
+    paths.checkpoints.mkdir(parents=True, exist_ok=True)
+    save_tree(paths.stack(index), params)
+    _write_ids(paths, index, trial_ids)
 
 
-def _write_ids(layout: SweepLayout, index: int, trial_ids: list[str]) -> None:
-    content = {"trial_ids": trial_ids, "sha256": sum_of_json([trial_ids, sum_of(layout.stack(index))])}
-    write_text(layout.stack_ids(index), json.dumps(content, indent=1) + "\n")
+def _write_ids(paths: SweepPaths, index: int, trial_ids: list[str]) -> None:
+    content = {"trial_ids": trial_ids, "sha256": sum_of_json([trial_ids, sum_of(paths.stack(index))])}
+    write_text(paths.stack_ids(index), json.dumps(content, indent=1) + "\n")
 
 
-def stack_problem(layout: SweepLayout, index: int) -> str | None:
+def stack_problem(paths: SweepPaths, index: int) -> str | None:
     """What is wrong with a stack, or None."""
-    ids, folder = layout.stack_ids(index), layout.stack(index)
+    ids, folder = paths.stack_ids(index), paths.stack(index)
     if not ids.is_file() or not folder.is_dir():
         return f"{(folder if ids.is_file() else ids).name} {MISSING}"
     try:
@@ -41,18 +41,18 @@ def stack_problem(layout: SweepLayout, index: int) -> str | None:
     return None if written == right else ALTERED
 
 
-def adopt_stack(layout: SweepLayout, index: int) -> None:
+def adopt_stack(paths: SweepPaths, index: int) -> None:
     """Take a stack that was written before sums were kept for what it is."""
-    trial_ids = read_ids(layout.stack_ids(index))
-    if layout.stack(index).is_dir() and "sha256" not in read_json(layout.stack_ids(index), "a list of trials"):
-        _write_ids(layout, index, trial_ids)
+    trial_ids = read_ids(paths.stack_ids(index))
+    if paths.stack(index).is_dir() and "sha256" not in read_json(paths.stack_ids(index), "a list of trials"):
+        _write_ids(paths, index, trial_ids)
 
 
-def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[str], Any]:
+def load_stack(paths: SweepPaths, index: int, one_trial: Any) -> tuple[list[str], Any]:
     """Load a stack.
 
     Args:
-        layout: Of the sweep.
+        paths: Paths of the sweep.
         index: Of the stack.
         one_trial: Tree of shapes and dtypes of one trial's weights: the target that orbax restores into.
 
@@ -61,9 +61,9 @@ def load_stack(layout: SweepLayout, index: int, one_trial: Any) -> tuple[list[st
     """
     import jax
 
-    trial_ids = read_ids(layout.stack_ids(index))
+    trial_ids = read_ids(paths.stack_ids(index))
     target = jax.tree.map(lambda leaf: np.empty((len(trial_ids), *leaf.shape), leaf.dtype), one_trial)
-    return trial_ids, load_tree(layout.stack(index), target)
+    return trial_ids, load_tree(paths.stack(index), target)
 
 
 def read_ids(path: Path) -> list[str]:
@@ -79,7 +79,7 @@ def read_ids(path: Path) -> list[str]:
     return ids
 
 
-def next_index(layout: SweepLayout) -> int:
+def next_index(paths: SweepPaths) -> int:
     """An index that no stack, whole or not, has had."""
-    found = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in layout.checkpoints.glob("stack_*"))
+    found = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in paths.checkpoints.glob("stack_*"))
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)

@@ -10,7 +10,7 @@ import polars as pl
 
 from modjax.io.untrusted import refuse_links
 from modjax.store.manifest import read_manifest
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.row_rules import foreign_problem, key_problem, matrix_problem
 from modjax.store.tables import KEYS, SCHEMAS, SIMILARITY, Scan, check_rows, empty, merge, read_table
 from modjax.store.unfinished import pending_trials, rows_of_parts, scan_matrices, trials_so_far
@@ -26,15 +26,15 @@ class Sweep:
     """
 
     def __init__(self, out: str | os.PathLike) -> None:
-        self.layout = SweepLayout(Path(out))
+        self.paths = SweepPaths(Path(out))
 
     def __repr__(self) -> str:
-        return f"Sweep({str(self.layout.root)!r})"
+        return f"Sweep({str(self.paths.root)!r})"
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Versions, device, slots, checksums."""
-        return read_manifest(self.layout.manifest)
+        return read_manifest(self.paths.manifest)
 
     @cached_property
     def _merged_trials(self) -> pl.DataFrame:
@@ -71,7 +71,7 @@ class Sweep:
         modules = self.modules  # first: of a running sweep, all graphs whose modules are known have matrices by then
         frame = self.read_matrices(lambda scans: pl.concat([empty(SIMILARITY), *(scan.read() for scan in scans)]))
         problem = key_problem(frame, KEYS["similarity"]) or matrix_problem(frame, modules)
-        check_rows(self.layout.similarity, "similarity", problem)
+        check_rows(self.paths.similarity, "similarity", problem)
         return frame.sort(KEYS["similarity"])
 
     def read_matrices(self, read: Callable[[list[Scan]], Found]) -> Found:
@@ -81,11 +81,11 @@ class Sweep:
         """
         trials = self._in_parts, pending_trials(self.trials)
         try:
-            return read(scan_matrices(self.layout, *trials))
+            return read(scan_matrices(self.paths, *trials))
         except ValueError:
             if not self._in_parts:
                 raise
-            return read(scan_matrices(self.layout, *trials))
+            return read(scan_matrices(self.paths, *trials))
 
     def table(self, name: str) -> pl.DataFrame:
         """A table by name; empty where the sweep has not come so far.
@@ -98,17 +98,17 @@ class Sweep:
         if name == "similarity":
             return self.similarity
         if name == "trials":
-            return trials_so_far(self.layout, self._merged_trials)
-        parts = rows_of_parts(self.layout, name, self._in_parts)
+            return trials_so_far(self.paths, self._merged_trials)
+        parts = rows_of_parts(self.paths, name, self._in_parts)
         frame = self._merged(name)
-        check_rows(self.layout.table(name), name, foreign_problem(frame, self.trials))
+        check_rows(self.paths.table(name), name, foreign_problem(frame, self.trials))
         pending = pending_trials(self.trials)
         if not parts and not pending:
             return frame
         return merge(name, [frame.filter(~pl.col("trial_id").is_in(pending)), *parts])
 
     def _merged(self, name: str) -> pl.DataFrame:
-        path = self.layout.table(name)
+        path = self.paths.table(name)
         return read_table(path, name) if path.exists() else empty(SCHEMAS[name])
 
 
@@ -119,7 +119,7 @@ def open_sweep(out: str | os.PathLike) -> Sweep:
         ValueError: The directory is no sweep.
     """
     sweep = Sweep(out)
-    if not sweep.layout.has_manifest or not sweep.layout.table("trials").is_file():
+    if not sweep.paths.has_manifest or not sweep.paths.table("trials").is_file():
         raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
-    refuse_links(sweep.layout.root)
+    refuse_links(sweep.paths.root)
     return sweep

@@ -25,15 +25,15 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
         ValueError: The sweep has no such trial, or has not trained it.
     """
     sweep = sweep if isinstance(sweep, Sweep) else open_sweep(sweep)
-    layout = sweep.layout
-    if trial_id not in read_table(layout.table("trials"), "trials")["trial_id"]:
-        raise ValueError(f"{layout.root} has no trial {trial_id!r}; its trials are in 'modjax table {layout.root}'.")
-    for path in sorted(layout.checkpoints.glob("stack_*.json"), reverse=True):
+    paths = sweep.paths
+    if trial_id not in read_table(paths.table("trials"), "trials")["trial_id"]:
+        raise ValueError(f"{paths.root} has no trial {trial_id!r}; its trials are in 'modjax table {paths.root}'.")
+    for path in sorted(paths.checkpoints.glob("stack_*.json"), reverse=True):
         trial_ids = read_ids(path)
         if trial_id in trial_ids:
             place = trial_ids.index(trial_id)
             return _pick(load_tree(path.with_suffix("")), place)
-    raise ValueError(f"{layout.root} has no weights of trial {trial_id!r} yet; run the sweep on.")
+    raise ValueError(f"{paths.root} has no weights of trial {trial_id!r} yet; run the sweep on.")
 
 
 def _pick(tree: Any, place: int) -> Any:

@@ -15,7 +15,7 @@ from modjax.spec.spec import SweepSpec
 from modjax.store.failures import failed_trials, mark_failed
 from modjax.store.manifest import checksums, write_manifest
 from modjax.store.parts import part_rows
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
 from modjax.store.tables import merge, read_table, write_table
 
@@ -48,46 +48,46 @@ def drawing_of(report: bool) -> Drawing | None:
     return Drawing(draw_figures, write_page)
 
 
-def merge_parts(layout: SweepLayout, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
+def merge_parts(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
     """Write the final tables from their earlier rows and the parts.
 
     ``trials.parquet`` comes last, since it says which trials are whole.
 
     Args:
-        layout: Of the sweep.
+        paths: Paths of the sweep.
         spec: Its spec.
         planned: The trials table as planned, finished rows with their results.
         finished: Trials whose rows are in the tables already; no other row is taken from there.
     """
     for layer in layers_of(spec):
-        target = layout.similarity_file(layer)
+        target = paths.similarity_file(layer)
         parts = (
-            layout.similarity_file(layer, layout.analysed_part(index) / "similarity")
-            for index in layout.part_indices("analysed")
+            paths.similarity_file(layer, paths.analysed_part(index) / "similarity")
+            for index in paths.part_indices("analysed")
         )
         new = [read_table(path, "similarity") for path in parts if path.exists()]
         write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
-    trials = merge_results(planned, merge("trials", part_rows(layout, "trials")))
-    trials = mark_failed(trials, failed_trials(layout))
+    trials = merge_results(planned, merge("trials", part_rows(paths, "trials")))
+    trials = mark_failed(trials, failed_trials(paths))
     for name in ("modules", "alignment", "history"):
-        target = layout.table(name)
-        rows = merge(name, [*_earlier(target, name, finished), *part_rows(layout, name)])
+        target = paths.table(name)
+        rows = merge(name, [*_earlier(target, name, finished), *part_rows(paths, name)])
         write_table(target, with_sweep_columns(name, rows, trials))
-    write_table(layout.table("trials"), trials)
+    write_table(paths.table("trials"), trials)
 
 
 def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
     return [read_table(path, name).filter(pl.col("trial_id").is_in(finished))] if path.exists() else []
 
 
-def complete(layout: SweepLayout, manifest: dict[str, Any]) -> None:
+def complete(paths: SweepPaths, manifest: dict[str, Any]) -> None:
     """Write the manifest with the checksums of all tables and why trials failed, then remove the parts."""
-    about = {"complete": True, "failed": failed_trials(layout), "checksums": checksums(layout)}
-    write_manifest(layout, {**manifest, **about})
-    remove_folder(layout.parts)
+    about = {"complete": True, "failed": failed_trials(paths), "checksums": checksums(paths)}
+    write_manifest(paths, {**manifest, **about})
+    remove_folder(paths.parts)
 
 
-def draw(what: Callable[[Sweep], Any], layout: SweepLayout) -> None:
+def draw(what: Callable[[Sweep], Any], paths: SweepPaths) -> None:
     """Draw figures or a page of a sweep whose tables are whole.
 
     Raises:
@@ -95,32 +95,32 @@ def draw(what: Callable[[Sweep], Any], layout: SweepLayout) -> None:
         RuntimeError: One of them raised anything else.
     """
     try:
-        what(open_sweep(layout.root))
+        what(open_sweep(paths.root))
     except OSError:
         raise
     except Exception as error:
         raise RuntimeError(
-            f"all tables of {layout.root} are whole, but not all figures could be drawn: {reason_of(error)}"
+            f"all tables of {paths.root} are whole, but not all figures could be drawn: {reason_of(error)}"
         ) from error
 
 
-def draw_figures(layout: SweepLayout, drawing: Drawing | None) -> RuntimeError | None:
+def draw_figures(paths: SweepPaths, drawing: Drawing | None) -> RuntimeError | None:
     """Draw the figures, or remove those of fewer trials where none are asked for; returns what a figure raised."""
     if drawing is None:
-        remove_folder(layout.figures)
+        remove_folder(paths.figures)
         return None
     try:
-        draw(drawing.figures, layout)
+        draw(drawing.figures, paths)
     except RuntimeError as error:
         return error
     return None
 
 
-def redraw_damaged(layout: SweepLayout, drawing: Drawing, say: Callable[[str], None]) -> None:
+def redraw_damaged(paths: SweepPaths, drawing: Drawing, say: Callable[[str], None]) -> None:
     """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
-    damaged = figure_damage(layout)
+    damaged = figure_damage(paths)
     for damage in damaged:
-        aside = f", moved to {set_aside(damage.path, layout.damaged)}" if damage.path.exists() else ""
+        aside = f", moved to {set_aside(damage.path, paths.damaged)}" if damage.path.exists() else ""
         say(f"{damage.path} {damage.why}{aside}: drawn again")
-    if damaged or not layout.report.is_file() or not any(layout.figures.glob("*.png")):
-        draw(drawing.all, layout)
+    if damaged or not paths.report.is_file() or not any(paths.figures.glob("*.png")):
+        draw(drawing.all, paths)

@@ -18,21 +18,22 @@ import jax
 import jax.numpy as jnp
 import polars as pl
 
-from modjax.engines.base import EngineOptions, Place, check_options, open_place
+from modjax.engines.base import Engine, EngineOptions
+from modjax.engines.registry import check_options, open_engine
 from modjax.integrity.directory import check_directory, write_plan
 from modjax.integrity.environment import check_environment, training_threads
-from modjax.integrity.fork import Source, copy_reusable, keep_weights, open_source
+from modjax.integrity.fork import ForkSource, copy_reusable, keep_weights, open_source
 from modjax.integrity.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
 from modjax.io.files import locked, remove_folder
 from modjax.measures.plan import make_plan, params_shapes
-from modjax.spec.context import Engine, Job, hyperparams_of, make_engine
+from modjax.spec.context import SweepContext, TrainingJob, hyperparams_of, make_context
 from modjax.spec.epochs import guess_epochs
 from modjax.spec.expand import untrained_arms
 from modjax.spec.setup import Setup, check_layout, prepare
 from modjax.spec.spec import SweepSpec
 from modjax.store.copies import check_target, copy_finished
 from modjax.store.manifest import describe_machine, write_manifest
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
 from modjax.sweep.finalize import Drawing, complete, draw, draw_figures, drawing_of, merge_parts, redraw_damaged
 from modjax.sweep.progress import SweepProgress
@@ -97,35 +98,35 @@ def run_sweep(
     with stages("setup"):
         setup = prepare(spec, data_dir)
     source = open_source(Path(out), Path(fork), setup, _dtype()) if fork is not None else None
-    layout = SweepLayout(Path(out if fork is None else fork))
-    _check(layout, setup, slots)
-    layout.root.mkdir(parents=True, exist_ok=True)
+    paths = SweepPaths(Path(out if fork is None else fork))
+    _check(paths, setup, slots)
+    paths.root.mkdir(parents=True, exist_ok=True)
     drawing = drawing_of(report)
-    with locked(layout.lock):
+    with locked(paths.lock):
         # Looked at again, now that nobody else can write here.
-        manifest = _check(layout, setup, slots)
-        is_done = is_complete(layout, manifest, setup.spec)
+        manifest = _check(paths, setup, slots)
+        is_done = is_complete(paths, manifest, setup.spec)
         if not is_done:
-            check_environment(layout.root, manifest)
-        place = None if is_done else open_place(options, training_threads(manifest))
+            check_environment(paths.root, manifest)
+        engine = None if is_done else open_engine(options, training_threads(manifest))
         try:
-            if place is not None:
-                _run(setup, layout, manifest, slots, stages, is_quiet, place, source, drawing)
+            if engine is not None:
+                _run(setup, paths, manifest, slots, stages, is_quiet, engine, source, drawing)
             if drawing is not None:
-                redraw_damaged(layout, drawing, SweepProgress(0, is_quiet).say)
+                redraw_damaged(paths, drawing, SweepProgress(0, is_quiet).say)
         except ValueError as error:  # the input was right, so this is a failure of the run
-            raise RuntimeError(f"the sweep in {layout.root} failed: {error}") from error
+            raise RuntimeError(f"the sweep in {paths.root} failed: {error}") from error
         if copy_to is not None:
-            copy_finished(layout, copy_to)
-    return open_sweep(layout.root)
+            copy_finished(paths, copy_to)
+    return open_sweep(paths.root)
 
 
-def _check(layout: SweepLayout, setup: Setup, slots: int | None) -> dict[str, Any]:
-    manifest = check_directory(layout, setup.spec, setup.trials, setup.data_checksum, _dtype())
+def _check(paths: SweepPaths, setup: Setup, slots: int | None) -> dict[str, Any]:
+    manifest = check_directory(paths, setup.spec, setup.trials, setup.data_checksum, _dtype())
     check_layout(setup, manifest)
     kept = manifest.get("slots", slots)
     if slots is not None and slots != kept:
-        raise ValueError(f"{layout.root} was begun with {kept} slots, which its numbers depend on; leave --slots out.")
+        raise ValueError(f"{paths.root} was begun with {kept} slots, which its numbers depend on; leave --slots out.")
     return manifest
 
 
@@ -135,83 +136,83 @@ def _dtype() -> str:
 
 def _run(
     setup: Setup,
-    layout: SweepLayout,
+    paths: SweepPaths,
     earlier: dict[str, Any],
     slots: int | None,
     stages: Stages,
     is_quiet: bool,
-    place: Place,
-    source: Source | None,
+    engine: Engine,
+    source: ForkSource | None,
     drawing: Drawing | None,
 ) -> None:
     """All stages of all trials that are not finished."""
-    progress = SweepProgress(setup.trials.height, is_quiet, layout.progress, guess_epochs(setup.spec).typical)
+    progress = SweepProgress(setup.trials.height, is_quiet, paths.progress, guess_epochs(setup.spec).typical)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     is_whole = False
     try:
         with stages("setup"):
-            set_aside_damaged(layout, setup.spec, earlier, progress.say)
-            engine = make_engine(setup, earlier, slots, setup.trials.filter(~is_untrained), place.cores)
-            manifest = {**_describe(setup, engine), **place.describe(), **kept_of(layout, earlier)}
+            set_aside_damaged(paths, setup.spec, earlier, progress.say)
+            context = make_context(setup, earlier, slots, setup.trials.filter(~is_untrained), engine.cores)
+            manifest = {**_describe(setup, context), **engine.describe(), **kept_of(paths, earlier)}
             manifest |= source.about() if source else {}
             # The manifest comes first: it is what makes the directory a sweep.
-            write_manifest(layout, {**manifest, "complete": False})
-            finished = whole_trials(layout, setup.spec)
-            keep_weights(layout, setup.spec, setup.trials, finished, progress.say)
-            planned = write_plan(layout, setup.spec, setup.trials, finished)
+            write_manifest(paths, {**manifest, "complete": False})
+            finished = whole_trials(paths, setup.spec)
+            keep_weights(paths, setup.spec, setup.trials, finished, progress.say)
+            planned = write_plan(paths, setup.spec, setup.trials, finished)
             if source is not None:
-                copy_reusable(source, layout, setup.spec, planned, finished, progress.say)
+                copy_reusable(source, paths, setup.spec, planned, finished, progress.say)
         with progress:
-            writer = StackWriter(engine, layout, planned, place.searches, stages)
-            in_parts = _recover_parts(layout, writer, progress)
+            writer = StackWriter(context, paths, planned, engine.searches, stages)
+            in_parts = _recover_parts(paths, writer, progress)
             waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
-            told = "sharing batches" if engine.population.is_paired else "in slots"
+            told = "sharing batches" if context.population.is_paired else "in slots"
             progress.say(f"{planned.height} trials, {waiting.height} to do, {manifest['slots']} at a time {told}")
-            _init_untrained(engine, waiting.filter(is_untrained), writer, progress)
-            job = Job(setup, engine, layout, waiting.filter(~is_untrained), slots, SNAPSHOT_SECONDS)
+            _init_untrained(context, waiting.filter(is_untrained), writer, progress)
+            job = TrainingJob(setup, context, paths, waiting.filter(~is_untrained), slots, SNAPSHOT_SECONDS)
             with stages("training"):
-                _train(place, job, writer, progress)
+                _train(engine, job, writer, progress)
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
-            place.close()  # an ended worker's cost is known
+            engine.close()  # an ended worker's cost is known
             progress.stage("tables and figures")
             with stages("tables"):
-                merge_parts(layout, setup.spec, planned, finished)
+                merge_parts(paths, setup.spec, planned, finished)
             with stages("figures"):
-                problem = draw_figures(layout, drawing)  # raised when the sweep is whole
-            cost = cost_of_run(stages, place.searches.peak_bytes)
-            layout.report.unlink(missing_ok=True)  # the page of fewer trials: if this process ends here, it is missed
-            complete(layout, {**manifest, **place.describe(), "programs": place.programs, **cost})
+                problem = draw_figures(paths, drawing)  # raised when the sweep is whole
+            cost = cost_of_run(stages, engine.searches.peak_bytes)
+            paths.report.unlink(missing_ok=True)  # the page of fewer trials: if this process ends here, it is missed
+            complete(paths, {**manifest, **engine.describe(), "programs": engine.programs, **cost})
             is_whole = True
             if problem is not None:
                 raise problem
             if drawing is not None:
-                draw(drawing.page, layout)  # after the manifest, which it shows
+                draw(drawing.page, paths)  # after the manifest, which it shows
     finally:
-        place.close(wait=is_whole)
+        engine.close(wait=is_whole)
 
 
-def _recover_parts(layout: SweepLayout, writer: StackWriter, progress: SweepProgress) -> list[str]:
+def _recover_parts(paths: SweepPaths, writer: StackWriter, progress: SweepProgress) -> list[str]:
     """Analyse the trained parts that were not, set damaged stacks aside; returns the trials of all parts."""
     kept = []
-    analysed = layout.part_indices("analysed")
-    for index, trial_ids in trials_in_parts(layout).items():
+    analysed = paths.part_indices("analysed")
+    for index, trial_ids in trials_in_parts(paths).items():
         if index not in analysed:
             try:
                 writer.analyse(index)
             except (ValueError, OSError):
-                drop_stack(layout, index, progress.say)
+                drop_stack(paths, index, progress.say)
                 continue
         kept += trial_ids
     return kept
 
 
-def _describe(setup: Setup, engine: Engine) -> dict[str, Any]:
-    population, similarity = engine.population, setup.spec.similarity
-    in_shape, num_examples = engine.analysed_examples.x.shape[1:], len(engine.analysed_examples.x)
-    shapes = params_shapes(engine.network)
-    plan = make_plan(engine.network, shapes, in_shape, similarity.measures, similarity.combined, num_examples)
+def _describe(setup: Setup, context: SweepContext) -> dict[str, Any]:
+    population, similarity = context.population, setup.spec.similarity
+    in_shape, num_examples = context.analysed_examples.x.shape[1:], len(context.analysed_examples.x)
+    shapes = params_shapes(context.network)
+    plan = make_plan(context.network, shapes, in_shape, similarity.measures, similarity.combined, num_examples)
     return {
         "name": setup.spec.name,
         "spec_hash": setup.spec.spec_hash(),
@@ -223,23 +224,23 @@ def _describe(setup: Setup, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _init_untrained(engine: Engine, trials: pl.DataFrame, writer: StackWriter, progress: SweepProgress) -> None:
+def _init_untrained(context: SweepContext, trials: pl.DataFrame, writer: StackWriter, progress: SweepProgress) -> None:
     """Networks as they are before training; the same weights that a trained trial of that seed starts from."""
     hyperparams = hyperparams_of(trials)
     for index, row in enumerate(trials.iter_rows(named=True)):
         values = jax.tree.map(lambda column, index=index: jnp.asarray(column[index]), hyperparams)
-        params = jax.device_get(init_one(engine.task, engine.config.recipe(), jnp.uint32(row["seed"]), values).params)
+        params = jax.device_get(init_one(context.task, context.config.recipe(), jnp.uint32(row["seed"]), values).params)
         writer.add(row["trial_id"], FinishedTrial(index, params, params, [], "untrained", -1, 0.0))
         writer.advance()
         progress.update(1, 0, 0, 0)
 
 
-def _train(place: Place, job: Job, writer: StackWriter, progress: SweepProgress) -> None:
+def _train(engine: Engine, job: TrainingJob, writer: StackWriter, progress: SweepProgress) -> None:
     """Train the population wherever the engine does; what finishes is committed, and its modules are searched."""
     if not job.trials.height:
         return
     trial_ids = job.trials["trial_id"].to_list()
-    with closing(place.train(job)) as reports:
+    with closing(engine.train(job)) as reports:
         for report in reports:
             for message in report.messages:
                 progress.say(message)
@@ -250,6 +251,6 @@ def _train(place: Place, job: Job, writer: StackWriter, progress: SweepProgress)
                 continue
             writer.advance(is_due=report.is_saving)
             ended = [len(one.trial.history) for one in report.finished]
-            counts = (len(ended), report.num_training, report.num_epochs, place.searches.num_unfinished)
+            counts = (len(ended), report.num_training, report.num_epochs, engine.searches.num_unfinished)
             progress.update(*counts, ended, len(writer.failures.reasons))
-    remove_folder(job.layout.training)
+    remove_folder(job.paths.training)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from modjax.store.failures import failed_trials
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.sweep import open_sweep
 from modjax.sweep.heartbeat import Heartbeat, is_locked, read_heartbeat
 from modjax.sweep.progress import time_text
@@ -53,26 +53,26 @@ def watch_sweep(out: str | os.PathLike) -> Status:
         ValueError: The directory is no sweep.
     """
     sweep = open_sweep(out)
-    layout, manifest = sweep.layout, sweep.manifest
+    paths, manifest = sweep.paths, sweep.manifest
     failed = dict(manifest.get("failed") or {})
     with suppress(ValueError, OSError):
-        failed |= failed_trials(layout)
+        failed |= failed_trials(paths)
     trials = sweep.trials
     by_arm = (
         trials.group_by("arm", "status")
         .agg(trials=pl.len(), excluded=pl.col("excluded").sum(), mean_epochs=pl.col("epochs").mean())
         .sort("arm", "status")
     )
-    age, epochs = _checkpoint_age(layout), int(trials["epochs"].sum() or 0)
+    age, epochs = _checkpoint_age(paths), int(trials["epochs"].sum() or 0)
     is_complete = bool(manifest.get("complete", False))
-    heartbeat = read_heartbeat(layout.progress)
-    return Status(by_arm, is_locked(layout.lock), is_complete, epochs, age, heartbeat, failed)
+    heartbeat = read_heartbeat(paths.progress)
+    return Status(by_arm, is_locked(paths.lock), is_complete, epochs, age, heartbeat, failed)
 
 
-def _checkpoint_age(layout: SweepLayout) -> float:
-    folders = [layout.training, *layout.training.glob("worker_*")]  # this machine's, and those of a cluster's workers
+def _checkpoint_age(paths: SweepPaths) -> float:
+    folders = [paths.training, *paths.training.glob("worker_*")]  # this machine's, and those of a cluster's workers
     steps = [path for folder in folders for path in folder.glob("*") if path.name.isdigit()]
-    saved = [_changed(path) for path in [*steps, *layout.checkpoints.glob("stack_*.json")]]
+    saved = [_changed(path) for path in [*steps, *paths.checkpoints.glob("stack_*.json")]]
     return max(0.0, time.time() - max(saved)) if saved else -1.0
 
 

@@ -24,14 +24,14 @@ from modjax.analysis.modules import (
     stack_matrices,
 )
 from modjax.clustering.layer import LayerModules, cluster_layer
-from modjax.engines.base import Measured, Searches
+from modjax.engines.base import Measurements, SearchExecutor
 from modjax.integrity.damage import layers_of
 from modjax.io.files import new_folder
-from modjax.spec.context import Engine, measure_trial
+from modjax.spec.context import SweepContext, measure_trial
 from modjax.spec.failures import Failures, hits_all_trials
 from modjax.spec.spec import LEAST_ACCURACY
 from modjax.store.failures import FAILED, failed_in_part, write_failures
-from modjax.store.paths import SweepLayout
+from modjax.store.paths import SweepPaths
 from modjax.store.stacks import load_stack, next_index, save_stack
 from modjax.store.tables import from_rows, write_table
 from modjax.sweep.timing import Stages
@@ -55,26 +55,26 @@ class StackWriter:
     """Takes finished trials, commits stacks, and hands their graphs to the worker pool.
 
     Args:
-        engine: What all trials share.
-        layout: Of the sweep.
+        context: What all trials share.
+        paths: Paths of the sweep.
         planned: The trials table; rows are looked up by ``trial_id``.
         pool: Where modules are searched.
         stages: Told what the time goes to.
     """
 
     def __init__(
-        self, engine: Engine, layout: SweepLayout, planned: pl.DataFrame, pool: Searches, stages: Stages
+        self, context: SweepContext, paths: SweepPaths, planned: pl.DataFrame, pool: SearchExecutor, stages: Stages
     ) -> None:
-        self._engine, self._layout, self._pool, self._stages = engine, layout, pool, stages
+        self._context, self._paths, self._pool, self._stages = context, paths, pool, stages
         self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
         self._buffer: list[tuple[str, FinishedTrial]] = []
         self._oldest = 0.0
-        self._measured: dict[str, Measured] = {}
+        self._measured: dict[str, Measurements] = {}
         self._pending: list[PendingStack] = []
-        self._next_index = next_index(layout)
+        self._next_index = next_index(paths)
         self.failures = Failures()
 
-    def add(self, trial_id: str, finished: FinishedTrial, measured: Measured | None = None) -> None:
+    def add(self, trial_id: str, finished: FinishedTrial, measured: Measurements | None = None) -> None:
         """Take one trial, measured already or not; a full or old enough buffer is committed by :meth:`advance`."""
         if measured is not None:
             self._measured[trial_id] = measured
@@ -112,10 +112,10 @@ class StackWriter:
         self._next_index += 1
         trial_ids = [trial_id for trial_id, _ in buffer]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for _, one in buffer))
-        save_stack(self._layout, index, trial_ids, stacked)
+        save_stack(self._paths, index, trial_ids, stacked)
         history = [{"trial_id": trial_id, **row} for trial_id, one in buffer for row in one.history]
         rows = [self.failures.attempt(one[0], self._trial_row, *one) or self._failed_row(*one) for one in buffer]
-        with new_folder(self._layout.trained_part(index)) as folder:
+        with new_folder(self._paths.trained_part(index)) as folder:
             write_table(folder / "trials.parquet", from_rows("trials", rows))
             write_table(folder / "history.parquet", from_rows("history", history))
             write_failures(folder, self.failures.among(trial_ids))
@@ -127,9 +127,9 @@ class StackWriter:
         return {**self._rows[trial_id], **known, "status": FAILED, "excluded": True}
 
     def _trial_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
-        engine, row = self._engine, self._rows[trial_id]
+        context, row = self._context, self._rows[trial_id]
         known = self._measured.get(trial_id)
-        numbers = measure_trial(engine, row, finished.params) if known is None else known.numbers
+        numbers = measure_trial(context, row, finished.params) if known is None else known.numbers
         is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY
         return {
             **row,
@@ -143,10 +143,10 @@ class StackWriter:
 
     def analyse(self, index: int) -> None:
         """Measure the trials of a committed stack from its saved weights, and queue their module searches."""
-        engine = self._engine
-        one_trial = jax.eval_shape(engine.network.init, jax.random.key(0))
-        trial_ids, stacked = load_stack(self._layout, index, one_trial)
-        stack = PendingStack(index, {}, {}, failed_in_part(self._layout, index))
+        context = self._context
+        one_trial = jax.eval_shape(context.network.init, jax.random.key(0))
+        trial_ids, stacked = load_stack(self._paths, index, one_trial)
+        stack = PendingStack(index, {}, {}, failed_in_part(self._paths, index))
         with self._stages("similarity"):
             matrices = self._matrices(trial_ids, stacked)
         for trial_id, layers in zip(trial_ids, matrices, strict=True):
@@ -157,13 +157,13 @@ class StackWriter:
 
     def _matrices(self, trial_ids: list[str], stacked: Params) -> list[Matrices]:
         """The matrices of each trial; where the whole stack raises, of those trials that do not by themselves."""
-        engine = self._engine
+        context = self._context
         known = [self._measured.pop(trial_id, None) for trial_id in trial_ids]
         if all(one is not None for one in known):
             return [one.matrices for one in known if one is not None]
 
         def measure(params: Params) -> list[Matrices]:
-            return stack_matrices(engine.network, params, engine.analysed_examples, engine.spec)
+            return stack_matrices(context.network, params, context.analysed_examples, context.spec)
 
         try:
             return measure(stacked)
@@ -178,7 +178,7 @@ class StackWriter:
 
     def _submit(self, stack: PendingStack, trial_id: str, layers: Matrices) -> None:
         graphs = {layer: graphs_of(measures) for layer, measures in layers.items()}
-        settings, seed = search_settings(self._engine.spec), self._rows[trial_id]["seed"]
+        settings, seed = search_settings(self._context.spec), self._rows[trial_id]["seed"]
         for layer, (named, adjacencies) in graphs.items():
             job = (trial_id, layer)
             stack.jobs[job], stack.matrices[job] = named, layers[layer]
@@ -198,10 +198,10 @@ class StackWriter:
             modules += module_rows(trial_id, layer, graphs, result)
             alignment += alignment_rows(trial_id, layer, graphs, result)
             similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, stack.matrices[trial_id, layer]))
-        with new_folder(self._layout.analysed_part(stack.number)) as folder:
+        with new_folder(self._paths.analysed_part(stack.number)) as folder:
             write_failures(folder, stack.failed)
-            for layer in layers_of(self._engine.spec):  # without rows too, where all trials of a stack failed
-                path = self._layout.similarity_file(layer, folder / "similarity")
+            for layer in layers_of(self._context.spec):  # without rows too, where all trials of a stack failed
+                path = self._paths.similarity_file(layer, folder / "similarity")
                 write_table(path, from_rows("similarity", similarity.get(layer, [])))
             write_table(folder / "modules.parquet", from_rows("modules", modules))
             write_table(folder / "alignment.parquet", from_rows("alignment", alignment))

@@ -20,7 +20,7 @@ from modjax._util.threads import Threads, available_cores
 from modjax.io.files import write_text
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Task
-from modjax.training.programs import Variant, init_pool, seat_lanes, state_shapes, train_epoch
+from modjax.training.programs import EpochProgram, init_pool, init_slots, state_shapes, train_epoch
 from modjax.training.trial import Clock
 from modjax.types import Examples
 
@@ -29,7 +29,7 @@ DEFAULT_PAIRED_LANES = {"cpu": 2}  # nearly as fast as 8, and far fewer places i
 ACCELERATOR_LANES = 256
 CANDIDATES = {"cpu": (2, 4, 8, 16)}
 ACCELERATOR_CANDIDATES = (16, 64, 256, 1024, 4096)
-SEATS_PER_LANE = 8  # paired trials wait in seats for their siblings, so that batches can be shared
+SLOTS_PER_LANE = 8  # paired trials wait in slots for their siblings, so that batches can be shared
 MEASURED_STEPS = 12
 SHARING_SECONDS = 60.0  # shorter sweeps end before the programs that pack what cannot share have paid for themselves
 LONG_SECONDS = 900.0  # sweeps that are expected to take longer are worth measuring for
@@ -40,21 +40,21 @@ MEMORY_SHARE = 0.8
 NEAR_BEST = 0.95
 
 
-class Layout(NamedTuple):
-    """Seats and the base program of a population.
+class BatchLayout(NamedTuple):
+    """Slots and the base program of a population.
 
     Attributes:
         lanes: Trials side by side in each program.
         is_paired: Whether they share their batches, which takes trials of one seed and epoch.
-        seats: Trials in training on each device, or in each thread.
+        slots: Trials in training on each device, or in each thread.
         num_devices: Devices; None takes all local ones.
         is_fixed: No other program is used, not even for the last trials.
-        num_threads: Programs side by side on a single CPU device, each with seats and trials of its own.
+        num_threads: Programs side by side on a single CPU device, each with slots and trials of its own.
     """
 
     lanes: int
     is_paired: bool
-    seats: int
+    slots: int
     num_devices: int | None = None
     is_fixed: bool = False
     num_threads: int = 1
@@ -69,7 +69,7 @@ def choose_layout(
     memory: Path | None = None,
     cores: int | None = None,
     may_measure: bool = True,
-) -> Layout:
+) -> BatchLayout:
     """The layout for these trials.
 
     Asked for by ``config.num_slots``: so many trials side by side, refilled one by one, and nothing else. Else what was
@@ -92,7 +92,7 @@ def choose_layout(
     if config.num_slots is not None:
         num_threads = max(count for count in range(1, num_cores + 1) if config.num_slots % count == 0)
         lanes = -(-config.num_slots // (num_devices * num_threads))
-        return Layout(lanes, False, lanes, config.num_devices, True, num_threads)
+        return BatchLayout(lanes, False, lanes, config.num_devices, True, num_threads)
     num_trials = max(1, len(seeds))
     num_threads = min(num_cores, num_trials)
     most = -(-num_trials // (num_devices * num_threads))
@@ -103,26 +103,26 @@ def choose_layout(
     seconds = probe.expected_seconds(num_trials)
     if not rates and may_measure and seconds > LONG_SECONDS:
         candidates = CANDIDATES.get(backend, ACCELERATOR_CANDIDATES)
-        rates = probe.measure([Variant(lanes, paired) for lanes in candidates for paired in (False, True)])
+        rates = probe.measure([EpochProgram(lanes, paired) for lanes in candidates for paired in (False, True)])
         remember(memory, probe.key(), rates)
     best = _best(rates, per_seed) if rates else _default(backend, per_seed, seconds)
     lanes = min(best.lanes, most)
-    while lanes > 1 and not probe.fits(Variant(lanes, best.is_paired)):
+    while lanes > 1 and not probe.fits(EpochProgram(lanes, best.is_paired)):
         lanes = -(-lanes // 2)
     is_paired = best.is_paired and lanes > 1
-    seats = min(max(lanes * SEATS_PER_LANE, 2 * round(per_seed)), most) if is_paired else lanes
-    seats = max(lanes, min(seats, probe.seats_that_fit()))
-    return Layout(lanes, is_paired, seats, config.num_devices, False, num_threads)
+    slots = min(max(lanes * SLOTS_PER_LANE, 2 * round(per_seed)), most) if is_paired else lanes
+    slots = max(lanes, min(slots, probe.slots_that_fit()))
+    return BatchLayout(lanes, is_paired, slots, config.num_devices, False, num_threads)
 
 
-def _default(backend: str, per_seed: float, seconds: float) -> Variant:
+def _default(backend: str, per_seed: float, seconds: float) -> EpochProgram:
     paired = DEFAULT_PAIRED_LANES.get(backend)
     if paired is not None and per_seed >= paired and seconds > SHARING_SECONDS:
-        return Variant(paired, True)
-    return Variant(DEFAULT_LANES.get(backend, ACCELERATOR_LANES), False)
+        return EpochProgram(paired, True)
+    return EpochProgram(DEFAULT_LANES.get(backend, ACCELERATOR_LANES), False)
 
 
-def _best(rates: dict[Variant, float], per_seed: float) -> Variant:
+def _best(rates: dict[EpochProgram, float], per_seed: float) -> EpochProgram:
     """The fewest lanes whose rate, times the share of them that early stopping leaves in use, is near the best.
 
     Paired ones only where seeds have trials enough to fill them.
@@ -191,19 +191,19 @@ class _Probe:
         wanted = int(MEASURED_STEPS * self._config.batch_size / (1 - self._config.validation_fraction)) + 1
         return jax.tree.map(lambda leaf: leaf[: min(wanted, self._num_examples)], self._examples)
 
-    def _program(self, variant: Variant) -> tuple[Any, Any]:
+    def _program(self, variant: EpochProgram) -> tuple[Any, Any]:
         """The compiled program for one device on a few examples, and its arguments."""
         seeds, hyperparams = jax.tree.map(jnp.asarray, self._lanes(variant.lanes))
-        seats = jnp.arange(variant.lanes, dtype=jnp.int32)
+        slots = jnp.arange(variant.lanes, dtype=jnp.int32)
         pool = init_pool(None, self._one, variant.lanes)
-        pool = seat_lanes(self._task, self._config, None, pool, seats, seeds, hyperparams)
+        pool = init_slots(self._task, self._config, None, pool, slots, seeds, hyperparams)
         step = variant.lanes if variant.is_paired else 1
         clocks = Clock(seeds[::step], jnp.zeros(variant.lanes, jnp.int32)[::step])
-        arguments = (clocks, pool, seats, hyperparams, jax.tree.map(jnp.asarray, self._few_examples()))
+        arguments = (clocks, pool, slots, hyperparams, jax.tree.map(jnp.asarray, self._few_examples()))
         lowered = train_epoch.lower(self._task, self._config, variant.is_paired, None, *arguments)
         return lowered.compile(), arguments
 
-    def measure(self, variants: list[Variant]) -> dict[Variant, float]:
+    def measure(self, variants: list[EpochProgram]) -> dict[EpochProgram, float]:
         """Trial-epochs a second of each program that fits, in so many threads at once, on a few batches."""
         rates = {}
         threads = Threads(self._num_threads)
@@ -220,10 +220,10 @@ class _Probe:
             rates[variant] = self._num_threads * variant.lanes / seconds
         return rates
 
-    def _may_fit(self, variant: Variant) -> bool:
+    def _may_fit(self, variant: EpochProgram) -> bool:
         return 2 * self._num_threads * variant.lanes * self._state_bytes < available_bytes()
 
-    def fits(self, variant: Variant) -> bool:
+    def fits(self, variant: EpochProgram) -> bool:
         """Whether the compiled program's memory fits; asked only where the states alone take a tenth of it."""
         if 10 * self._num_threads * variant.lanes * self._state_bytes < available_bytes():
             return True
@@ -233,8 +233,8 @@ class _Probe:
         needed = needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes
         return self._num_threads * needed < MEMORY_SHARE * available_bytes()
 
-    def seats_that_fit(self) -> int:
-        """Seats that a quarter of the memory holds."""
+    def slots_that_fit(self) -> int:
+        """Slots that a quarter of the memory holds."""
         return int(available_bytes() // 4 // self._num_threads // max(1, self._state_bytes))
 
 
@@ -246,16 +246,16 @@ def available_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
-def recall(path: Path, key: str) -> dict[Variant, float]:
+def recall(path: Path, key: str) -> dict[EpochProgram, float]:
     """Rates measured before; none where there is no such file or it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))[key]
-        return {Variant(int(lanes), bool(paired)): float(rate) for lanes, paired, rate in found}
+        return {EpochProgram(int(lanes), bool(paired)): float(rate) for lanes, paired, rate in found}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def remember(path: Path, key: str, rates: dict[Variant, float]) -> None:
+def remember(path: Path, key: str, rates: dict[EpochProgram, float]) -> None:
     """Add rates to the file; a folder that cannot be written to is left alone."""
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

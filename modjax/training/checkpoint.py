@@ -16,7 +16,7 @@ from modjax.io.untrusted import read_json
 from modjax.types import Row
 
 
-class SeatedTrial(NamedTuple):
+class TrialSnapshot(NamedTuple):
     """What the host keeps of a trial in training."""
 
     trial: int
@@ -34,7 +34,7 @@ class Snapshot(NamedTuple):
     """
 
     states: Any
-    trials: tuple[SeatedTrial, ...]
+    trials: tuple[TrialSnapshot, ...]
 
 
 class SnapshotStore:
@@ -176,7 +176,7 @@ def _as_snapshot(
         raise ValueError("its arrays have other shapes than this spec's trials")
     kept = [place for place, row in enumerate(rows) if row["trial"] in index_of]
     states = [leaves[name][kept] for name in _by_number(shapes)]
-    trials = tuple(SeatedTrial(**{**rows[place], "trial": index_of[rows[place]["trial"]]}) for place in kept)
+    trials = tuple(TrialSnapshot(**{**rows[place], "trial": index_of[rows[place]["trial"]]}) for place in kept)
     return Snapshot(jax.tree.unflatten(structure, states), trials)
 
 

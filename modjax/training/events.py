@@ -9,7 +9,7 @@ TrialCallback = Callable[[int, Row], bool | None]
 
 
 class FinishedTrial(NamedTuple):
-    """One trial as it leaves its seat, on the host.
+    """One trial as it leaves its slot, on the host.
 
     Attributes:
         trial: Its index.
@@ -51,15 +51,15 @@ def ask(callback: TrialCallback | None, trial: int, row: Row) -> Verdict:
 
 
 class EpochReport(NamedTuple):
-    """What the host hears after a round: one epoch of some of the trials that have a seat.
+    """What the host hears after a round: one epoch of some of the trials that have a slot.
 
     Attributes:
         rows: History row of every trial that trained, by trial.
-        finished: Trials that left their seats.
-        num_waiting: Trials without a seat so far.
+        finished: Trials that left their slots.
+        num_waiting: Trials without a slot so far.
         messages: What the user should know, such as that memory ran out and fewer trials train side by side.
         num_lanes: Places for a trial in the program that ran; ``len(rows)`` of them were used.
-        num_seated: Trials that have a seat, those that finished now not counted.
+        num_training: Trials that have a slot, those that finished now not counted.
     """
 
     rows: dict[int, Row]
@@ -67,4 +67,4 @@ class EpochReport(NamedTuple):
     num_waiting: int
     messages: tuple[str, ...] = ()
     num_lanes: int = 0
-    num_seated: int = 0
+    num_training: int = 0

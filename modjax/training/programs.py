@@ -1,8 +1,8 @@
 """The trials axis: programs that run lanes of trials side by side, on one device or split over several.
 
-A population's trials sit in a pool of seats. An epoch of some of them is train_epoch -> write_seats, all on the
+A population's trials sit in a pool of slots. An epoch of some of them is train_epoch -> write_slots, all on the
 device; the host hears one small row a trial. With several devices every leading axis is split over the mesh axis
-"trials": each device has its own seats and lanes, and no number crosses between them.
+"trials": each device has its own slots and lanes, and no number crosses between them.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ MATMUL = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"
 SPLIT, COPY = PartitionSpec("trials"), PartitionSpec()
 
 
-class Variant(NamedTuple):
+class EpochProgram(NamedTuple):
     """One way to run an epoch: a program of its own.
 
     Attributes:
@@ -95,11 +95,11 @@ def train_epoch(
     mesh: Mesh | None,
     clocks: Clock,
     pool: TrialState,
-    seats: Int[Array, " lanes"] | np.ndarray,
+    slots: Int[Array, " lanes"] | np.ndarray,
     hyperparams: Any,
     examples: Examples,
 ) -> tuple[TrialState, Table]:
-    """One epoch of the trials at ``seats``: :func:`modjax.training.trial.epoch` over the leading axis.
+    """One epoch of the trials at ``slots``: :func:`modjax.training.trial.epoch` over the leading axis.
 
     Args:
         task: Pure functions of one trial.
@@ -107,8 +107,8 @@ def train_epoch(
         is_paired: ``clocks`` has one entry a device instead of one a lane.
         mesh: Devices, or None for one.
         clocks: ``[lanes]``, or ``[devices]``.
-        pool: ``[seats ...]``; stays as it is.
-        seats: Counted on each device from 0.
+        pool: ``[slots ...]``; stays as it is.
+        slots: Counted on each device from 0.
         hyperparams: ``[lanes ...]``.
         examples: Whole, on every device.
 
@@ -116,20 +116,20 @@ def train_epoch(
         The states ``[lanes ...]``, and the rows of the history.
     """
 
-    def lanes(clocks: Clock, pool: TrialState, seats: Array, hyperparams: Any, examples: Examples) -> Any:
+    def lanes(clocks: Clock, pool: TrialState, slots: Array, hyperparams: Any, examples: Examples) -> Any:
         clocks = jax.tree.map(lambda leaf: leaf[0], clocks) if is_paired else clocks
         axes = (None if is_paired else 0, 0, 0, None)
         with jax.default_matmul_precision(MATMUL[config.matmul_precision]):
             run = jax.vmap(partial(epoch, task, config), in_axes=axes)
-            states, rows = run(clocks, _at(pool, seats), hyperparams, examples)
+            states, rows = run(clocks, _at(pool, slots), hyperparams, examples)
         return states, Table.of(rows)
 
     specs = (SPLIT, SPLIT, SPLIT, SPLIT, COPY)
-    return over_devices(mesh, lanes, specs)(clocks, pool, seats, hyperparams, examples)
+    return over_devices(mesh, lanes, specs)(clocks, pool, slots, hyperparams, examples)
 
 
-def _at(pool: Any, seats: Array | np.ndarray) -> Any:
-    return jax.tree.map(lambda leaf: leaf.at[seats].get(mode="promise_in_bounds"), pool)
+def _at(pool: Any, slots: Array | np.ndarray) -> Any:
+    return jax.tree.map(lambda leaf: leaf.at[slots].get(mode="promise_in_bounds"), pool)
 
 
 def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialState:
@@ -138,40 +138,40 @@ def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialStat
     return jax.eval_shape(partial(init_trial, task, config), jnp.zeros((), jnp.uint32), values)
 
 
-def init_pool(mesh: Mesh | None, shapes: TrialState, num_seats: int) -> TrialState:
-    """Zeros in so many seats, those of all devices together."""
-    return put(mesh, jax.tree.map(lambda leaf: jnp.zeros((num_seats, *leaf.shape), leaf.dtype), shapes))
+def init_pool(mesh: Mesh | None, shapes: TrialState, num_slots: int) -> TrialState:
+    """Zeros in so many slots, those of all devices together."""
+    return put(mesh, jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape), leaf.dtype), shapes))
 
 
 @partial(jax.jit, static_argnames=("task", "config", "mesh"), donate_argnames="pool")
-def seat_lanes(
+def init_slots(
     task: Task,
     config: TrainConfig,
     mesh: Mesh | None,
     pool: TrialState,
-    seats: Int[Array, " lanes"] | np.ndarray,
+    slots: Int[Array, " lanes"] | np.ndarray,
     seeds: UInt32[Array, " lanes"] | np.ndarray,
     hyperparams: Any,
 ) -> TrialState:
-    """``pool``, which is given up, with trials before their first epoch at ``seats``."""
+    """``pool``, which is given up, with trials before their first epoch at ``slots``."""
 
-    def lanes(pool: TrialState, seats: Array, seeds: Array, hyperparams: Any) -> TrialState:
+    def lanes(pool: TrialState, slots: Array, seeds: Array, hyperparams: Any) -> TrialState:
         init = partial(init_trial, task, config)
         if jax.default_backend() == "cpu":  # one after the other: XLA compiles that in a third of the time
-            return _put_at(pool, seats, jax.lax.map(lambda trial: init(*trial), (seeds, hyperparams)))
-        return _put_at(pool, seats, jax.vmap(init)(seeds, hyperparams))
+            return _put_at(pool, slots, jax.lax.map(lambda trial: init(*trial), (seeds, hyperparams)))
+        return _put_at(pool, slots, jax.vmap(init)(seeds, hyperparams))
 
-    return over_devices(mesh, lanes, (SPLIT,) * 4)(pool, seats, seeds, hyperparams)
+    return over_devices(mesh, lanes, (SPLIT,) * 4)(pool, slots, seeds, hyperparams)
 
 
 @partial(jax.jit, static_argnames="mesh", donate_argnames="pool")
-def write_seats(mesh: Mesh | None, pool: Any, seats: Int[Array, " lanes"] | np.ndarray, values: Any) -> Any:
-    """``pool``, which is given up, with ``values`` at ``seats``."""
-    return over_devices(mesh, _put_at, (SPLIT, SPLIT, SPLIT))(pool, seats, values)
+def write_slots(mesh: Mesh | None, pool: Any, slots: Int[Array, " lanes"] | np.ndarray, values: Any) -> Any:
+    """``pool``, which is given up, with ``values`` at ``slots``."""
+    return over_devices(mesh, _put_at, (SPLIT, SPLIT, SPLIT))(pool, slots, values)
 
 
-def _put_at(pool: Any, seats: Array, values: Any) -> Any:
-    return jax.tree.map(lambda leaf, value: leaf.at[seats].set(value, mode="promise_in_bounds"), pool, values)
+def _put_at(pool: Any, slots: Array, values: Any) -> Any:
+    return jax.tree.map(lambda leaf, value: leaf.at[slots].set(value, mode="promise_in_bounds"), pool, values)
 
 
 @jax.jit

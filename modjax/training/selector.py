@@ -7,15 +7,15 @@ become.
 
 import numpy as np
 
-from modjax.training.programs import Variant
-from modjax.training.slots import Seating
+from modjax.training.programs import EpochProgram
+from modjax.training.slots import SlotTable
 
 COMPILE_SHARE = 4.0  # a new program is compiled after so many times the time that compiling has taken
 LEAST_GAIN = 1.1  # and if it promises so many times as many trials a second
 MIXED_COST = 1.25  # what a program without shared batches takes, as a guess before it is measured
 
 
-class Variants:
+class ProgramSelector:
     """The base program and those found to do the same.
 
     Args:
@@ -23,79 +23,79 @@ class Variants:
         is_fixed: Use no other.
     """
 
-    def __init__(self, base: Variant, is_fixed: bool) -> None:
+    def __init__(self, base: EpochProgram, is_fixed: bool) -> None:
         self.base, self._is_fixed = base, is_fixed
-        self._seconds: dict[Variant, float] = {}
-        self._refused: set[Variant] = set()
-        self._exact: list[Variant] = []
+        self._seconds: dict[EpochProgram, float] = {}
+        self._refused: set[EpochProgram] = set()
+        self._exact: list[EpochProgram] = []
         self._total = self._compiling = 0.0
 
     @property
-    def used(self) -> list[Variant]:
+    def used(self) -> list[EpochProgram]:
         """The base, and the programs found to give the same bits."""
         return [self.base, *self._exact]
 
-    def is_known(self, variant: Variant) -> bool:
+    def is_known(self, program: EpochProgram) -> bool:
         """Whether a program's bits are known to be the base's."""
-        return variant == self.base or variant in self._exact
+        return program == self.base or program in self._exact
 
-    def took(self, variant: Variant, seconds: float) -> None:
+    def took(self, program: EpochProgram, seconds: float) -> None:
         """Record the time of a round; the base's first is mostly compiling."""
         self._total += seconds
-        if variant == self.base and not self._compiling:
+        if program == self.base and not self._compiling:
             self._compiling = seconds
             return
-        self._seconds[variant] = min(seconds, self._seconds.get(variant, np.inf))
+        self._seconds[program] = min(seconds, self._seconds.get(program, np.inf))
 
-    def judge(self, variant: Variant, is_same: bool, seconds: float) -> None:
+    def judge(self, program: EpochProgram, is_same: bool, seconds: float) -> None:
         """Take a program in, or refuse it for good, after it was tried for so many seconds."""
         self._compiling += seconds
         if is_same:
-            self._exact.append(variant)
+            self._exact.append(program)
         else:
-            self._refused.add(variant)
+            self._refused.add(program)
 
-    def halve(self) -> Variant:
+    def halve(self) -> EpochProgram:
         """Half as many lanes from now on, since memory ran out."""
-        self.base = Variant(max(1, self.base.lanes // 2), self.base.is_paired)
+        self.base = EpochProgram(max(1, self.base.lanes // 2), self.base.is_paired)
         self._seconds, self._exact, self._compiling = {}, [], 0.0
         return self.base
 
-    def plan(self, variant: Variant, seating: Seating) -> list[list[int]]:
+    def plan(self, program: EpochProgram, slot_table: SlotTable) -> list[list[int]]:
         """For each device the trials that a program would train next."""
-        return seating.next_paired(variant.lanes) if variant.is_paired else seating.next_mixed(variant.lanes)
+        return slot_table.next_paired(program.lanes) if program.is_paired else slot_table.next_mixed(program.lanes)
 
-    def choose(self, seating: Seating) -> Variant:
+    def choose(self, slot_table: SlotTable) -> EpochProgram:
         """The program that trains most trials a second next; one not known yet is to be tried beside the base."""
         if self._is_fixed or self.base not in self._seconds:
             return self.base
-        rates = {variant: self._rate(variant, seating) for variant in self.used}
+        rates = {program: self._rate(program, slot_table) for program in self.used}
         best = max(rates, key=rates.__getitem__)
         if self._total > COMPILE_SHARE * self._compiling:
-            for variant in self._candidates(seating):
-                if self._rate(variant, seating) > LEAST_GAIN * rates[best]:
-                    return variant
+            for program in self._candidates(slot_table):
+                if self._rate(program, slot_table) > LEAST_GAIN * rates[best]:
+                    return program
         return best
 
-    def _rate(self, variant: Variant, seating: Seating) -> float:
-        num_trials = sum(map(len, self.plan(variant, seating)))
-        return num_trials / self._seconds.get(variant, self._guess(variant))
+    def _rate(self, program: EpochProgram, slot_table: SlotTable) -> float:
+        num_trials = sum(map(len, self.plan(program, slot_table)))
+        return num_trials / self._seconds.get(program, self._guess(program))
 
-    def _guess(self, variant: Variant) -> float:
-        share = 0.3 + 0.7 * variant.lanes / self.base.lanes
-        unpaired = MIXED_COST if self.base.is_paired and not variant.is_paired else 1.0
+    def _guess(self, program: EpochProgram) -> float:
+        share = 0.3 + 0.7 * program.lanes / self.base.lanes
+        unpaired = MIXED_COST if self.base.is_paired and not program.is_paired else 1.0
         return self._seconds[self.base] * share * unpaired
 
-    def _candidates(self, seating: Seating) -> list[Variant]:
+    def _candidates(self, slot_table: SlotTable) -> list[EpochProgram]:
         """Fewer lanes for what does not fill the base; and, where batches are shared, lanes that do not share them."""
         lanes, found = self.base.lanes, []
         if self.base.is_paired:
-            found += [Variant(lanes // 2, True), Variant(lanes // 4, True), Variant(lanes, False)]
-        if not seating.num_waiting:
-            num_living = max(len(seating.living(device)) for device in range(seating.num_devices))
+            found += [EpochProgram(lanes // 2, True), EpochProgram(lanes // 4, True), EpochProgram(lanes, False)]
+        if not slot_table.num_waiting:
+            num_living = max(len(slot_table.living(device)) for device in range(slot_table.num_devices))
             while lanes // 2 >= max(1, num_living):
                 lanes //= 2
-            found.append(Variant(lanes, False))
+            found.append(EpochProgram(lanes, False))
         return [one for one in found if one.lanes and one not in self._refused and not self.is_known(one)]
 
 

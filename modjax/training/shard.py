@@ -1,4 +1,4 @@
-"""Seats that one program serves: those of all devices of a mesh, or one thread's share of a single device.
+"""Slots that one program serves: those of all devices of a mesh, or one thread's share of a single device.
 
 XLA runs a small matrix product on one thread of a CPU, however many there are. Two programs side by side, each called
 from a thread of its own with trials of its own, keep two cores busy where one program kept one: 1.4 times as fast for
@@ -14,39 +14,39 @@ from jax.sharding import Mesh
 
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Task
-from modjax.training.programs import Variant, init_pool, put, read_lanes, seat_lanes, train_epoch, write_seats
-from modjax.training.slots import Seating
+from modjax.training.programs import EpochProgram, init_pool, init_slots, put, read_lanes, train_epoch, write_slots
+from modjax.training.slots import SlotTable
 from modjax.training.trial import Clock, TrialState
 from modjax.types import Examples
 
 Values = Callable[[Any], tuple[np.ndarray, Any]]
 
 
-class Part(NamedTuple):
+class LaneResults(NamedTuple):
     """What one call of a program made.
 
     Attributes:
         trials: The trial of every lane; -1: idle.
-        seats: The seat of every lane.
+        slots: The slot of every lane.
         states: ``[lanes ...]``.
         columns: Rows of the history.
     """
 
     trials: list[int]
-    seats: np.ndarray
+    slots: np.ndarray
     states: TrialState
     columns: dict[str, list]
 
 
-class Crew:
-    """A pool of seats on some places, and the calls that work on it.
+class Shard:
+    """A pool of slots on some devices, and the calls that work on it.
 
     Args:
         task: Pure functions of one trial.
         config: Static settings.
         mesh: Devices, or None for one.
-        places: Places of the seating that belong to it, one a device.
-        num_seats: Seats on each place; one more is there for lanes that idle.
+        devices: Numbers of its devices in the slot table; of a single device's threads, the number of the thread.
+        num_slots: Slots on each device; one more is there for lanes that idle.
         shapes: Tree of one trial's state.
         examples: On the devices.
         values: ``values(trials) -> seeds, hyperparams``.
@@ -57,47 +57,47 @@ class Crew:
         task: Task,
         config: TrainConfig,
         mesh: Mesh | None,
-        places: list[int],
-        num_seats: int,
+        devices: list[int],
+        num_slots: int,
         shapes: TrialState,
         examples: Examples,
         values: Values,
     ) -> None:
         self._task, self._config, self._mesh = task, config, mesh
-        self.places, self._num_seats = places, num_seats
+        self.devices, self._num_slots = devices, num_slots
         self._examples, self._values = examples, values
-        self._pool = init_pool(mesh, shapes, len(places) * (num_seats + 1))
+        self._pool = init_pool(mesh, shapes, len(devices) * (num_slots + 1))
 
-    def lanes(self, chosen: list[list[int]], lanes: int, seating: Seating) -> tuple[list[int], np.ndarray]:
-        """The trial (-1: idle) and the seat of every lane, of trials ``chosen`` on each place of the seating."""
-        trials, seats = [], np.full(lanes * len(self.places), self._num_seats, np.int32)
-        for device, mine in enumerate(chosen[place] for place in self.places):
+    def lanes(self, chosen: list[list[int]], lanes: int, slot_table: SlotTable) -> tuple[list[int], np.ndarray]:
+        """The trial (-1: idle) and the slot of every lane, of trials ``chosen`` on each device of the slot table."""
+        trials, slots = [], np.full(lanes * len(self.devices), self._num_slots, np.int32)
+        for index, mine in enumerate(chosen[device] for device in self.devices):
             for lane, trial in enumerate(mine):
-                seats[device * lanes + lane] = seating.place(trial)[1]
+                slots[index * lanes + lane] = slot_table.slot_of(trial)[1]
             trials += mine + [-1] * (lanes - len(mine))
-        return trials, seats
+        return trials, slots
 
-    def seat(self, trials: list[int], seats: np.ndarray) -> None:
-        """Put trials before their first epoch into their seats."""
-        new = put(self._mesh, (seats, *self._values(np.maximum(trials, 0))))
-        self._pool = seat_lanes(self._task, self._config, self._mesh, self._pool, *new)
+    def init(self, trials: list[int], slots: np.ndarray) -> None:
+        """Put trials before their first epoch into their slots."""
+        new = put(self._mesh, (slots, *self._values(np.maximum(trials, 0))))
+        self._pool = init_slots(self._task, self._config, self._mesh, self._pool, *new)
 
-    def train(self, variant: Variant, trials: list[int], seats: np.ndarray, epochs: dict[int, int]) -> Part:
+    def train(self, program: EpochProgram, trials: list[int], slots: np.ndarray, epochs: dict[int, int]) -> LaneResults:
         """One epoch of the trials in lanes; the pool is as it was."""
         idle = next(trial for trial in trials if trial >= 0)
         shown = np.array([trial if trial >= 0 else idle for trial in trials])
         seeds, hyperparams = self._values(shown)
         ages = np.array([epochs[trial] for trial in shown], np.int32)
-        step = variant.lanes if variant.is_paired else 1
+        step = program.lanes if program.is_paired else 1
         clocks = Clock(*put(self._mesh, (seeds[::step], ages[::step])))
-        where, hyperparams = put(self._mesh, (seats, hyperparams))
-        programs = (self._task, self._config, variant.is_paired, self._mesh)
+        where, hyperparams = put(self._mesh, (slots, hyperparams))
+        programs = (self._task, self._config, program.is_paired, self._mesh)
         states, table = train_epoch(*programs, clocks, self._pool, where, hyperparams, self._examples)
-        return Part(trials, seats, states, table.lists())
+        return LaneResults(trials, slots, states, table.lists())
 
-    def write(self, seats: np.ndarray, states: Any) -> None:
-        """Put states into seats."""
-        self._pool = write_seats(self._mesh, self._pool, put(self._mesh, seats), put(self._mesh, states))
+    def write(self, slots: np.ndarray, states: Any) -> None:
+        """Put states into slots."""
+        self._pool = write_slots(self._mesh, self._pool, put(self._mesh, slots), put(self._mesh, states))
 
     def read(self, tree: Any, lanes: list[int]) -> list[Any]:
         """Trees of some lanes, on the host; of an accelerator's memory only what is asked for."""
@@ -107,20 +107,20 @@ class Crew:
         tree = jax.device_get(tree)
         return [jax.tree.map(lambda leaf, lane=lane: np.array(leaf[lane]), tree) for lane in lanes]
 
-    def states(self, places: list[tuple[int, int]]) -> TrialState:
-        """``[trials ...]`` on the host: the states at so many (place, seat) of this crew."""
-        first = self.places[0]
-        rows = np.array([(place - first) * (self._num_seats + 1) + seat for place, seat in places], np.int64)
+    def states(self, slots: list[tuple[int, int]]) -> TrialState:
+        """``[trials ...]`` on the host: the states in these slots, each (device, slot), of this shard."""
+        first = self.devices[0]
+        rows = np.array([(device - first) * (self._num_slots + 1) + slot for device, slot in slots], np.int64)
         return jax.tree.map(lambda leaf: leaf[rows], jax.device_get(self._pool))
 
 
-def same_bits(one: list[Part], other: list[Part]) -> bool:
+def same_bits(one: list[LaneResults], other: list[LaneResults]) -> bool:
     """Whether every trial has the same states and rows in both, bit for bit."""
     a, b = _rows_by_trial(one), _rows_by_trial(other)
     return a.keys() == b.keys() and all(a[trial] == b[trial] for trial in a)
 
 
-def _rows_by_trial(parts: list[Part]) -> dict[int, list[bytes]]:
+def _rows_by_trial(parts: list[LaneResults]) -> dict[int, list[bytes]]:
     found = {}
     for part in parts:
         columns = {name: np.array(column) for name, column in part.columns.items()}

@@ -1,4 +1,4 @@
-"""Which trial sits in which seat, and which trials train next: host side, plain numbers, no JAX."""
+"""Which trial sits in which slot, and which trials train next: host side, plain numbers, no JAX."""
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -6,27 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class Seating:
-    """Seats on each device, filled from a queue of trials in order.
+class SlotTable:
+    """Slots on each device, filled from a queue of trials in order.
 
     Args:
-        num_devices: Devices; each has seats of its own, and a trial stays where it sits.
-        seats: Seats on each device.
-        queue: Trials without a seat, in the order in which they are to get one.
+        num_devices: Devices; each has slots of its own, and a trial stays where it sits.
+        slots: Slots on each device.
+        queue: Trials without a slot, in the order in which they are to get one.
         seeds: Seed of every trial; trials of one seed and epoch may share their batches.
         block: At most so many trials of one seed in a row of the queue go to the same device, side by side or one after
             the other.
 
     Example:
-        >>> seating = Seating(num_devices=1, seats=2, queue=[7, 8, 9], seeds=np.zeros(10, int))
-        >>> seating.fill(), seating.release(7), seating.fill(), seating.living(0), seating.num_waiting
+        >>> slot_table = SlotTable(num_devices=1, slots=2, queue=[7, 8, 9], seeds=np.zeros(10, int))
+        >>> slot_table.fill(), slot_table.release(7), slot_table.fill(), slot_table.living(0), slot_table.num_waiting
         ([(7, 0, 0), (8, 0, 1)], None, [(9, 0, 0)], [8, 9], 0)
     """
 
     def __init__(
         self,
         num_devices: int,
-        seats: int,
+        slots: int,
         queue: Sequence[int] | np.ndarray,
         seeds: Sequence[int] | np.ndarray,
         block: int = 1,
@@ -34,15 +34,15 @@ class Seating:
         self._queue = np.asarray(queue, np.int64)
         self._next = 0
         self._seeds, self._block = seeds, block
-        self._free = [list(range(seats))[::-1] for _ in range(num_devices)]
-        self._place: dict[int, tuple[int, int]] = {}
+        self._free = [list(range(slots))[::-1] for _ in range(num_devices)]
+        self._slot_of_trial: dict[int, tuple[int, int]] = {}
         self.epochs: dict[int, int] = {}
         self._on_device: list[dict[int, None]] = [{} for _ in range(num_devices)]
         self._assigned: list[deque[int]] = [deque() for _ in range(num_devices)]
 
     @property
     def num_waiting(self) -> int:
-        """Trials that have not had a seat yet."""
+        """Trials that have not had a slot yet."""
         return len(self._queue) - self._next + sum(map(len, self._assigned))
 
     @property
@@ -52,15 +52,15 @@ class Seating:
 
     @property
     def num_living(self) -> int:
-        """Trials in seats."""
-        return len(self._place)
+        """Trials in slots."""
+        return len(self._slot_of_trial)
 
-    def place(self, trial: int) -> tuple[int, int]:
-        """Device and seat of a trial."""
-        return self._place[trial]
+    def slot_of(self, trial: int) -> tuple[int, int]:
+        """Device and slot of a trial."""
+        return self._slot_of_trial[trial]
 
     def living(self, device: int) -> list[int]:
-        """Trials in the seats of one device, those that sat down first in front."""
+        """Trials in the slots of one device, those that sat down first in front."""
         return list(self._on_device[device])
 
     def extend(self, trials: Sequence[int] | np.ndarray) -> None:
@@ -69,9 +69,9 @@ class Seating:
         self._next = 0
 
     def fill(self) -> list[tuple[int, int, int]]:
-        """Seat waiting trials, the emptiest device first; returns the new (trial, device, seat).
+        """Assign waiting trials, the emptiest device first; returns the new (trial, device, slot).
 
-        A device takes a block of the queue and seats all of it before the next: trials of one seed stay together.
+        A device takes a block of the queue and slots all of it before the next: trials of one seed stay together.
         """
         filled = []
         while True:
@@ -88,7 +88,7 @@ class Seating:
                 assigned.extend(self._next_block())
             for _ in range(min(len(assigned), len(self._free[device]))):
                 trial = assigned.popleft()
-                filled.append((trial, device, self.seat(trial, device)))
+                filled.append((trial, device, self.assign(trial, device)))
 
     def _next_block(self) -> list[int]:
         block = self._queue[self._next : self._next + self._block].tolist()
@@ -109,25 +109,25 @@ class Seating:
             ordered = sorted(trials, key=lambda trial: int(self._seeds[trial]))
             num_given = len(ordered) // lanes // 2 * lanes or (len(ordered) // 2 if len(ordered) > lanes else 0)
             for trial in ordered[len(ordered) - num_given :] if num_given else []:
-                epochs, place = self.epochs[trial], self._place[trial]
+                epochs, place = self.epochs[trial], self._slot_of_trial[trial]
                 self.release(trial)
-                self.seat(trial, device, epochs)
+                self.assign(trial, device, epochs)
                 moved.append((trial, place))
         return moved
 
-    def seat(self, trial: int, device: int, epochs: int = 0) -> int:
-        """Give a trial, so many epochs old, a seat on a device."""
-        seat = self._free[device].pop()
-        self._place[trial] = (device, seat)
+    def assign(self, trial: int, device: int, epochs: int = 0) -> int:
+        """Give a trial, so many epochs old, a slot on a device."""
+        slot = self._free[device].pop()
+        self._slot_of_trial[trial] = (device, slot)
         self._on_device[device][trial] = None
         self.epochs[trial] = epochs
-        return seat
+        return slot
 
     def release(self, trial: int) -> None:
-        """Free a trial's seat."""
-        device, seat = self._place.pop(trial)
+        """Free a trial's slot."""
+        device, slot = self._slot_of_trial.pop(trial)
         del self._on_device[device][trial], self.epochs[trial]
-        self._free[device].append(seat)
+        self._free[device].append(slot)
 
     def pairable(self, device: int) -> list[list[int]]:
         """Trials that may train next, those with one seed and epoch together, the most numerous first.

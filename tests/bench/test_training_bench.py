@@ -5,7 +5,7 @@ import pytest
 
 from modjax import cli
 from modjax.bench import scheduling, training
-from modjax.training.programs import Variant
+from modjax.training.programs import EpochProgram
 from tests.bench.test_similarity_bench import _keep_signal_handlers as _keep_signal_handlers
 
 
@@ -27,7 +27,7 @@ def test_command_prints_tables_and_writes_rows(capsys, tmp_path):
 
 def test_a_case_counts_the_trial_epochs_and_the_flops_of_the_examples_it_trains_on():
     pixels = scheduling.Pixels(np.zeros((1000, 784), np.uint8), np.zeros(1000, np.int32), "zeros")
-    case = training.modjax_case("three", Variant(3, False), pixels, 600, num_threads=2)
+    case = training.modjax_case("three", EpochProgram(3, False), pixels, 600, num_threads=2)
     assert case.amount == pytest.approx(2 * 3 * 600 / training.NUM_TRAIN)
     assert case.flops == pytest.approx(2 * 3 * 600 * (4 * 784 * 64 + 6 * 64 * 64 + 6 * 64 * 10))
 

@@ -29,7 +29,7 @@ def tiny_source(monkeypatch):
         for part, array in arrays.items()
     }
     monkeypatch.setitem(
-        sources.SOURCES, "tiny_idx", sources.Source(("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"), files)
+        sources.SOURCES, "tiny_idx", sources.DatasetSource(("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"), files)
     )
     return arrays
 

@@ -15,7 +15,7 @@ import pytest
 
 from modjax.engines.snapshots import find_saved
 from tests.reliability.harness import record
-from tests.seams import GRACE_SECONDS, SweepLayout, read_heartbeat
+from tests.seams import GRACE_SECONDS, SweepPaths, read_heartbeat
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,11 +29,11 @@ LIMIT_SECONDS = 600
 # One CPU thread for whoever computes, and an odd number of slots; saved so often that there is something to go on from.
 RUN = """
 import json, sys, time
-from modjax.sweep import pipeline, stacks
-pipeline.SNAPSHOT_SECONDS = stacks.STACK_SECONDS = 0.3
+from modjax.sweep import pipeline, writer
+pipeline.SNAPSHOT_SECONDS = writer.STACK_SECONDS = 0.3
 spec, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 if options.get("engine") == "ray":
-    from modjax.engines.base import ray as engine
+    from modjax.engines.ray import engine
     whole, epochs = engine.dispatch, []
     def timed(*arguments):
         for report in whole(*arguments):
@@ -85,7 +85,7 @@ def wait_for_snapshots(process, out, num_workers):
     started = time.perf_counter()
     while time.perf_counter() - started < LIMIT_SECONDS:
         assert process.poll() is None, out.with_suffix(".log").read_text()[-3000:]
-        folders = SweepLayout(out).training.glob("worker_*")
+        folders = SweepPaths(out).training.glob("worker_*")
         if sum(any(path.name.isdigit() for path in folder.iterdir()) for folder in folders) >= num_workers:
             return
         time.sleep(0.05)
@@ -140,7 +140,7 @@ def test_three_workers_make_the_tables_of_the_local_engine(cluster, sweep):
     assert engine_of(out)["workers"] == 3
     layouts = [json.loads((root / "manifest.json").read_text())["layout"] for root in (sweep / "local", out)]
     assert layouts[0] == layouts[1]
-    assert not SweepLayout(out).training.exists()
+    assert not SweepPaths(out).training.exists()
     record("Ray: three nodes undisturbed", same_bits=True)
 
 
@@ -187,7 +187,7 @@ def test_sigterm_lets_all_workers_save(cluster, sweep, tiny_content):
     waited = time.perf_counter() - sent
     assert waited < GRACE_SECONDS + 1
     said = out.with_suffix(".log").read_text()
-    saved = find_saved(SweepLayout(out).training)
+    saved = find_saved(SweepPaths(out).training)
     assert "checkpoint saved: 6 trials in training" in said
     assert "run the same command again" in said
     assert len(saved) == 6
@@ -218,7 +218,7 @@ def test_fork_trains_only_what_the_source_lacks(cluster, sweep, tiny_content):
 
 
 def epochs_so_far(out):
-    heartbeat = read_heartbeat(SweepLayout(out).progress)
+    heartbeat = read_heartbeat(SweepPaths(out).progress)
     return heartbeat.epochs if heartbeat else 0
 
 

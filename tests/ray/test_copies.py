@@ -14,8 +14,8 @@ from modjax.store.copies import check_target, copy_finished, finished_files
 @pytest.fixture
 def copy(finished, tmp_path):
     out = tmp_path / "out"
-    shutil.copytree(finished.layout.root, out)
-    return mj.open_sweep(out).layout
+    shutil.copytree(finished.paths.root, out)
+    return mj.open_sweep(out).paths
 
 
 def files_at(url):
@@ -42,7 +42,7 @@ def test_copy_is_a_sweep(copy, tmp_path):
     copy_finished(copy, f"file://{tmp_path / 'store'}")
     sweep = mj.open_sweep(tmp_path / "store")
     assert sweep.trials.height == 9
-    assert mj.verify_sweep(sweep.layout.root).is_whole
+    assert mj.verify_sweep(sweep.paths.root).is_whole
 
 
 def test_interrupted_copy_has_no_manifest_and_goes_on(copy, tmp_path, monkeypatch):
@@ -67,13 +67,13 @@ def test_interrupted_copy_has_no_manifest_and_goes_on(copy, tmp_path, monkeypatc
 
 
 def test_sweep_is_copied_when_it_is_complete(copy, finished, tmp_path):
-    spec = finished.layout.root.parent / "spec.toml"
+    spec = finished.paths.root.parent / "spec.toml"
     mj.run_sweep(spec, copy.root, is_quiet=True, copy_to=f"file://{tmp_path / 'store'}")
     assert mj.open_sweep(tmp_path / "store").trials.height == 9
 
 
 def test_stores_that_are_not_there(finished, tmp_path):
-    spec = finished.layout.root.parent / "spec.toml"
+    spec = finished.paths.root.parent / "spec.toml"
     with pytest.raises(ValueError, match="copy_to: cannot use 'nonsense://x'"):
         mj.run_sweep(spec, tmp_path / "out", copy_to="nonsense://x")
     (tmp_path / "file").touch()

@@ -7,12 +7,13 @@ import pytest
 
 import modjax as mj
 from modjax._util.threads import available_cores
-from modjax.engines.base import EngineOptions, open_place
-from modjax.engines.local import LocalPlace
-from modjax.engines.ray.placement import NAMED_WORKERS, Room, cores_of_workers, rooms_of, waiting_text
+from modjax.engines.base import EngineOptions
+from modjax.engines.local import LocalEngine
+from modjax.engines.ray.placement import NAMED_WORKERS, Placement, cores_of_workers, rooms_of, waiting_text
 from modjax.engines.ray.worker_group import worker_variables
+from modjax.engines.registry import open_engine
 from modjax.integrity.environment import training_threads
-from tests.seams import SweepLayout, read_manifest, write_manifest
+from tests.seams import SweepPaths, read_manifest, write_manifest
 
 REFUSED = {
     "an address for the local engine": ({"address": "here"}, "address is an option of engine 'ray'"),
@@ -85,9 +86,9 @@ def test_other_threads_than_the_sweep_was_begun_with_are_refused():
     with pytest.raises(ValueError, match=r"begun with 16 CPU threads .* no node .* more than 8 cores.*--fork NEW_DIR"):
         cores_of_workers(None, 16, nodes)
     local = EngineOptions()
-    assert isinstance(open_place(local, available_cores()), LocalPlace)
+    assert isinstance(open_engine(local, available_cores()), LocalEngine)
     with pytest.raises(ValueError, match=r"begun with 1024 CPU threads .* this process has .*--engine ray .*--fork"):
-        open_place(local, 1024)
+        open_engine(local, 1024)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +101,16 @@ def test_threads_of_a_manifest_of_one_machine_or_of_a_stranger(engine):
 
 
 def test_a_sweep_of_workers_with_other_threads_is_refused_and_untouched(finished, folder, write_spec, tiny_content):
-    shutil.copytree(finished.layout.root, folder / "out")
-    layout = SweepLayout(folder / "out")
-    write_manifest(layout, read_manifest(layout.manifest) | {"engine": {"name": "ray", "threads": 1024}})
-    before = {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()}
+    shutil.copytree(finished.paths.root, folder / "out")
+    paths = SweepPaths(folder / "out")
+    write_manifest(paths, read_manifest(paths.manifest) | {"engine": {"name": "ray", "threads": 1024}})
+    before = {path: path.read_bytes() for path in paths.root.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="begun with 1024 CPU threads"):
-        mj.run_sweep(write_spec({**tiny_content, "seeds": [0, 1, 2]}), layout.root, is_quiet=True)
-    assert {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()} == before
+        mj.run_sweep(write_spec({**tiny_content, "seeds": [0, 1, 2]}), paths.root, is_quiet=True)
+    assert {path: path.read_bytes() for path in paths.root.rglob("*") if path.is_file()} == before
 
 
 def test_which_workers_wait_is_one_short_line():
-    rooms = {number: Room(f"node {number // 2}", 1.0, 0) for number in range(NAMED_WORKERS + 2)}
+    rooms = {number: Placement(f"node {number // 2}", 1.0, 0) for number in range(NAMED_WORKERS + 2)}
     assert waiting_text(rooms).endswith(f"{NAMED_WORKERS - 1} and 2 more are waiting for free cores on 5 nodes")
-    assert waiting_text({7: Room("a", 0.5, 1)}) == "worker 7 is waiting for free GPUs on 1 node"
+    assert waiting_text({7: Placement("a", 0.5, 1)}) == "worker 7 is waiting for free GPUs on 1 node"

@@ -5,7 +5,7 @@ from collections import Counter, deque
 
 import pytest
 
-from modjax.engines.base import Finished
+from modjax.engines.base import TrainedTrial
 from modjax.engines.queue import MAX_LOSSES, TrialQueue
 from modjax.engines.ray.dispatch import ORDERS_AHEAD, Done, dispatch, give_orders
 from modjax.engines.snapshots import Saved
@@ -15,7 +15,7 @@ EPOCHS = 5
 
 
 def finished(trial):
-    return Finished(FinishedTrial(trial, {}, {}, [], "done", 0, 0.0))
+    return TrainedTrial(FinishedTrial(trial, {}, {}, [], "done", 0, 0.0))
 
 
 class MadeUpFleet:

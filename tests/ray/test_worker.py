@@ -6,15 +6,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from modjax.engines.local import LocalPlace
+from modjax.engines.local import LocalEngine
 from modjax.engines.queue import TrialQueue
 from modjax.engines.ray import worker as worker_module
 from modjax.engines.ray.dispatch import dispatch
 from modjax.engines.ray.worker import TrialWorker, WorkerJob
 from modjax.engines.snapshots import find_saved, saved_in, worker_folder, worker_folders
-from modjax.spec.context import make_engine
+from modjax.spec.context import make_context
 from modjax.sweep import writer as stacks
-from modjax.training.slots import Seating
+from modjax.training.slots import SlotTable
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
 
 
@@ -52,7 +52,7 @@ class InlineFleet:
         return told
 
 
-class InlinePlace(LocalPlace):
+class InlinePlace(LocalEngine):
     """Trains by workers in this process."""
 
     def __init__(self, deaths=(), stop_after=None, asked_after=None):
@@ -60,9 +60,9 @@ class InlinePlace(LocalPlace):
         self.deaths, self.stop_after, self.asked_after, self.told = deaths, stop_after, asked_after, []
 
     def train(self, job):
-        names, root = job.trials["trial_id"].to_list(), job.layout.training
+        names, root = job.trials["trial_id"].to_list(), job.paths.training
         index_of = {name: index for index, name in enumerate(names)}
-        manifest = {"layout": {"population": job.engine.population._asdict()}}
+        manifest = {"layout": {"population": job.context.population._asdict()}}
         seconds = 0.0 if self.asked_after is None else 1e9  # then only what is asked for is saved
         about = WorkerJob(job.setup, manifest, job.slots, job.trials, seconds, False)
         fleet = InlineFleet(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
@@ -72,8 +72,8 @@ class InlinePlace(LocalPlace):
         def saved_by(worker):
             return {index_of[name]: one for name, one in saved_in(worker_folder(root, worker)).items()}
 
-        population = job.engine.population
-        capacity = population.seats * population.num_threads
+        population = job.context.population
+        capacity = population.slots * population.num_threads
         asked = [] if self.asked_after is None else [False] * self.asked_after + [True]
 
         def is_asked_to_stop():
@@ -103,15 +103,15 @@ def sweep_with(folder, write_spec, tiny_content, monkeypatch):
 
     def make_once(*arguments):
         if "one" not in ENGINES:
-            ENGINES["one"] = make_engine(*arguments)
+            ENGINES["one"] = make_context(*arguments)
         return ENGINES["one"]
 
-    monkeypatch.setattr(worker_module, "make_engine", make_once)
-    monkeypatch.setattr("modjax.sweep.pipeline.make_engine", make_once)
+    monkeypatch.setattr(worker_module, "make_context", make_once)
+    monkeypatch.setattr("modjax.sweep.pipeline.make_context", make_once)
     spec = write_spec(tiny_content)
 
     def run(place):
-        monkeypatch.setattr("modjax.sweep.pipeline.open_place", lambda *options: place)
+        monkeypatch.setattr("modjax.sweep.pipeline.open_engine", lambda *options: place)
         return mj.run_sweep(spec, folder / "out", slots=6, is_quiet=True)
 
     return run
@@ -138,7 +138,7 @@ def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_loc
         sweep_with(place)
     assert place.resumed
     assert min(place.resumed.values()) >= 1
-    local = LocalPlace()
+    local = LocalEngine()
     assert_same_tables(sweep_with(local), finished)
     assert not (folder / "out" / "checkpoints" / "training").exists()
 
@@ -158,10 +158,10 @@ def raise_for(monkeypatch, victim, module):
     """Measuring the victim raises, by a worker or by the driver."""
     whole = module.measure_trial
 
-    def measure(engine, row, params):
+    def measure(context, row, params):
         if row["trial_id"] == victim:
             raise ZeroDivisionError("a bad\nmember")
-        return whole(engine, row, params)
+        return whole(context, row, params)
 
     monkeypatch.setattr(module, "measure_trial", measure)
 
@@ -208,10 +208,10 @@ def test_a_damaged_snapshot_only_costs_time(sweep_with, finished, folder):
 
 
 def test_seating_takes_more_trials_behind_those_that_wait():
-    seating = Seating(1, 2, [5, 6, 7], np.zeros(10, int))
-    assert [trial for trial, _, _ in seating.fill()] == [5, 6]
-    seating.extend([8, 9])
-    assert seating.num_waiting == 3
-    seating.release(5)
-    seating.release(6)
-    assert [trial for trial, _, _ in seating.fill()] == [7, 8]
+    slot_table = SlotTable(1, 2, [5, 6, 7], np.zeros(10, int))
+    assert [trial for trial, _, _ in slot_table.fill()] == [5, 6]
+    slot_table.extend([8, 9])
+    assert slot_table.num_waiting == 3
+    slot_table.release(5)
+    slot_table.release(6)
+    assert [trial for trial, _, _ in slot_table.fill()] == [7, 8]

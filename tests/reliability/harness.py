@@ -16,9 +16,9 @@ import polars as pl
 RUN = """
 import sys
 from modjax import cli
-from modjax.sweep import pipeline, stacks
-pipeline.SNAPSHOT_SECONDS = stacks.STACK_SECONDS = 0.3
-stacks.STACK_TRIALS = 3
+from modjax.sweep import pipeline, writer
+pipeline.SNAPSHOT_SECONDS = writer.STACK_SECONDS = 0.3
+writer.STACK_TRIALS = 3
 cli.main(sys.argv[1:])
 """
 TABLES = ("trials", "history", "modules", "alignment")

@@ -6,19 +6,19 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.seams import SweepLayout, as_trained, from_rows, read_manifest, write_manifest
+from tests.seams import SweepPaths, as_trained, from_rows, read_manifest, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 
 @pytest.fixture
 def out(finished, folder):
-    shutil.copytree(finished.layout.root, folder / "out")
+    shutil.copytree(finished.paths.root, folder / "out")
     return folder / "out"
 
 
 def pretend(out, **changes):
-    layout = SweepLayout(out)
-    write_manifest(layout, read_manifest(layout.manifest) | changes)
+    paths = SweepPaths(out)
+    write_manifest(paths, read_manifest(paths.manifest) | changes)
 
 
 def rows_of(frame, trials):
@@ -39,7 +39,7 @@ def test_unfinished_sweep_of_another_environment_is_refused_and_untouched(
     changes, told = OTHERS[case]
     pretend(out, **changes)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    same = finished.layout.root.parent / "spec.toml"
+    same = finished.paths.root.parent / "spec.toml"
     mj.run_sweep(same, out, is_quiet=True)  # whole: there is nothing to compute
     more = write_spec({**tiny_content, "seeds": [0, 1, 2]})
     with pytest.raises(ValueError, match=f"{told}.*--fork NEW_DIR"):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.reliability.harness import LIMIT_SECONDS, RUN, Sweeps, assert_same_bits, record
-from tests.seams import GRACE_SECONDS, INTERRUPTED, Interrupted, SweepLayout, signals_stop_the_process, signals_wait
+from tests.seams import GRACE_SECONDS, INTERRUPTED, Interrupted, SweepPaths, signals_stop_the_process, signals_wait
 
 RARELY = RUN.replace("0.3", "1e9")  # no checkpoint but the one that is written when a signal comes
 LIBRARY = """
@@ -31,7 +31,7 @@ def _sigint_as_it_is_in_a_terminal():
 
 def epochs_saved(out):
     """Epochs of each trial in the newest snapshot."""
-    steps = [path for path in SweepLayout(out).training.glob("*") if path.name.isdigit()]
+    steps = [path for path in SweepPaths(out).training.glob("*") if path.name.isdigit()]
     if not steps:
         return {}
     newest = max(steps, key=lambda path: int(path.name))

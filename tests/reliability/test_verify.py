@@ -10,7 +10,7 @@ import modjax as mj
 from modjax import cli
 from tests.seams import (
     SUMS,
-    SweepLayout,
+    SweepPaths,
     checksums,
     own_sum_problem,
     read_manifest,
@@ -24,7 +24,7 @@ from tests.sweep.test_recovery import flip, truncate
 
 @pytest.fixture
 def out(finished, folder):
-    shutil.copytree(finished.layout.root, folder / "out")
+    shutil.copytree(finished.paths.root, folder / "out")
     return folder / "out"
 
 
@@ -80,12 +80,12 @@ def test_every_kind_of_damage_has_its_line(out, capsys, case):
 
 def test_damaged_weights_alone_are_trained_again(finished, out, folder, write_spec, tiny_content, capsys):
     flip(newest_of_stack(out))
-    before = finished.layout.stack_indices()
+    before = finished.paths.stack_indices()
     assert_same_tables(mj.run_sweep(write_spec(tiny_content), out), finished)
     said = capsys.readouterr().err
     assert "trials are trained again" in said
     assert (out / "damaged" / "stack_00000").is_dir()
-    assert len(SweepLayout(out).stack_indices()) == len(before)
+    assert len(SweepPaths(out).stack_indices()) == len(before)
     assert mj.verify_sweep(out).is_whole
 
 
@@ -93,20 +93,20 @@ def test_damaged_weights_alone_are_trained_again(finished, out, folder, write_sp
 def test_altered_figure_is_drawn_again_and_nothing_else(finished, out, capsys):
     flip(out / "figures" / "accuracy.png")
     tables = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
-    mj.run_sweep(finished.layout.root.parent / "spec.toml", out)
+    mj.run_sweep(finished.paths.root.parent / "spec.toml", out)
     assert "drawn again" in capsys.readouterr().err
-    assert (out / "figures" / "accuracy.png").read_bytes() == (finished.layout.figures / "accuracy.png").read_bytes()
+    assert (out / "figures" / "accuracy.png").read_bytes() == (finished.paths.figures / "accuracy.png").read_bytes()
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")} == tables
 
 
 @pytest.mark.report
 def test_page_is_written_again_if_altered_or_missing(finished, out, capsys):
     flip(out / "report.html")
-    mj.run_sweep(finished.layout.root.parent / "spec.toml", out)
+    mj.run_sweep(finished.paths.root.parent / "spec.toml", out)
     assert "report.html is not what was written" in capsys.readouterr().err
     assert mj.verify_sweep(out).is_whole
     (out / "report.html").unlink()
-    mj.run_sweep(finished.layout.root.parent / "spec.toml", out, is_quiet=True)
+    mj.run_sweep(finished.paths.root.parent / "spec.toml", out, is_quiet=True)
     assert own_sum_problem(out / "report.html") is None
 
 
@@ -130,9 +130,9 @@ def test_list_of_sums_cannot_lead_out_of_its_folder(out, folder):
 
 def rewrite(out, name, change):
     """A table that is as it was written, but wrong."""
-    layout = SweepLayout(out)
-    write_table(layout.table(name), change(read_table(layout.table(name), name)))
-    write_manifest(layout, read_manifest(layout.manifest) | {"checksums": checksums(layout)})
+    paths = SweepPaths(out)
+    write_table(paths.table(name), change(read_table(paths.table(name), name)))
+    write_manifest(paths, read_manifest(paths.manifest) | {"checksums": checksums(paths)})
 
 
 def test_rows_are_held_against_trials(out):
@@ -147,22 +147,22 @@ def test_rows_are_held_against_trials(out):
 def test_weights_are_held_against_the_spec(out):
     from tests.seams import load_tree, read_ids, save_stack
 
-    layout = SweepLayout(out)
-    ids, tree = read_ids(layout.stack_ids(0)), load_tree(layout.stack(0))
+    paths = SweepPaths(out)
+    ids, tree = read_ids(paths.stack_ids(0)), load_tree(paths.stack(0))
     tree["dense_0"]["kernel"] = tree["dense_0"]["kernel"][..., :-1]
-    save_stack(layout, 0, ids, tree)
-    write_manifest(layout, read_manifest(layout.manifest) | {"checksums": checksums(layout)})
+    save_stack(paths, 0, ids, tree)
+    write_manifest(paths, read_manifest(paths.manifest) | {"checksums": checksums(paths)})
     assert any("has shapes" in one for one in mj.verify_sweep(out).problems)
 
 
 def test_sweep_made_before_sums_were_kept_is_taken_as_it_is(finished, out, write_spec, tiny_content):
-    layout = SweepLayout(out)
-    content = json.loads(layout.manifest.read_text())
+    paths = SweepPaths(out)
+    content = json.loads(paths.manifest.read_text())
     for key in ("sha256", "sums"):
         del content[key]
     content["checksums"] = {name: found for name, found in content["checksums"].items() if "checkpoints" not in name}
-    layout.manifest.write_text(json.dumps(content))
-    for path in [*out.rglob(SUMS), layout.manifest_copy]:
+    paths.manifest.write_text(json.dumps(content))
+    for path in [*out.rglob(SUMS), paths.manifest_copy]:
         path.unlink()
     for path in out.glob("checkpoints/*.json"):
         path.write_text(json.dumps({"trial_ids": json.loads(path.read_text())["trial_ids"]}))

@@ -157,7 +157,7 @@ def write_sweep(
         "slots": 8,
         "data": {"name": "made", "checksum": "0"},
         "precision": {"dtype": "float32", "matmul": "float32"},
-        "layout": {"population": {"lanes": 1, "is_paired": False, "seats": 1}},
+        "layout": {"population": {"lanes": 1, "is_paired": False, "slots": 1}},
         "complete": not any(row["status"] == "pending" for row in trials),
     }
     (root / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -17,7 +17,7 @@ MANIFEST = {
     "packages": {"modjax": "0", "jax": "0"},
     "precision": {"dtype": "float32"},
     "slots": 1,
-    "layout": {"population": {"lanes": 1, "is_paired": False, "seats": 1}},
+    "layout": {"population": {"lanes": 1, "is_paired": False, "slots": 1}},
     "data": {"name": "digits", "checksum": "0"},
 }
 DROPOUTS, L2S, L1S = (0.2, 0.4, 0.6), (1e-4, 1e-2), (1e-5, 1e-3)

@@ -29,8 +29,8 @@ def sweep(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(sweep):
-    sweep.layout.report.write_text(build_page(sweep, ["Dropout does it."]), encoding="utf-8")
-    return sweep.layout.report
+    sweep.paths.report.write_text(build_page(sweep, ["Dropout does it."]), encoding="utf-8")
+    return sweep.paths.report
 
 
 def test_every_section_has_its_figure(visit, report):
@@ -152,8 +152,8 @@ def column(page, index):
 
 def test_table_sorts_filters_and_turns_pages(visit, tmp_path):
     sweep = write_sweep(tmp_path / "out", untrained_seeds=range(30), units=4)
-    sweep.layout.report.write_text(build_page(sweep), encoding="utf-8")
-    page = visit(sweep.layout.report)
+    sweep.paths.report.write_text(build_page(sweep), encoding="utf-8")
+    page = visit(sweep.paths.report)
     go(page, "trials")
     titles = page.evaluate("[...document.querySelectorAll('#trials th')].map((one) => one.textContent)")
     accuracy = titles.index("test accuracy")
@@ -253,8 +253,8 @@ def test_every_control_is_labelled_and_reached_by_keyboard(visit, report):
 @pytest.mark.parametrize("case", odd_cases())
 def test_odd_sweeps_have_pages_that_work(visit, tmp_path, case):
     sweep = write_sweep(tmp_path / "out", **ODD[case])
-    sweep.layout.report.write_text(build_page(sweep), encoding="utf-8")
-    page = visit(sweep.layout.report)
+    sweep.paths.report.write_text(build_page(sweep), encoding="utf-8")
+    page = visit(sweep.paths.report)
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     for section in SECTIONS:
         go(page, section)
@@ -270,8 +270,8 @@ def test_odd_sweeps_have_pages_that_work(visit, tmp_path, case):
 @pytest.mark.slow
 def test_370_networks_are_drawn_without_a_long_freeze(visit, tmp_path):
     sweep = write_large(tmp_path / "out")
-    sweep.layout.report.write_text(build_page(sweep), encoding="utf-8")
-    page = visit(sweep.layout.report)
+    sweep.paths.report.write_text(build_page(sweep), encoding="utf-8")
+    page = visit(sweep.paths.report)
     assert page.evaluate("performance.now()") < 30_000
     page.evaluate(
         "() => { window.longest = 0; new PerformanceObserver((list) => { for (const one of list.getEntries()) "

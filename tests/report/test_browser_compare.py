@@ -27,7 +27,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     first = write_sweep(folder / "a", units=8)
     second = write_sweep(folder / "b", arms={"dropout": (0.0, 0.5, 0.6)}, layers=(0,), units=8, name="other")
-    first.layout.report.write_text("", encoding="utf-8")
+    first.paths.report.write_text("", encoding="utf-8")
     return first, second, write_comparison(first, second, folder / "compare.html")
 
 

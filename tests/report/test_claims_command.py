@@ -15,18 +15,18 @@ def sweep(tmp_path):
 
 
 def test_prints_verdicts_and_writes_nothing_unasked(capsys, sweep):
-    before = sorted(sweep.layout.root.iterdir())
-    status, out, err = run(capsys, "claims", sweep.layout.root)
+    before = sorted(sweep.paths.root.iterdir())
+    status, out, err = run(capsys, "claims", sweep.paths.root)
     assert (status, err) == (0, "")
     assert "Q rises with dropout: rises for all 16." in out
     assert "effect_size" in out
     assert sum("cannot be tested" in line for line in out.splitlines()) == 2
-    assert sorted(sweep.layout.root.iterdir()) == before
+    assert sorted(sweep.paths.root.iterdir()) == before
 
 
 def test_writes_the_files_asked_for(capsys, sweep, tmp_path):
     status, _, _ = run(
-        capsys, "claims", sweep.layout.root, "--out", tmp_path / "claims.csv", "--markdown", tmp_path / "new" / "r.md"
+        capsys, "claims", sweep.paths.root, "--out", tmp_path / "claims.csv", "--markdown", tmp_path / "new" / "r.md"
     )
     assert status == 0
     rows = pl.read_csv(tmp_path / "claims.csv")
@@ -43,7 +43,7 @@ def test_a_directory_that_is_no_sweep_exits_2(capsys, tmp_path):
 
 
 def test_a_real_sweep(capsys, finished, tmp_path):
-    status, out, _ = run(capsys, "claims", finished.layout.root, "--markdown", tmp_path / "r.md")
+    status, out, _ = run(capsys, "claims", finished.paths.root, "--markdown", tmp_path / "r.md")
     assert status == 0
     assert "not tested (2 seeds, 6 are needed)" in out
     assert "## Q, normalized, all layers" in (tmp_path / "r.md").read_text()

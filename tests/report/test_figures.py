@@ -16,22 +16,22 @@ SIDES = ["measure_a", "normalized_a", "measure_b", "normalized_b"]
 @pytest.fixture
 def sweep(finished, tmp_path):
     """A copy of the tiny sweep whose figures may be drawn again."""
-    shutil.copytree(finished.layout.root, tmp_path / "out")
+    shutil.copytree(finished.paths.root, tmp_path / "out")
     shutil.rmtree(tmp_path / "out" / "figures")
     return mj.open_sweep(tmp_path / "out")
 
 
 def rewrite(sweep, **frames):
     for name, frame in frames.items():
-        write_table(sweep.layout.table(name), frame)
-    return mj.open_sweep(sweep.layout.root)
+        write_table(sweep.paths.table(name), frame)
+    return mj.open_sweep(sweep.paths.root)
 
 
 def test_every_figure_of_a_sweep_has_its_files_and_its_points(finished):
     for name in FIGURES:
         for ending in ("png", "svg", "csv"):
-            assert (finished.layout.figures / f"{name}.{ending}").stat().st_size > 0
-        assert pl.read_csv(finished.layout.figures / f"{name}.csv").height > 0
+            assert (finished.paths.figures / f"{name}.{ending}").stat().st_size > 0
+        assert pl.read_csv(finished.paths.figures / f"{name}.csv").height > 0
 
 
 def test_same_tables_same_bytes(sweep, finished, monkeypatch):
@@ -39,7 +39,7 @@ def test_same_tables_same_bytes(sweep, finished, monkeypatch):
     for name in draw_figures(sweep):
         for ending in ("png", "svg", "csv"):
             file = f"{name}.{ending}"
-            assert (sweep.layout.figures / file).read_bytes() == (finished.layout.figures / file).read_bytes()
+            assert (sweep.paths.figures / file).read_bytes() == (finished.paths.figures / file).read_bytes()
 
 
 def test_an_arm_is_drawn_on_the_axis_of_what_it_varies(finished):
@@ -101,8 +101,8 @@ def test_excluded_and_nan_are_drawn_around(sweep):
 
 
 def test_tables_without_matrices_can_be_drawn(kept):
-    shutil.rmtree(kept.layout.similarity)
-    without = mj.open_sweep(kept.layout.root)
+    shutil.rmtree(kept.paths.similarity)
+    without = mj.open_sweep(kept.paths.root)
     assert matrices.example_figure(without) is None
     assert matrices.sorted_matrices_figure(without) is None
     assert alignments.alignment_figure(without) is not None

@@ -23,7 +23,7 @@ def copies(frame, trained):
 @pytest.fixture
 def many(finished, tmp_path):
     out = tmp_path / "out"
-    shutil.copytree(finished.layout.root, out)
+    shutil.copytree(finished.paths.root, out)
     arms = finished.trials.filter(pl.col("arm") == "dropout")["trial_id"].to_list()
     files = {out / f"{name}.parquet": name for name in TABLES}
     files |= dict.fromkeys((out / "similarity").glob("*.parquet"), "similarity")
@@ -41,6 +41,6 @@ def test_every_arm_has_a_look_in_figures_and_on_the_page(many, monkeypatch, name
     draw_few_figures(monkeypatch, names)
     assert draw_figures(many) == list(names)
     write_page(many)
-    assert "arm_8" in many.layout.report.read_text()
-    points = pl.read_csv(many.layout.figures / "q_by_layer.csv")
+    assert "arm_8" in many.paths.report.read_text()
+    points = pl.read_csv(many.paths.figures / "q_by_layer.csv")
     assert points["arm"].n_unique() >= NUM_ARMS

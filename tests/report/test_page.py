@@ -105,7 +105,7 @@ def test_page_holds_the_tables(made):
 
 
 def test_same_tables_same_bytes(made):
-    assert build_page(made) == build_page(mj.open_sweep(made.layout.root))
+    assert build_page(made) == build_page(mj.open_sweep(made.paths.root))
 
 
 def test_page_asks_for_nothing_from_a_network(made):
@@ -165,7 +165,7 @@ def test_report_is_figures_and_page(tmp_path, case):
     assert path == tmp_path / "out" / "report.html"
     assert facts_of(path.read_text(encoding="utf-8"))["counts"]["all"] == 9
     assert bool(names) == ("nothing" not in case)
-    assert all((sweep.layout.figures / f"{name}.png").is_file() for name in names)
+    assert all((sweep.paths.figures / f"{name}.png").is_file() for name in names)
 
 
 def test_two_sweeps_show_the_matrices_of_the_same_pairs_and_stay_below_15_mb(tmp_path, monkeypatch):
@@ -307,10 +307,10 @@ def test_differences_without_a_shared_seed_are_of_means(tmp_path, made):
 
 def test_report_survives_a_spec_that_is_gone(tmp_path):
     sweep = write_sweep(tmp_path / "out")
-    sweep.layout.spec.write_bytes(b"\xff\xfe not toml")
+    sweep.paths.spec.write_bytes(b"\xff\xfe not toml")
     assert facts_of(build_page(sweep))["question"] == ""
-    sweep.layout.spec.unlink()
-    write_table(sweep.layout.table("history"), sweep.history.clear())
+    sweep.paths.spec.unlink()
+    write_table(sweep.paths.table("history"), sweep.history.clear())
     assert facts_of(build_page(sweep))["spec"] == ""
 
 

@@ -28,7 +28,7 @@ def test_strengths_that_are_equal_to_three_digits_are_two_settings(tmp_path):
 def test_a_folder_whose_name_is_a_pattern(tmp_path):
     whole = made_sweep(tmp_path / "plain", units=4, epochs=2)
     (tmp_path / "a1").mkdir()
-    shutil.copytree(whole.layout.root, tmp_path / "a[1]*" / "out")
+    shutil.copytree(whole.paths.root, tmp_path / "a[1]*" / "out")
     odd = mj.open_sweep(tmp_path / "a[1]*" / "out")
     order = whole.trials["trial_id"].to_list()
     assert pack_sweep(odd, order, ["covariance"], 10**6) == pack_sweep(whole, order, ["covariance"], 10**6)

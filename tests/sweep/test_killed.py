@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.seams import SweepLayout
+from tests.seams import SweepPaths
 
 RUN = """
 import sys
-from modjax.sweep import pipeline, stacks
-pipeline.SNAPSHOT_SECONDS = stacks.STACK_SECONDS = 0.3
+from modjax.sweep import pipeline, writer
+pipeline.SNAPSHOT_SECONDS = writer.STACK_SECONDS = 0.3
 pipeline.run_sweep(sys.argv[1], sys.argv[2], is_quiet=True)
 """
 
@@ -33,7 +33,7 @@ def rows(root, name):
 
 
 def is_in_training(root):
-    return any(path.name.isdigit() for path in SweepLayout(root).training.glob("*"))
+    return any(path.name.isdigit() for path in SweepPaths(root).training.glob("*"))
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def assert_same_tables(one, other):
 
 
 def test_every_file_of_the_contract_is_there(finished):
-    root = finished.layout.root
+    root = finished.paths.root
     found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert {
         "spec.toml",
@@ -70,7 +70,7 @@ def test_manifest_says_what_ran(finished):
     assert manifest["device"]["platform"] == "cpu"
     assert set(manifest["packages"]) >= {"jax", "igraph", "modjax"}
     for name, checksum in manifest["checksums"].items():
-        assert sum_of(finished.layout.root / name) == checksum
+        assert sum_of(finished.paths.root / name) == checksum
 
 
 def test_columns_agree_with_the_functions_they_come_from(finished):
@@ -93,10 +93,10 @@ def test_columns_agree_with_the_functions_they_come_from(finished):
 def test_untrained_networks_are_where_trained_ones_start(finished, tiny_content):
     network = mj.mlp(10, (8, 6), 3)
     assert finished.trials.filter(pl.col("arm") == "untrained")["best_epoch"].unique().to_list() == [-1]
-    dataset = mj.load_dataset(str(finished.layout.root.parent / "tiny.npz"))
+    dataset = mj.load_dataset(str(finished.paths.root.parent / "tiny.npz"))
     from modjax.training.programs import init_one
 
-    spec = mj.load_spec(finished.layout.root.parent / "spec.toml")
+    spec = mj.load_spec(finished.paths.root.parent / "spec.toml")
     config = mj.TrainConfig(**spec.training.model_dump(), num_slots=1)
     row = finished.trials.filter((pl.col("arm") == "untrained") & (pl.col("seed") == 1)).row(0, named=True)
     import jax.numpy as jnp
@@ -108,9 +108,9 @@ def test_untrained_networks_are_where_trained_ones_start(finished, tiny_content)
 
 
 def test_running_again_does_nothing(finished):
-    before = {path: path.stat().st_mtime_ns for path in finished.layout.root.rglob("*") if path.is_file()}
-    mj.run_sweep(finished.layout.root.parent / "spec.toml", finished.layout.root, is_quiet=True)
-    after = {path: path.stat().st_mtime_ns for path in finished.layout.root.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in finished.paths.root.rglob("*") if path.is_file()}
+    mj.run_sweep(finished.paths.root.parent / "spec.toml", finished.paths.root, is_quiet=True)
+    after = {path: path.stat().st_mtime_ns for path in finished.paths.root.rglob("*") if path.is_file()}
     assert after == before
 
 
@@ -143,7 +143,7 @@ def test_interrupted_at_every_stage_and_resumed(finished, folder, write_spec, ti
 
 def test_spec_that_adds_trials_extends_the_sweep(finished, folder, write_spec, tiny_content):
     out = folder / "out"
-    shutil.copytree(finished.layout.root, out)
+    shutil.copytree(finished.paths.root, out)
     more = {**tiny_content, "seeds": [0, 1, 2], "question": "and one seed more?"}
     more["arms"] = [{**arm, "name": f"{arm['name']}-renamed"} for arm in tiny_content["arms"]]
     extended = mj.run_sweep(write_spec(more), out, is_quiet=True)
@@ -166,7 +166,7 @@ OTHER_SPECS = {
 def test_directory_of_another_specs_sweep_is_refused_and_untouched(finished, folder, write_spec, tiny_content, case):
     changes, told = OTHER_SPECS[case]
     out = folder / "out"
-    shutil.copytree(finished.layout.root, out)
+    shutil.copytree(finished.paths.root, out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=told):
         mj.run_sweep(write_spec({**tiny_content, **changes}), out, is_quiet=True)
@@ -177,7 +177,7 @@ def test_other_data_of_the_same_name_are_refused(finished, folder, write_spec, t
     from tests.conftest import write_npz
 
     out = folder / "out"
-    shutil.copytree(finished.layout.root, out)
+    shutil.copytree(finished.paths.root, out)
     write_npz(folder / "tiny.npz", seed=1)
     with pytest.raises(ValueError, match="other data"):
         mj.run_sweep(write_spec(tiny_content), out, is_quiet=True)
@@ -212,16 +212,16 @@ def test_network_too_large_for_memory(folder, write_spec, tiny_content):
 
 
 def test_slots_are_kept(finished):
-    spec = finished.layout.root.parent / "spec.toml"
+    spec = finished.paths.root.parent / "spec.toml"
     with pytest.raises(ValueError, match="begun with 6 slots"):
-        mj.run_sweep(spec, finished.layout.root, slots=2, is_quiet=True)
+        mj.run_sweep(spec, finished.paths.root, slots=2, is_quiet=True)
     with pytest.raises(ValueError, match="slots must be"):
-        mj.run_sweep(spec, finished.layout.root, slots=0)
+        mj.run_sweep(spec, finished.paths.root, slots=0)
 
 
 def test_unknown_engine_lists_the_known(finished):
     with pytest.raises(ValueError, match="Available: local"):
-        mj.run_sweep(finished.layout.root.parent / "spec.toml", finished.layout.root, engine="cloud")
+        mj.run_sweep(finished.paths.root.parent / "spec.toml", finished.paths.root, engine="cloud")
 
 
 def test_no_measures_train_only(folder, write_spec, tiny_content):

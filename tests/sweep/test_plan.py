@@ -10,11 +10,11 @@ from modjax.estimate import plan as plans
 from modjax.estimate.machines import known_machines, seconds_there
 from modjax.estimate.plan import stage_seconds
 from modjax.estimate.plan_text import plan_text
-from modjax.estimate.probe import Measured
+from modjax.estimate.probe import ProbedCosts
 from modjax.spec.epochs import TYPICAL_SHARE, guess_epochs, with_pilot
 from tests.seams import parse_spec
 
-MEASURED = Measured(4.0, 0.01, (30, 40, 50), (20,), 1.0, 0.02, 1.0, 0.2, 1.0, 0.1, 0.5, 0.3)
+MEASURED = ProbedCosts(4.0, 0.01, (30, 40, 50), (20,), 1.0, 0.02, 1.0, 0.2, 1.0, 0.1, 0.5, 0.3)
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def test_without_a_probe_sizes_are_those_of_the_sweep(tiny, finished):
     assert (plan.num_trained, plan.slots) == (6, 6)
     assert plan.layout._asdict() == finished.manifest["layout"]["population"]
     assert plan.seconds is None
-    root = finished.layout.root
-    matrices = sum(path.stat().st_size for path in finished.layout.similarity.glob("*.parquet"))
+    root = finished.paths.root
+    matrices = sum(path.stat().st_size for path in finished.paths.similarity.glob("*.parquet"))
     assert plan.disk["modules"] == pytest.approx((root / "modules.parquet").stat().st_size, rel=0.7)
     files = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     assert sum(size for name, size in plan.disk.items() if name != "while training") == pytest.approx(files, rel=0.3)
@@ -55,14 +55,14 @@ def test_epochs_are_assumed_measured_or_known(tiny, finished, tiny_content):
     guess = guess_epochs(spec)
     assert guess.typical == TYPICAL_SHARE * 500
     assert guess.low < guess.typical < guess.high
-    assert guess_epochs(spec, like=finished.layout.root).typical == 4
+    assert guess_epochs(spec, like=finished.paths.root).typical == 4
     assert with_pilot(guess, [30, 50], [], spec).typical == 40
     assert with_pilot(guess, [30], [38, 10], spec) == guess  # too few have come to their end
     assert with_pilot(guess, [30, 30], [38], spec).typical == pytest.approx((30 + 30 + 44) / 3)
     fixed = parse_spec({**tiny_content, "training": {"max_epochs": 7, "batch_size": 16, "early_stopping": False}})
     assert guess_epochs(fixed)[:3] == (7, 7, 7)
     with pytest.raises(ValueError, match="leave --like out"):
-        guess_epochs(parse_spec({**tiny_content, "dataset": "digits"}), like=finished.layout.root)
+        guess_epochs(parse_spec({**tiny_content, "dataset": "digits"}), like=finished.paths.root)
     with pytest.raises(ValueError, match="is not a sweep"):
         guess_epochs(spec, like=tiny.parent)
 

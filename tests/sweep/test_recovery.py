@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.seams import SweepLayout, read_manifest, report_by, stacks, write_manifest
+from tests.seams import SweepPaths, read_manifest, report_by, stacks, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 
 @pytest.fixture
 def copy(finished, folder, write_spec, tiny_content):
     """A finished sweep to damage, and its spec."""
-    shutil.copytree(finished.layout.root, folder / "out")
+    shutil.copytree(finished.paths.root, folder / "out")
     return write_spec(tiny_content), folder / "out"
 
 
@@ -138,14 +138,14 @@ def test_damaged_part_is_set_aside_and_made_again(finished, folder, write_spec, 
     with pytest.raises(KeyboardInterrupt):
         mj.run_sweep(spec, out, slots=6, is_quiet=True)
     monkeypatch.setattr(stacks.StackWriter, "_commit_analysed", whole)
-    layout = SweepLayout(out)
+    paths = SweepPaths(out)
     if what == "trained part":
-        truncate(layout.trained_part(0) / "trials.parquet")
+        truncate(paths.trained_part(0) / "trials.parquet")
     elif what == "analysed part":
-        truncate(layout.analysed_part(layout.part_indices("analysed")[0]) / "modules.parquet")
+        truncate(paths.analysed_part(paths.part_indices("analysed")[0]) / "modules.parquet")
     else:
-        shutil.rmtree(layout.analysed_part(0), ignore_errors=True)
-        for path in layout.stack(0).rglob("*"):
+        shutil.rmtree(paths.analysed_part(0), ignore_errors=True)
+        for path in paths.stack(0).rglob("*"):
             if path.is_file():
                 path.write_bytes(b"")
     assert_same_tables(mj.run_sweep(spec, out, is_quiet=True), finished)
@@ -174,7 +174,7 @@ def test_other_precision_is_refused(copy):
     spec, out = copy
     manifest = read_manifest(out / "manifest.json")
     manifest["precision"]["dtype"] = "float64"
-    write_manifest(SweepLayout(out), manifest)
+    write_manifest(SweepPaths(out), manifest)
     with pytest.raises(ValueError, match="made in float64, this process computes in float32"):
         mj.run_sweep(spec, out, is_quiet=True)
 

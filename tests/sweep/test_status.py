@@ -14,7 +14,7 @@ from modjax.sweep.pace import Pace
 from tests.seams import (
     Heartbeat,
     HeartbeatFile,
-    SweepLayout,
+    SweepPaths,
     SweepProgress,
     heartbeat,
     is_locked,
@@ -60,7 +60,7 @@ def test_a_sweep_is_seen_while_it_runs_and_after_it_was_interrupted(folder, writ
 
 
 def test_status_of_a_finished_sweep(finished, tmp_path):
-    status = mj.watch_sweep(finished.layout.root)
+    status = mj.watch_sweep(finished.paths.root)
     assert status.is_complete
     assert not status.is_running
     assert status.heartbeat is None
@@ -70,20 +70,20 @@ def test_status_of_a_finished_sweep(finished, tmp_path):
 
 
 def test_the_age_of_a_checkpoint_is_that_of_the_newest_of_any_worker(finished, tmp_path):
-    shutil.copytree(finished.layout.root, tmp_path / "out")
-    layout = SweepLayout(tmp_path / "out")
-    for path in layout.checkpoints.glob("stack_*.json"):
+    shutil.copytree(finished.paths.root, tmp_path / "out")
+    paths = SweepPaths(tmp_path / "out")
+    for path in paths.checkpoints.glob("stack_*.json"):
         os.utime(path, (0, time.time() - 500))
     for folder, age in (("7", 400), ("worker_0/3", 300), ("worker_12/4", 100), ("worker_12/4.tmp", 5)):
-        (layout.training / folder).mkdir(parents=True)
-        os.utime(layout.training / folder, (0, time.time() - age))
+        (paths.training / folder).mkdir(parents=True)
+        os.utime(paths.training / folder, (0, time.time() - age))
     assert watch_sweep(tmp_path / "out").checkpoint_age == pytest.approx(100, abs=30)
 
 
 def test_a_failed_trial_is_listed(finished, tmp_path):
-    shutil.copytree(finished.layout.root, tmp_path / "out")
-    layout, victim = SweepLayout(tmp_path / "out"), finished.trials["trial_id"][0]
-    write_manifest(layout, read_manifest(layout.manifest) | {"failed": {victim: "ValueError: no"}})
+    shutil.copytree(finished.paths.root, tmp_path / "out")
+    paths, victim = SweepPaths(tmp_path / "out"), finished.trials["trial_id"][0]
+    write_manifest(paths, read_manifest(paths.manifest) | {"failed": {victim: "ValueError: no"}})
     status = watch_sweep(tmp_path / "out")
     assert f"failed: {victim} (ValueError: no)" in status_text(status)
 
@@ -145,7 +145,7 @@ def test_status_command_watches_until_the_end(finished, capsys):
     from modjax import cli
 
     with pytest.raises(SystemExit) as stop:
-        cli.main(["status", str(finished.layout.root), "--watch", "1"])
+        cli.main(["status", str(finished.paths.root), "--watch", "1"])
     assert stop.value.code == 0
     assert "complete, not running" in capsys.readouterr().out
-    assert isinstance(mj.watch_sweep(finished.layout.root).trials, pl.DataFrame)
+    assert isinstance(mj.watch_sweep(finished.paths.root).trials, pl.DataFrame)

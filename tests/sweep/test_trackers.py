@@ -26,12 +26,12 @@ def history_of(finished, row):
 @pytest.fixture
 def copied(finished, tmp_path):
     """A copy of the tiny sweep in ``out``, its spec and data beside it."""
-    shutil.copytree(finished.layout.root.parent, tmp_path / "runs")
+    shutil.copytree(finished.paths.root.parent, tmp_path / "runs")
     return mj.open_sweep(tmp_path / "runs" / "out")
 
 
 def records_of(sweep):
-    return trial_records(sweep, mj.load_spec(sweep.layout.spec), sweep.table("trials"))
+    return trial_records(sweep, mj.load_spec(sweep.paths.spec), sweep.table("trials"))
 
 
 def names_below(folder):
@@ -129,7 +129,7 @@ def test_an_mlflow_export_that_was_interrupted_is_done_again(finished, tmp_path,
 def test_wandb_offline_for_real(copied, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    number, root = copied.trials.height, copied.layout.root
+    number, root = copied.trials.height, copied.paths.root
     assert mj.export_sweep(copied, "wandb") == (number, 0, root.with_name("out_wandb"))
     assert len(list((root.with_name("out_wandb") / "wandb").glob("offline-run-*"))) == number
     assert mj.export_sweep(root, "wandb").added == 0  # the directory can be opened again
@@ -167,7 +167,7 @@ def wandb_runs(monkeypatch):
 
 
 def test_wandb_by_a_stand_in(finished, trained, tmp_path, wandb_runs):
-    found = mj.export_sweep(finished.layout.root, "wandb", tmp_path / "there")
+    found = mj.export_sweep(finished.paths.root, "wandb", tmp_path / "there")
     assert found.added == len(wandb_runs) == finished.trials.height
     (run,) = [run for run in wandb_runs if run.given["id"] == trained["trial_id"]]
     assert run.given["mode"] == "offline"
@@ -206,7 +206,7 @@ def test_a_disabled_wandb_counts_nothing_as_exported(finished, tmp_path, wandb_r
 
 
 def test_after_an_export_a_sweep_opens_and_runs_again(copied, wandb_runs, capsys):
-    root = copied.layout.root
+    root = copied.paths.root
     told = export(capsys, 0, root, "--to", "wandb")
     assert told == f"{len(wandb_runs)} trials added to wandb in {root}_wandb\n"
     assert mj.open_sweep(root).trials.height == len(wandb_runs)
@@ -219,7 +219,7 @@ def test_no_export_goes_into_the_sweep(copied, tracker, wandb_runs, monkeypatch,
     if tracker != "wandb":
         pytest.importorskip(tracker)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    root = copied.layout.root
+    root = copied.paths.root
     before = names_below(root)
     (root.parent / "link").symlink_to(root)
     for dest in (root, root / tracker, root.parent / "link" / "x", root.parent / "x" / ".." / "out" / "x"):
@@ -237,9 +237,9 @@ def test_trial_ids_of_strangers_are_refused(copied, tmp_path, tracker, odd, wand
     victim = copied.trials["trial_id"][0]
     for name in ("trials", "history", "modules"):
         renamed = copied.table(name).with_columns(pl.col("trial_id").replace({victim: odd}))
-        write_table(copied.layout.table(name), renamed)
+        write_table(copied.paths.table(name), renamed)
     before = names_below(tmp_path)
-    err = export(capsys, 2, copied.layout.root, "--to", tracker, "--dest", tmp_path / "a" / "b")
+    err = export(capsys, 2, copied.paths.root, "--to", tracker, "--dest", tmp_path / "a" / "b")
     assert f"trial_id {odd[:60]!r} is none of modjax" in err
     assert names_below(tmp_path) == before
 
@@ -258,17 +258,17 @@ def half_done(copied):
         "modules": whole["modules"].filter(~is_missing | ~pl.col("normalized")),
     }
     for name, frame in halves.items():
-        write_table(copied.layout.table(name), frame)
+        write_table(copied.paths.table(name), frame)
     return whole
 
 
 def test_trials_that_are_not_whole_are_left_for_later(copied, half_done, wandb_runs, capsys):
-    root, number = copied.layout.root, copied.trials.height
+    root, number = copied.paths.root, copied.trials.height
     told = export(capsys, 0, root, "--to", "wandb")
     assert f"{number - 4} trials added" in told
     assert "4 trials left for a later export: not whole yet, or failed" in told
     for name, frame in half_done.items():
-        write_table(copied.layout.table(name), frame)
+        write_table(copied.paths.table(name), frame)
     assert mj.export_sweep(root, "wandb")[:2] == (4, 0)
     assert all(
         f"q/layer_-1/{measure}" in run.summary for run in wandb_runs for measure in ("covariance", "weights")[:1]
@@ -277,9 +277,9 @@ def test_trials_that_are_not_whole_are_left_for_later(copied, half_done, wandb_r
 
 
 def test_a_sweep_without_measures_is_whole_without_modules(copied):
-    write_table(copied.layout.table("modules"), copied.modules.clear())
-    copied = mj.open_sweep(copied.layout.root)
-    spec = mj.load_spec(copied.layout.spec)
+    write_table(copied.paths.table("modules"), copied.modules.clear())
+    copied = mj.open_sweep(copied.paths.root)
+    spec = mj.load_spec(copied.paths.spec)
     assert not [*records_of(copied)]
     trains_only = spec.model_copy(update={"similarity": spec.similarity.model_copy(update={"measures": ()})})
     assert len(list(trial_records(copied, trains_only, copied.trials))) == copied.trials.height
@@ -290,7 +290,7 @@ def test_a_tracker_that_is_not_installed_is_one_line(finished, tmp_path, monkeyp
     for name in [name for name in sys.modules if name.split(".")[0] == tracker]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, tracker, None)
-    err = export(capsys, 2, finished.layout.root, "--to", tracker, "--dest", tmp_path / "x")
+    err = export(capsys, 2, finished.paths.root, "--to", tracker, "--dest", tmp_path / "x")
     assert f"pip install 'modjax[{tracker}]'" in err
     assert not (tmp_path / "x").exists()
 

@@ -1,4 +1,4 @@
-"""Bit for bit: whatever the order, neighbours, seat, round, program or interruption."""
+"""Bit for bit: whatever the order, neighbours, slot, round, program or interruption."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import pytest
 
 import modjax as mj
 from modjax.training import selector as variants
-from modjax.training.batch_layout import Layout
-from modjax.training.programs import Variant
+from modjax.training.batch_layout import BatchLayout
+from modjax.training.programs import EpochProgram
 from modjax.training.runner import PopulationRun
-from modjax.training.selector import Variants
-from modjax.training.shard import Part, same_bits
+from modjax.training.selector import ProgramSelector
+from modjax.training.shard import LaneResults, same_bits
 from tests.seams import Batch
 
 CONFIG = mj.TrainConfig(max_epochs=9, batch_size=20, early_stopping_patience=2)
@@ -54,10 +54,10 @@ def assert_same(one, other, trials=None):
 
 
 LAYOUTS = {
-    "slots": Layout(4, False, 4, is_fixed=True),
-    "paired": Layout(4, True, 12, is_fixed=True),
-    "paired, few seats": Layout(4, True, 5, is_fixed=True),
-    "paired, two threads": Layout(4, True, 8, is_fixed=True, num_threads=2),
+    "slots": BatchLayout(4, False, 4, is_fixed=True),
+    "paired": BatchLayout(4, True, 12, is_fixed=True),
+    "paired, few slots": BatchLayout(4, True, 5, is_fixed=True),
+    "paired, two threads": BatchLayout(4, True, 8, is_fixed=True, num_threads=2),
 }
 
 
@@ -137,7 +137,7 @@ def test_a_program_with_the_same_bits_is_used_and_changes_nothing(problem, undis
     monkeypatch.setattr(variants, "LEAST_GAIN", 0.0)
     finished, reports, training = run(problem, layout._replace(is_fixed=False))
     assert_same(undisturbed[0], finished)
-    tried = {*training._variants.used, *training._variants._refused}
+    tried = {*training._selector.used, *training._selector._refused}
     assert len(tried) > 1
     assert sorted(trial for report in reports for trial in (one.trial for one in report.finished)) == list(
         range(NUM_TRIALS)
@@ -146,18 +146,20 @@ def test_a_program_with_the_same_bits_is_used_and_changes_nothing(problem, undis
 
 def test_a_program_with_other_bits_is_refused():
     x = np.array([[1.0, 2.0], [3.0, np.nan]])
-    one = [Part([7, 9], np.arange(2), {"x": x}, {"n": [1, 2]})]
-    swapped = Part([9, 7, -1], np.arange(3), {"x": np.vstack([x[::-1], x[:1]])}, {"n": [2, 1, 1]})
-    apart = [Part([trial], np.arange(1), {"x": x[[lane]]}, {"n": [lane + 1]}) for lane, trial in enumerate((7, 9))]
+    one = [LaneResults([7, 9], np.arange(2), {"x": x}, {"n": [1, 2]})]
+    swapped = LaneResults([9, 7, -1], np.arange(3), {"x": np.vstack([x[::-1], x[:1]])}, {"n": [2, 1, 1]})
+    apart = [
+        LaneResults([trial], np.arange(1), {"x": x[[lane]]}, {"n": [lane + 1]}) for lane, trial in enumerate((7, 9))
+    ]
     assert same_bits(one, [swapped])
     assert same_bits(one, apart)
     assert not same_bits(one, apart[:1])
     assert not same_bits(one, [swapped._replace(columns={"n": [2, 2, 1]})])
     swapped.states["x"][0, 0] = np.nextafter(3.0, 4.0)
     assert not same_bits(one, [swapped])
-    programs = Variants(Variant(8, True), is_fixed=False)
-    programs.judge(Variant(8, False), False, 1.0)
-    assert programs.used == [Variant(8, True)]
+    programs = ProgramSelector(EpochProgram(8, True), is_fixed=False)
+    programs.judge(EpochProgram(8, False), False, 1.0)
+    assert programs.used == [EpochProgram(8, True)]
 
 
 def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undisturbed):
@@ -165,10 +167,10 @@ def test_out_of_memory_halves_and_goes_on(problem, monkeypatch, layout, undistur
 
     whole = module.train_epoch
 
-    def scarce(task, config, is_paired, mesh, clocks, pool, seats, *rest):
-        if len(seats) > 2:
+    def scarce(task, config, is_paired, mesh, clocks, pool, slots, *rest):
+        if len(slots) > 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return whole(task, config, is_paired, mesh, clocks, pool, seats, *rest)
+        return whole(task, config, is_paired, mesh, clocks, pool, slots, *rest)
 
     monkeypatch.setattr(module, "train_epoch", scarce)
     finished, reports, _ = run(problem, layout)

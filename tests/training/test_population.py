@@ -144,12 +144,12 @@ def test_epoch_moves_nothing_between_host_and_device(task, data):
     seeds = jnp.arange(2, dtype=jnp.uint32)
     values = jax.tree.map(lambda column: jnp.asarray(column[:2], jnp.float32), hyperparams())
     clocks = Clock(seeds, jnp.zeros(2, jnp.int32))
-    seats = jnp.arange(2, dtype=jnp.int32)
+    slots = jnp.arange(2, dtype=jnp.int32)
     pool = population.init_pool(None, population.state_shapes(task, CONFIG, values), 2)
-    pool = population.seat_lanes(task, CONFIG, None, pool, seats, seeds, values)
-    population.train_epoch(task, CONFIG, False, None, clocks, pool, seats, values, examples)
+    pool = population.init_slots(task, CONFIG, None, pool, slots, seeds, values)
+    population.train_epoch(task, CONFIG, False, None, clocks, pool, slots, values, examples)
     with jax.transfer_guard("disallow"):
-        _, table = population.train_epoch(task, CONFIG, False, None, clocks, pool, seats, values, examples)
+        _, table = population.train_epoch(task, CONFIG, False, None, clocks, pool, slots, values, examples)
     assert len(table.lists()["val_loss"]) == 2
 
 

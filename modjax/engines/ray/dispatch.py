@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from modjax.engines.base import Finished, Progressed
+from modjax.engines.base import TrainedTrial, TrainingUpdate
 from modjax.engines.queue import TrialQueue
 from modjax.engines.snapshots import Saved
 
@@ -29,13 +29,13 @@ class Done(NamedTuple):
 
     Attributes:
         finished: Trials that finished, measured.
-        num_training: Trials in its seats.
+        num_training: Trials in its slots.
         num_epochs: Epochs that ended.
         messages: What the user should know.
         programs: That trained so far.
     """
 
-    finished: list[Finished]
+    finished: list[TrainedTrial]
     num_training: int
     num_epochs: int
     messages: tuple[str, ...]
@@ -43,7 +43,7 @@ class Done(NamedTuple):
 
 
 @runtime_checkable
-class Fleet(Protocol):
+class WorkerGroup(Protocol):
     """Workers, by number; a number is used once."""
 
     def grow(self) -> None:
@@ -68,19 +68,19 @@ class Fleet(Protocol):
 
 
 def dispatch(
-    fleet: Fleet,
+    fleet: WorkerGroup,
     queue: TrialQueue,
     capacity: int,
     saved_by: Callable[[int], dict[int, Saved]],
     is_asked_to_stop: Callable[[], bool] = lambda: False,
     num_starting: Callable[[], int] = lambda: 0,
-) -> Generator[Progressed]:
+) -> Generator[TrainingUpdate]:
     """Train all trials of the queue; or, once asked to stop, let all workers save what they train.
 
     Args:
         fleet: Workers.
         queue: Trials.
-        capacity: Seats of each worker.
+        capacity: Slots of each worker.
         saved_by: Where the trials of a worker that died were last saved.
         is_asked_to_stop: Asked about once a second.
         num_starting: Workers that will soon be up, for whom some trials are left.
@@ -105,10 +105,10 @@ def dispatch(
 
 
 def _collect(
-    fleet: Fleet, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
-) -> Progressed:
+    fleet: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
+) -> TrainingUpdate:
     """What workers did since; ``training`` and ``queue`` follow."""
-    fresh: list[Finished] = []
+    fresh: list[TrainedTrial] = []
     messages: list[str] = []
     num_epochs = 0
     for worker, done in fleet.wait(WAIT_SECONDS):
@@ -124,12 +124,12 @@ def _collect(
         fresh += [one for one in done.finished if queue.finish(one.trial.trial)]
         messages += done.messages
         num_epochs += done.num_epochs
-    return Progressed(fresh, sum(training.values()), num_epochs, tuple(messages))
+    return TrainingUpdate(fresh, sum(training.values()), num_epochs, tuple(messages))
 
 
 def _save_all(
-    fleet: Fleet, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
-) -> Generator[Progressed]:
+    fleet: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
+) -> Generator[TrainingUpdate]:
     """Give every worker its last order, and wait for them, but not for long."""
     for worker in fleet.workers():
         fleet.send(worker, Order([], {}, is_last=True))
@@ -141,14 +141,14 @@ def _save_all(
     told = f"checkpoint saved: {num_saved} trials in training, and all that had finished"
     if late:
         told += f"; {len(late)} of {len(fleet.workers())} workers had no time to save: theirs go on from the one before"
-    yield Progressed([], sum(training.values()), 0, (told,), is_stopping=True)
+    yield TrainingUpdate([], sum(training.values()), 0, (told,), is_stopping=True)
 
 
-def give_orders(fleet: Fleet, queue: TrialQueue, capacity: int, num_starting: int = 0) -> None:
-    """Fill every worker's seats and, while there are many trials, its own small queue before them.
+def give_orders(fleet: WorkerGroup, queue: TrialQueue, capacity: int, num_starting: int = 0) -> None:
+    """Fill every worker's slots and, while there are many trials, its own small queue before them.
 
     Nobody gets more than a fair share of what is left, so that few trials are spread over all workers, also those that
-    are being started; and at most half of a fair share of those that will have to wait goes ahead of free seats: the
+    are being started; and at most half of a fair share of those that will have to wait goes ahead of free slots: the
     last ones are handed out one by one.
     """
     workers = fleet.workers()

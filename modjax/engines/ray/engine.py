@@ -13,15 +13,15 @@ import jax
 import numpy as np
 
 from modjax._util.signals import signals_wait
-from modjax.engines.base import EngineOptions, Progressed, Searches
+from modjax.engines.base import EngineOptions, SearchExecutor, TrainingUpdate
 from modjax.engines.queue import TrialQueue
 from modjax.engines.ray.dispatch import dispatch
-from modjax.engines.ray.placement import Room, cores_of_workers, rooms_of
-from modjax.engines.ray.searches import RaySearches
+from modjax.engines.ray.placement import Placement, cores_of_workers, rooms_of
+from modjax.engines.ray.searches import RaySearchExecutor
 from modjax.engines.ray.worker import WorkerJob
-from modjax.engines.ray.worker_group import RayFleet
+from modjax.engines.ray.worker_group import RayWorkerGroup
 from modjax.engines.snapshots import Saved, find_saved, saved_in, worker_folder, worker_folders
-from modjax.spec.context import Job
+from modjax.spec.context import TrainingJob
 
 
 def import_ray() -> Any:
@@ -37,7 +37,7 @@ def import_ray() -> Any:
     return ray
 
 
-class RayPlace:
+class RayEngine:
     """A cluster that this process drives.
 
     Args:
@@ -53,7 +53,7 @@ class RayPlace:
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         self._ray, self._options = import_ray(), options
         self._is_own = not self._ray.is_initialized()
-        self._fleet: RayFleet | None = None
+        self._fleet: RayWorkerGroup | None = None
         if self._is_own:
             _connect(self._ray, options.address)
         self._is_gpu = jax.default_backend() != "cpu"
@@ -67,15 +67,20 @@ class RayPlace:
         except BaseException:
             self.close()
             raise
-        self.searches: Searches = RaySearches(self._ray)
+        self.searches: SearchExecutor = RaySearchExecutor(self._ray)
         self.programs: list[dict[str, Any]] = []
 
-    def _rooms(self) -> list[Room]:
+    @staticmethod
+    def check_installed() -> None:
+        """Raise unless Ray is installed."""
+        import_ray()
+
+    def _rooms(self) -> list[Placement]:
         return rooms_of(self._ray.nodes(), self._is_gpu, self.cores)
 
-    def train(self, job: Job) -> Generator[Progressed]:
+    def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
         """Train the trials on all workers, to their end; after a signal, until they have saved what they train."""
-        root, population = job.layout.training, job.engine.population
+        root, population = job.paths.training, job.context.population
         names, seeds = job.trials["trial_id"].to_list(), job.trials["seed"].to_numpy()
         index_of = {name: index for index, name in enumerate(names)}
         # Trials of one seed can share batches: they stay together.
@@ -85,7 +90,7 @@ class RayPlace:
         is_double = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
         about = WorkerJob(job.setup, manifest, job.slots, job.trials, job.snapshot_seconds, is_double)
         first = 1 + max(worker_folders(root), default=-1)
-        fleet = self._fleet = RayFleet(
+        fleet = self._fleet = RayWorkerGroup(
             self._ray, about, first, lambda number: str(worker_folder(root, number)), self._wanted_rooms, self.cores
         )
 
@@ -95,7 +100,7 @@ class RayPlace:
 
         num_places = population.num_threads if not self._is_gpu else 1
         queue = TrialQueue([int(index) for index in order], saved)
-        capacity = population.seats * num_places
+        capacity = population.slots * num_places
         with signals_wait() as is_asked_to_stop:
             try:
                 yield from dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop, fleet.num_starting)
@@ -103,7 +108,7 @@ class RayPlace:
                 fleet.close()
         self.programs = fleet.programs
 
-    def _wanted_rooms(self) -> list[Room]:
+    def _wanted_rooms(self) -> list[Placement]:
         return self._rooms()[: self._options.workers]
 
     def describe(self) -> dict[str, Any]:

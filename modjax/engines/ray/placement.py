@@ -10,7 +10,7 @@ CORE_SHARE = 0.5
 NAMED_WORKERS = 8
 
 
-class Room(NamedTuple):
+class Placement(NamedTuple):
     """Where a worker can be."""
 
     node: str
@@ -18,15 +18,15 @@ class Room(NamedTuple):
     num_gpus: float
 
 
-def rooms_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> list[Room]:
-    """Room for workers: one for each GPU; or for so many cores, all of a node where None.
+def rooms_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> list[Placement]:
+    """Placement for workers: one for each GPU; or for so many cores, all of a node where None.
 
     Ray does not say what other jobs hold of a node: a worker may have to wait there.
 
     Example:
         >>> nodes = [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 4.0}}, {"NodeID": "b", "Alive": False}]
         >>> rooms_of(nodes, False, 2)
-        [Room(node='a', num_cpus=1.0, num_gpus=0), Room(node='a', num_cpus=1.0, num_gpus=0)]
+        [Placement(node='a', num_cpus=1.0, num_gpus=0), Placement(node='a', num_cpus=1.0, num_gpus=0)]
     """
     rooms = []
     for node in nodes:
@@ -34,10 +34,10 @@ def rooms_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> li
             continue
         cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
         if is_gpu:
-            rooms += [Room(node["NodeID"], CORE_SHARE * min(1, cpus / gpus), 1) for _ in range(gpus)]
+            rooms += [Placement(node["NodeID"], CORE_SHARE * min(1, cpus / gpus), 1) for _ in range(gpus)]
         elif cpus:
             each = cores or cpus
-            rooms += [Room(node["NodeID"], CORE_SHARE * each, 0) for _ in range(cpus // each)]
+            rooms += [Placement(node["NodeID"], CORE_SHARE * each, 0) for _ in range(cpus // each)]
     return rooms
 
 
@@ -69,11 +69,11 @@ def cores_of_workers(asked: int | None, begun: int | None, nodes: list[dict[str,
     return asked or begun or min((count for count in counts if count), default=1)
 
 
-def waiting_text(rooms: dict[int, Room]) -> str:
+def waiting_text(rooms: dict[int, Placement]) -> str:
     """Which workers wait, by number, and for what.
 
     Example:
-        >>> waiting_text({3: Room("a", 1.0, 0), 4: Room("a", 1.0, 0)})
+        >>> waiting_text({3: Placement("a", 1.0, 0), 4: Placement("a", 1.0, 0)})
         'workers 3, 4 are waiting for free cores on 1 node'
     """
     numbers = [str(number) for number in sorted(rooms)]

@@ -25,7 +25,7 @@ class Searched(NamedTuple):
     value: Any
 
 
-class RaySearches:
+class RaySearchExecutor:
     """Module searches as tasks on whatever cores are free; a task whose process or node dies is done again.
 
     Args:

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from modjax.analysis.modules import stack_matrices
-from modjax.engines.base import Finished, Measured
+from modjax.engines.base import Measurements, TrainedTrial
 from modjax.engines.ray.dispatch import Done, Order
 from modjax.engines.snapshots import load_saved
-from modjax.spec.context import hyperparams_of, make_engine, measure_trial, seeds_of
+from modjax.spec.context import hyperparams_of, make_context, measure_trial, seeds_of
 from modjax.spec.failures import hits_all_trials, reason_of
 from modjax.spec.setup import Setup
 from modjax.store.manifest import describe_machine
@@ -29,7 +29,7 @@ class WorkerJob(NamedTuple):
 
     Attributes:
         setup: Spec and data.
-        manifest: The sweep's layout, in the manifest's words.
+        manifest: The sweep's paths, in the manifest's words.
         slots: Asked for.
         trials: Rows of the trials table.
         snapshot_seconds: Trials in training are saved so often.
@@ -45,7 +45,7 @@ class WorkerJob(NamedTuple):
 
 
 class TrialWorker:
-    """Trains the trials that it is given, by the sweep's layout.
+    """Trains the trials that it is given, by the sweep's batch layout.
 
     Args:
         job: Of the sweep.
@@ -57,17 +57,17 @@ class TrialWorker:
         self._rows = job.trials.to_dicts()
         self._names = [row["trial_id"] for row in self._rows]
         hyperparams = hyperparams_of(job.trials)
-        engine = self._engine = make_engine(job.setup, job.manifest, job.slots, job.trials)
+        context = self._context = make_context(job.setup, job.manifest, job.slots, job.trials)
         self._run = PopulationRun(
-            engine.task,
+            context.task,
             hyperparams,
             seeds_of(job.trials),
-            engine.train_examples,
-            engine.config,
-            engine.population,
+            context.train_examples,
+            context.config,
+            context.population,
             trials=[],
         )
-        self._shapes = state_shapes(engine.task, engine.config.recipe(), hyperparams)
+        self._shapes = state_shapes(context.task, context.config.recipe(), hyperparams)
         self._store = SnapshotStore(Path(folder))
         self._seconds, self._saved = job.snapshot_seconds, time.perf_counter()
         self._num_training = 0
@@ -87,11 +87,11 @@ class TrialWorker:
             self._run.feed([], snapshot)
         self._run.feed(order.trials)
         started, num_epochs, self._num_training = time.perf_counter(), 0, 0
-        finished: list[Finished] = []
+        finished: list[TrainedTrial] = []
         for report in self._run.rounds():
             finished += self._measure(report.finished, messages)
             num_epochs += len(report.rows)
-            self._num_training = report.num_seated
+            self._num_training = report.num_training
             messages += report.messages
             if time.perf_counter() - started >= ORDER_SECONDS:
                 break
@@ -108,12 +108,12 @@ class TrialWorker:
     def _programs(self) -> list[dict[str, Any]]:
         return [one._asdict() for one in self._run.programs]
 
-    def _measure(self, trials: list[FinishedTrial], messages: list[str]) -> list[Finished]:
+    def _measure(self, trials: list[FinishedTrial], messages: list[str]) -> list[TrainedTrial]:
         """Trials with their numbers and matrices; one that raises is left to the driver, which marks it if it must."""
         # Only the weights that are kept travel: ``last`` is left behind.
         kept = [one._replace(last=one.params) for one in trials]
         try:
-            return [Finished(*pair) for pair in zip(kept, self._measured(trials), strict=True)]
+            return [TrainedTrial(*pair) for pair in zip(kept, self._measured(trials), strict=True)]
         except Exception as error:
             if hits_all_trials(error):
                 raise
@@ -121,16 +121,16 @@ class TrialWorker:
                 return [found for one in trials for found in self._measure([one], messages)]
             name = self._names[trials[0].trial]
             messages.append(f"a worker could not measure trial {name}: {reason_of(error)}; this process tries it again")
-            return [Finished(kept[0])]
+            return [TrainedTrial(kept[0])]
 
-    def _measured(self, trials: list[FinishedTrial]) -> list[Measured]:
+    def _measured(self, trials: list[FinishedTrial]) -> list[Measurements]:
         if not trials:
             return []
-        engine = self._engine
+        context = self._context
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in trials))
-        matrices = stack_matrices(engine.network, stacked, engine.analysed_examples, engine.spec)
-        numbers = [measure_trial(engine, self._rows[one.trial], one.params) for one in trials]
-        return [Measured(*pair) for pair in zip(numbers, matrices, strict=True)]
+        matrices = stack_matrices(context.network, stacked, context.analysed_examples, context.spec)
+        numbers = [measure_trial(context, self._rows[one.trial], one.params) for one in trials]
+        return [Measurements(*pair) for pair in zip(numbers, matrices, strict=True)]
 
 
 def describe_worker() -> dict[str, Any]:

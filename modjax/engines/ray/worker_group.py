@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modjax.engines.ray.dispatch import Done, Order
-from modjax.engines.ray.placement import Room, waiting_text
+from modjax.engines.ray.placement import Placement, waiting_text
 from modjax.engines.ray.worker import TrialWorker, WorkerJob, describe_worker
 from modjax.integrity.environment import other_packages
 from modjax.store.manifest import describe_machine
@@ -20,7 +20,7 @@ ROOM_SECONDS = 600.0  # without any worker that is up for so long, the run ends
 PASSED_ON = ("JAX_", "XLA_", "LD_LIBRARY_PATH")
 
 
-class RayFleet:
+class RayWorkerGroup:
     """Trainers as actors, each on a node that has room for it; one that dies is replaced where there is room.
 
     A room may be held by another job: its worker waits there, and is given nothing before it says that it is up.
@@ -40,13 +40,13 @@ class RayFleet:
         about: WorkerJob,
         first: int,
         folder_of: Callable[[int], str],
-        rooms: Callable[[], list[Room]],
+        rooms: Callable[[], list[Placement]],
         cores: int | None,
     ) -> None:
         self._ray, self._folder_of, self._rooms, self._cores = ray, folder_of, rooms, cores
         self._about = ray.put(about)
         self._next = self._first = first
-        self._actors: dict[int, tuple[Room, Any]] = {}
+        self._actors: dict[int, tuple[Placement, Any]] = {}
         self._orders: dict[int, dict[Any, None]] = {}
         self._greetings: dict[Any, int] = {}
         self._begun: dict[int, float] = {}  # when those that are not up were asked for
@@ -82,7 +82,7 @@ class RayFleet:
                 "nothing finished is lost: run the same command again."
             )
 
-    def _start(self, room: Room) -> None:
+    def _start(self, room: Placement) -> None:
         on_its_node = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(room.node, soft=False)
         number, self._next = self._next, self._next + 1
         actor_class = self._ray.remote(_Actor).options(

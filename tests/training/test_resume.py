@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import modjax as mj
-from modjax.training.checkpoint import SeatedTrial, Snapshot, SnapshotStore
+from modjax.training.checkpoint import Snapshot, SnapshotStore, TrialSnapshot
 
 CONFIG = mj.TrainConfig(max_epochs=8, batch_size=20, early_stopping_patience=2)
 
@@ -122,7 +122,7 @@ def test_a_snapshot_of_no_trials_is_left_out(tmp_path):
     """The round that ends the last trials may be the one at which a snapshot is due."""
     store = SnapshotStore(tmp_path / "a[1]*" / "training")  # which orbax alone would take for a pattern
     states = {"w": np.zeros((1, 3), np.float32)}
-    store.save(Snapshot(states, (SeatedTrial(0, 2, 1.0, []),)), ["one"])
+    store.save(Snapshot(states, (TrialSnapshot(0, 2, 1.0, []),)), ["one"])
     store.wait()
     store.save(Snapshot({"w": states["w"][:0]}, ()), ["one"])
     store.wait()

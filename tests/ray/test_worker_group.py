@@ -4,15 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from modjax.engines.base import Finished
+from modjax.engines.base import TrainedTrial
 from modjax.engines.queue import TrialQueue
 from modjax.engines.ray import searches
 from modjax.engines.ray import worker_group as fleet
 from modjax.engines.ray.dispatch import Done, dispatch, give_orders
-from modjax.engines.ray.placement import Room
-from modjax.engines.ray.searches import SEARCHED_WITH, RaySearches
+from modjax.engines.ray.placement import Placement
+from modjax.engines.ray.searches import SEARCHED_WITH, RaySearchExecutor
 from modjax.engines.ray.worker import WorkerJob
-from modjax.engines.ray.worker_group import RayFleet
+from modjax.engines.ray.worker_group import RayWorkerGroup
 from modjax.training.events import FinishedTrial
 from tests.seams import describe_machine
 
@@ -88,7 +88,7 @@ class Obedient:
         return {**here, "packages": here["packages"] | dict(self.others)}
 
     def carry_out(self, order):
-        done = [Finished(FinishedTrial(one, {}, {}, [], "done", 0, 0.0)) for one in order.trials]
+        done = [TrainedTrial(FinishedTrial(one, {}, {}, [], "done", 0, 0.0)) for one in order.trials]
         return Done(done, 0, len(done), (), [{"by": self.folder}] if done else [])
 
 
@@ -104,7 +104,7 @@ def fleet_on(ray, monkeypatch):
     monkeypatch.setattr(fleet, "START_SECONDS", 0.0)
 
     def make(nodes):
-        return RayFleet(ray, NOTHING, 0, str, lambda: [Room(node, 1.0, 0) for node in nodes], 1)
+        return RayWorkerGroup(ray, NOTHING, 0, str, lambda: [Placement(node, 1.0, 0) for node in nodes], 1)
 
     return make
 
@@ -140,7 +140,7 @@ def test_a_worker_whose_node_becomes_free_is_given_trials(ray, fleet_on):
 def test_a_node_that_dies_while_a_worker_waits_for_it_costs_nothing(ray, fleet_on):
     ray.dead = {"b"}
     workers = fleet_on("ab")
-    workers._rooms = lambda: [Room("a", 1.0, 0), Room("b", 1.0, 0)][: 1 if workers.num_started else 2]
+    workers._rooms = lambda: [Placement("a", 1.0, 0), Placement("b", 1.0, 0)][: 1 if workers.num_started else 2]
     assert run(workers, 10)[0] == "worker 1 is gone: 0 trials go to others, 0 of them from a snapshot"
 
 
@@ -188,7 +188,7 @@ def test_a_worker_that_cannot_import_modjax_ends_the_run(ray, fleet_on, monkeypa
 
 def test_a_node_that_only_searches_is_asked_for_its_packages(ray, monkeypatch):
     monkeypatch.setattr(searches.os, "nice", lambda by: 0)
-    pool, here = RaySearches(ray), searches._packages()
+    pool, here = RaySearchExecutor(ray), searches._packages()
     pool.submit("one", sum, [1, 2])
     monkeypatch.setattr(searches, "_packages", lambda: {**here, "jax": "0.0.1"})  # which no search uses
     assert pool.is_done("one")

@@ -204,11 +204,11 @@ NPZS = {
 
 
 def manifest(change):
-    def spoil(layout):
-        content = json.loads(layout.manifest.read_text())
+    def spoil(paths):
+        content = json.loads(paths.manifest.read_text())
         del content["sha256"]  # who writes a file by hand need not write its sum
         change(content)
-        for path in (layout.manifest, layout.manifest_copy):
+        for path in (paths.manifest, paths.manifest_copy):
             path.write_text(json.dumps(content))
 
     return spoil
@@ -219,16 +219,16 @@ def population(**changes):
 
 
 def text(content):
-    def spoil(layout):
-        for path in (layout.manifest, layout.manifest_copy):
+    def spoil(paths):
+        for path in (paths.manifest, paths.manifest_copy):
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     return spoil
 
 
 def manifest_is(make):
-    def spoil(layout):
-        for path in (layout.manifest, layout.manifest_copy):
+    def spoil(paths):
+        for path in (paths.manifest, paths.manifest_copy):
             path.unlink()
             make(path)
 
@@ -247,7 +247,7 @@ MANIFESTS = {
     "a folder": manifest_is(lambda path: path.mkdir()),
     "a pipe": manifest_is(os.mkfifo),
     "no layout": manifest(lambda content: content.pop("layout")),
-    "a billion lanes": population(lanes=10**9, seats=10**9),
+    "a billion lanes": population(lanes=10**9, slots=10**9),
     "lanes of -1": population(lanes=-1),
     "lanes with a fraction": population(lanes=1.5),
     "lanes of text": population(lanes="4"),
@@ -268,30 +268,30 @@ MANIFESTS = {
 
 
 def table(name, change):
-    def spoil(layout):
-        frame = pl.read_parquet(layout.table(name))
-        change(frame).write_parquet(layout.table(name))
+    def spoil(paths):
+        frame = pl.read_parquet(paths.table(name))
+        change(frame).write_parquet(paths.table(name))
 
     return spoil
 
 
 def content_of(name, content):
-    def spoil(layout):
-        path = layout.table(name)
+    def spoil(paths):
+        path = paths.table(name)
         path.write_bytes(content(path.read_bytes()) if callable(content) else content)
 
     return spoil
 
 
-def matrices(layout):
-    path = layout.similarity_file(0)
+def matrices(paths):
+    path = paths.similarity_file(0)
     pl.read_parquet(path).with_columns(num_units=pl.lit(99, pl.Int32)).write_parquet(path)
 
 
 def instead(name, make):
-    def spoil(layout):
-        layout.table(name).unlink()
-        make(layout.table(name))
+    def spoil(paths):
+        paths.table(name).unlink()
+        make(paths.table(name))
 
     return spoil
 
@@ -307,7 +307,7 @@ TABLES = {
     "magic alone": ("modules", content_of("modules", b"PAR1PAR1")),
     "modules a folder": ("modules", instead("modules", lambda path: path.mkdir())),
     "modules a pipe": ("modules", instead("modules", os.mkfifo)),
-    "another table": ("modules", lambda layout: layout.table("history").replace(layout.table("modules"))),
+    "another table": ("modules", lambda paths: paths.table("history").replace(paths.table("modules"))),
     "a column too many": ("history", table("history", lambda frame: frame.with_columns(x=1))),
     "a column of text": (
         "history",
@@ -332,24 +332,24 @@ TABLES |= {
 
 
 def ids(content):
-    def spoil(layout):
-        for path in layout.checkpoints.glob("stack_*.json"):
+    def spoil(paths):
+        for path in paths.checkpoints.glob("stack_*.json"):
             path.write_text(content)
 
     return spoil
 
 
 def checkpoint_files(change, pattern="*"):
-    def spoil(layout):
-        for path in layout.checkpoints.rglob(pattern):
+    def spoil(paths):
+        for path in paths.checkpoints.rglob(pattern):
             if path.is_file() and path.suffix != ".json":
                 path.write_bytes(change(path.read_bytes()))
 
     return spoil
 
 
-def more_trials(layout):
-    for path in layout.checkpoints.glob("stack_*.json"):
+def more_trials(paths):
+    for path in paths.checkpoints.glob("stack_*.json"):
         names = json.loads(path.read_text())["trial_ids"]
         path.write_text(json.dumps({"trial_ids": [*(["nobody"] * 100), *names]}))
 
@@ -373,11 +373,11 @@ CHECKPOINTS = {
 def link(name, to="outside"):
     """A link in the sweep's directory to something beside it."""
 
-    def spoil(layout):
-        path = layout.root / name
-        target = layout.root.parent.parent / to
+    def spoil(paths):
+        path = paths.root / name
+        target = paths.root.parent.parent / to
         if path.is_dir():
-            path.rename(layout.root.parent / "moved")
+            path.rename(paths.root.parent / "moved")
         path.unlink(missing_ok=True)
         path.symlink_to(target)
 
@@ -402,8 +402,8 @@ LINKS = {
 def no_file(name, kind=stat.S_IFIFO):
     """A pipe or socket where a file is expected."""
 
-    def spoil(layout):
-        path = layout.root / name
+    def spoil(paths):
+        path = paths.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         os.mknod(path, kind | 0o600)

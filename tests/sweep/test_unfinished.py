@@ -7,7 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from tests.seams import SweepLayout, SweepProgress, guess_epochs, locked, search_in_process, write_table
+from tests.seams import SweepPaths, SweepProgress, guess_epochs, locked, search_in_process, write_table
 from tests.test_cli import run
 
 OF_THE_WHOLE = (*(f"untrained_{name}" for name in ("n", "mean", "sd", "z", "p")), "p_adjusted")
@@ -18,7 +18,7 @@ TABLES = ("trials", "history", "similarity", "modules", "alignment")
 def interrupted(tmp_path_factory, finished):
     """The tiny sweep, stopped when all its trials were in parts and no table was merged."""
     root = tmp_path_factory.mktemp("so_far")
-    shutil.copytree(finished.layout.root.parent, root, ignore=shutil.ignore_patterns("out"), dirs_exist_ok=True)
+    shutil.copytree(finished.paths.root.parent, root, ignore=shutil.ignore_patterns("out"), dirs_exist_ok=True)
     whole = SweepProgress.stage
 
     def stop(self, name):
@@ -36,7 +36,7 @@ def interrupted(tmp_path_factory, finished):
 
 @pytest.fixture
 def running(interrupted, tmp_path):
-    return SweepLayout(shutil.copytree(interrupted, tmp_path / "out"))
+    return SweepPaths(shutil.copytree(interrupted, tmp_path / "out"))
 
 
 def without_times(frame):
@@ -123,18 +123,18 @@ def test_trials_that_were_pending_are_so_in_all_tables(running, finished):
     assert mj.open_sweep(running.root).similarity.height == finished.similarity.height
 
 
-def merge_all(layout, finished):
+def merge_all(paths, finished):
     """As the end of a sweep does it."""
-    shutil.copytree(finished.layout.similarity, layout.similarity, dirs_exist_ok=True)
+    shutil.copytree(finished.paths.similarity, paths.similarity, dirs_exist_ok=True)
     for name in TABLES[:2] + TABLES[3:]:
-        shutil.copy(finished.layout.table(name), layout.table(name))
-    shutil.rmtree(layout.parts, ignore_errors=True)
+        shutil.copy(finished.paths.table(name), paths.table(name))
+    shutil.rmtree(paths.parts, ignore_errors=True)
 
 
 def test_rows_that_were_merged_are_not_those_of_parts(running, finished):
     """A sweep that grew: finished trials are read from the tables, whatever its parts hold."""
     for name in TABLES[:2] + TABLES[3:]:
-        shutil.copy(finished.layout.table(name), running.table(name))
+        shutil.copy(finished.paths.table(name), running.table(name))
     for index in running.part_indices("trained"):
         path = running.trained_part(index) / "trials.parquet"
         write_table(path, pl.read_parquet(path).with_columns(test_accuracy=pl.lit(0.5)))

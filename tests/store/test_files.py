@@ -7,8 +7,8 @@ from modjax.io.checksums import ALTERED, CHUNK_BYTES, MISSING, UNKNOWN, with_own
 from modjax.io.untrusted import open_regular, read_json, read_small_file
 from modjax.store.failures import FILE, MAX_BYTES, read_failures
 from modjax.sweep.heartbeat import Heartbeat, is_locked
-from tests.hostile.conftest import time_limit
 from tests.seams import locked, own_sum_problem, read_heartbeat
+from tests.untrusted.conftest import time_limit
 
 NO_FILE = "neither a file nor a folder"
 KINDS = {"pipe": stat.S_IFIFO, "socket": stat.S_IFSOCK}

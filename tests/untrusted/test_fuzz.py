@@ -16,11 +16,9 @@ import tomli_w
 
 import modjax as mj
 from modjax import watch_sweep
-from tests.hostile.conftest import files_of, record, time_limit
-from tests.hostile.makers import arrays
 from tests.seams import (
     Heartbeat,
-    SweepLayout,
+    SweepPaths,
     read_failures,
     read_heartbeat,
     read_ids,
@@ -28,6 +26,8 @@ from tests.seams import (
     read_table,
     status_text,
 )
+from tests.untrusted.conftest import files_of, record, time_limit
+from tests.untrusted.makers import arrays
 
 WORDS = [b"\x00", b"\xff" * 4, b"\xff\xff\xff\x7f", b"-1", b"1e999", b"NaN", b"[" * 50, b"../../x", b"PAR1", b'"']
 NUMBERS = [None, -1, 0, 2**40, 2**70, 1.5, float("inf"), float("nan"), True]
@@ -98,13 +98,15 @@ class Material:
 
     def __init__(self, root, finished, content):
         self.root = root
-        self.layout = SweepLayout(root / "out")
-        shutil.copytree(finished.layout.root, self.layout.root)
+        self.sweep_paths = SweepPaths(root / "out")
+        shutil.copytree(finished.paths.root, self.sweep_paths.root)
         self.content, self.npz = content, npz_bytes()
         self.trial_id = finished.trials["trial_id"][0]
-        self.originals = {path: path.read_bytes() for path in self.layout.root.rglob("*") if path.is_file()}
+        self.originals = {path: path.read_bytes() for path in self.sweep_paths.root.rglob("*") if path.is_file()}
         self.stack = next(
-            path for path in sorted(self.layout.checkpoints.glob("stack_*.json")) if self.trial_id in path.read_text()
+            path
+            for path in sorted(self.sweep_paths.checkpoints.glob("stack_*.json"))
+            if self.trial_id in path.read_text()
         )
         self.weights = [path for path in self.originals if path.is_relative_to(self.stack.with_suffix(""))]
 
@@ -119,7 +121,7 @@ class Material:
         return [path], lambda: mj.load_dataset(str(path)).checksum()
 
     def manifest(self, rng):
-        path, copy = self.layout.manifest, self.layout.manifest_copy
+        path, copy = self.sweep_paths.manifest, self.sweep_paths.manifest_copy
         content = json.loads(self.originals[path])
         del content["sha256"]  # else the sum alone would tell of nearly every change
         spoilt = json_bytes(content, rng)
@@ -128,13 +130,13 @@ class Material:
 
         def use():
             read_manifest(path)
-            status_text(watch_sweep(self.layout.root))
+            status_text(watch_sweep(self.sweep_paths.root))
 
         return [path, copy], use
 
     def table(self, rng):
         name = rng.choice(["trials", "history", "modules", "alignment", "similarity"])
-        path = self.layout.similarity_file(0) if name == "similarity" else self.layout.table(name)
+        path = self.sweep_paths.similarity_file(0) if name == "similarity" else self.sweep_paths.table(name)
         path.write_bytes(mutate(self.originals[path], rng))
         return [path], lambda: read_table(path, name).height
 
@@ -143,22 +145,22 @@ class Material:
         return [self.stack], lambda: read_ids(self.stack)
 
     def heartbeat(self, rng):
-        path = self.layout.progress
+        path = self.sweep_paths.progress
         path.write_bytes(json_bytes(Heartbeat()._asdict(), rng))
 
         def use():
             read_heartbeat(path)
-            status_text(watch_sweep(self.layout.root))
-            (self.layout.root / "failed.json").write_bytes(json_bytes({"x": "y"}, rng))
-            read_failures(self.layout.root)
-            (self.layout.root / "failed.json").unlink()
+            status_text(watch_sweep(self.sweep_paths.root))
+            (self.sweep_paths.root / "failed.json").write_bytes(json_bytes({"x": "y"}, rng))
+            read_failures(self.sweep_paths.root)
+            (self.sweep_paths.root / "failed.json").unlink()
 
         return [path], use
 
     def checkpoint(self, rng):
         path = rng.choice(self.weights)
         path.write_bytes(mutate(self.originals[path], rng))
-        return [path], lambda: mj.load_params(self.layout.root, self.trial_id)
+        return [path], lambda: mj.load_params(self.sweep_paths.root, self.trial_id)
 
     def restore(self, paths):
         for path in paths:

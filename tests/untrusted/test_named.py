@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.hostile import makers
-from tests.hostile.conftest import files_of, record, run_cli, time_limit
 from tests.seams import hostile, load_tree, read_ids, read_table, save_stack
+from tests.untrusted import makers
+from tests.untrusted.conftest import files_of, record, run_cli, time_limit
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +87,12 @@ def test_manifest_that_tells_of_stages_and_no_more(sweep_copy, capsys):
 
 
 def test_weights_that_are_single_numbers(sweep_copy):
-    layout = sweep_copy
-    makers.manifest(lambda content: content["checksums"].clear())(layout)
+    paths = sweep_copy
+    makers.manifest(lambda content: content["checksums"].clear())(paths)
     dense = {"kernel": np.float32(1), "bias": np.float32(1)}
-    save_stack(layout, 0, read_ids(layout.stack_ids(0)), {"dense_0": dense, "dense_1": dense})
-    problems = mj.verify_sweep(layout.root).problems
-    assert any(str(layout.stack(0)) in line and "has shapes" in line for line in problems)
+    save_stack(paths, 0, read_ids(paths.stack_ids(0)), {"dense_0": dense, "dense_1": dense})
+    problems = mj.verify_sweep(paths.root).problems
+    assert any(str(paths.stack(0)) in line and "has shapes" in line for line in problems)
 
 
 @pytest.mark.parametrize("case", makers.TABLES)
@@ -156,7 +156,7 @@ def test_link_that_leads_out(sweep_copy, finished, capsys, case):
     makers.LINKS[case](sweep_copy)
     outside = sweep_copy.root.parent.parent / "outside"
     before, inside = files_of(outside), files_of(sweep_copy.root)
-    for arguments in commands_on(sweep_copy.root, spec, finished.layout.root).values():
+    for arguments in commands_on(sweep_copy.root, spec, finished.paths.root).values():
         status, err = run_cli(capsys, *arguments)
         assert_one_line(status, err)
         assert "link" in err, arguments
@@ -171,7 +171,7 @@ def test_what_is_no_file_is_not_waited_for(sweep_copy, finished, capsys, case):
     spec.write_text(sweep_copy.spec.read_text())
     makers.NO_FILES[case](sweep_copy)
     before = files_of(sweep_copy.root.parent.parent)
-    for arguments in commands_on(sweep_copy.root, spec, finished.layout.root).values():
+    for arguments in commands_on(sweep_copy.root, spec, finished.paths.root).values():
         with time_limit(20):
             status, err = run_cli(capsys, *arguments)
         assert_one_line(status, err)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from modjax import cli
-from tests.seams import SweepLayout
+from tests.seams import SweepPaths
 
 CASE_SECONDS = 120  # a hang; a case that turns out to be harmless trains and compiles, on a busy machine too
 
@@ -68,7 +68,7 @@ def record(kind, number, started, outcome):
 @pytest.fixture
 def sweep_copy(finished, tmp_path):
     """A finished sweep to spoil, in a folder of its own, beside a file that nobody may touch."""
-    shutil.copytree(finished.layout.root, tmp_path / "here" / "out")
+    shutil.copytree(finished.paths.root, tmp_path / "here" / "out")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_text("precious")
-    return SweepLayout(tmp_path / "here" / "out")
+    return SweepPaths(tmp_path / "here" / "out")

@@ -15,17 +15,17 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def sweep(made, tmp_path):
-    shutil.copytree(made.layout.root, tmp_path / "out")
+    shutil.copytree(made.paths.root, tmp_path / "out")
     return mj.open_sweep(tmp_path / "out")
 
 
-def path_of(layout, name):
-    return layout.similarity_file(0) if name == "similarity" else layout.table(name)
+def path_of(paths, name):
+    return paths.similarity_file(0) if name == "similarity" else paths.table(name)
 
 
 def spoil(sweep, table, **columns):
     """The first row of a table with other values."""
-    path = path_of(sweep.layout, table)
+    path = path_of(sweep.paths, table)
     frame = read_table(path, table)
     is_first = pl.int_range(pl.len()) == 0
     new = [
@@ -81,7 +81,7 @@ def test_numbers_of_networks_that_diverged_are_none_of_those(sweep):
     spoil(sweep, "trials", train_loss=float("inf"), test_loss=float("nan"), test_accuracy=None, l1_norm=1e300)
     spoil(sweep, "modules", q=float("nan"), z=float("inf"))
     spoil(sweep, "history", train_loss=float("inf"))
-    opened = mj.open_sweep(sweep.layout.root)
+    opened = mj.open_sweep(sweep.paths.root)
     assert all(opened.table(name).height for name in ("trials", "history", "modules"))
 
 
@@ -89,22 +89,22 @@ def test_numbers_of_networks_that_diverged_are_none_of_those(sweep):
 def test_rows_of_trials_that_are_in_no_table_of_trials(sweep, name):
     path = spoil(sweep, name, trial_id="nobody")
     with pytest.raises(ValueError, match=r"1 trials that trials\.parquet lacks") as error:
-        mj.open_sweep(sweep.layout.root).table(name)
+        mj.open_sweep(sweep.paths.root).table(name)
     assert str(error.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("gone", ["a matrix", "a unit"])
 def test_matrices_that_do_not_go_with_the_modules(sweep, gone):
-    path = sweep.layout.similarity_file(0)
+    path = sweep.paths.similarity_file(0)
     frame = read_table(path, "similarity")
     if gone == "a matrix":
         write_table(path, frame.slice(1))
     else:
         spoil(sweep, "similarity", num_units=3, matrix=[0.0] * 9)
     with pytest.raises(ValueError, match=r"2 rows of modules\.parquet tell of"):
-        _ = mj.open_sweep(sweep.layout.root).similarity
+        _ = mj.open_sweep(sweep.paths.root).similarity
 
 
 def test_layer_without_matrices_is_no_problem(sweep):
-    sweep.layout.similarity_file(1).unlink()
-    assert mj.open_sweep(sweep.layout.root).similarity["layer"].unique().to_list() == [0]
+    sweep.paths.similarity_file(1).unlink()
+    assert mj.open_sweep(sweep.paths.root).similarity["layer"].unique().to_list() == [0]

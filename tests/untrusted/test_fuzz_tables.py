@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.hostile.conftest import record
-from tests.hostile.test_fuzz import outcome_of
-from tests.seams import FIGURES, SweepLayout, build_comparison, build_page, reproduction_text, use_style, write_table
+from tests.seams import FIGURES, SweepPaths, build_comparison, build_page, reproduction_text, use_style, write_table
+from tests.untrusted.conftest import record
+from tests.untrusted.test_fuzz import outcome_of
 
 TEXTS = [None, "", "x", "a\nb", "$\\frac$", "../../x", "weights", "covariance", "done", "pending", "failed", "x" * 500]
 FLOATS = [None, float("nan"), float("inf"), float("-inf"), -1.0, 0.0, 0.5, 1e-300, 1e300]
@@ -49,14 +49,14 @@ class Tables:
     """A finished sweep whose tables are changed, beside a whole one; its manifest has no sums of them."""
 
     def __init__(self, root, finished):
-        self.root, self.whole, self.layout = root, finished, SweepLayout(root / "out")
-        shutil.copytree(finished.layout.root, self.layout.root)
-        manifest = {**json.loads(self.layout.manifest.read_text()), "checksums": {}}
+        self.root, self.whole, self.sweep_paths = root, finished, SweepPaths(root / "out")
+        shutil.copytree(finished.paths.root, self.sweep_paths.root)
+        manifest = {**json.loads(self.sweep_paths.manifest.read_text()), "checksums": {}}
         del manifest["sha256"]
-        for path in (self.layout.manifest, self.layout.manifest_copy):
+        for path in (self.sweep_paths.manifest, self.sweep_paths.manifest_copy):
             path.write_text(json.dumps(manifest))
-        self.paths = {name: self.layout.table(name) for name in ("trials", "history", "modules", "alignment")}
-        self.paths["similarity"] = self.layout.similarity_file(0)
+        self.paths = {name: self.sweep_paths.table(name) for name in ("trials", "history", "modules", "alignment")}
+        self.paths["similarity"] = self.sweep_paths.similarity_file(0)
         self.frames = {name: pl.read_parquet(path) for name, path in self.paths.items()}
 
     def spoil(self, rng):
@@ -71,20 +71,20 @@ class Tables:
             write_table(path, self.frames[name])
 
     def claims(self, rng):
-        sweep = mj.open_sweep(self.layout.root)
+        sweep = mj.open_sweep(self.sweep_paths.root)
         reproduction_text(sweep, mj.claims(sweep))
 
     def compare(self, rng):
-        sides = [mj.open_sweep(self.layout.root), self.whole]
+        sides = [mj.open_sweep(self.sweep_paths.root), self.whole]
         build_comparison(*rng.sample(sides, 2), self.root)
 
     def verify(self, rng):
-        mj.verify_sweep(self.layout.root)
+        mj.verify_sweep(self.sweep_paths.root)
 
     def report(self, rng):
         """The page, and some of the figures: all of them take seconds."""
         use_style()
-        sweep = mj.open_sweep(self.layout.root)
+        sweep = mj.open_sweep(self.sweep_paths.root)
         for name in rng.sample(sorted(FIGURES), 3):
             FIGURES[name](sweep)
         build_page(sweep)

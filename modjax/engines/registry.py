@@ -1,0 +1,43 @@
+"""The engines by name: an engine is one class, named here as ``"module:name"`` and imported when it is asked for."""
+
+from modjax.engines.base import Engine, EngineOptions
+from modjax.names import one_of, resolve
+
+ENGINES = {"local": "modjax.engines.local:LocalEngine", "ray": "modjax.engines.ray.engine:RayEngine"}
+
+
+def check_options(options: EngineOptions) -> None:
+    """Raise unless the engine is there and understands its options.
+
+    Raises:
+        ValueError: An unknown engine, Ray that is not installed, options of another engine.
+
+    Example:
+        >>> check_options(EngineOptions("local", workers=2))
+        Traceback (most recent call last):
+        ValueError: workers is an option of engine 'ray'; got engine 'local'.
+    """
+    one_of(options.name, tuple(ENGINES), "engine")
+    asked = [name for name in ("address", "workers", "cores_per_worker") if getattr(options, name) is not None]
+    if options.name == "local" and asked:
+        raise ValueError(f"{asked[0]} is an option of engine 'ray'; got engine 'local'.")
+    for name in ("workers", "cores_per_worker"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
+    resolve(ENGINES[options.name]).check_installed()
+
+
+def open_engine(options: EngineOptions, threads: int | None = None) -> Engine:
+    """Start the engine; for Ray, connect to the cluster.
+
+    Args:
+        options: Which engine, and what is asked of it.
+        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
+
+    Raises:
+        OSError: No cluster at the address.
+        RuntimeError: No node of it has room for a worker.
+        ValueError: Trials to come would be trained with other threads than those that the sweep has.
+    """
+    return resolve(ENGINES[options.name])(options, threads)
