@@ -64,6 +64,7 @@ _HOME_OF = {
     "open_sweep": "modjax.store.sweep",
     "load_params": "modjax.store.weights",
     "run_sweep": "modjax.sweep.pipeline",
+    "EngineOptions": "modjax.engines.base",
     "Claims": "modjax.report.claims",
     "claims": "modjax.report.claims",
     "export_sweep": "modjax.export.trackers",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from modjax.clustering.transfer import transfer_modularity as transfer_modularity
     from modjax.data.datasets import Dataset as Dataset
     from modjax.data.datasets import load_dataset as load_dataset
+    from modjax.engines.base import EngineOptions as EngineOptions
     from modjax.estimate.plan import Plan as Plan
     from modjax.estimate.plan import plan_sweep as plan_sweep
     from modjax.export.trackers import export_sweep as export_sweep

@@ -66,7 +66,7 @@ from modjax.store.tables import read_table as read_table
 from modjax.store.tables import scan_table as scan_table
 from modjax.store.tables import write_table as write_table
 from modjax.sweep import heartbeat as heartbeat
-from modjax.sweep.finalize import drawing_of
+from modjax.sweep.finalize import completion_of
 from modjax.sweep.heartbeat import Heartbeat as Heartbeat
 from modjax.sweep.heartbeat import HeartbeatFile as HeartbeatFile
 from modjax.sweep.heartbeat import is_locked as is_locked
@@ -87,7 +87,7 @@ def planned_trials(spec):
 
 def leave_reports_out(monkeypatch):
     """No sweep of this process draws figures or writes a page, whatever it is asked."""
-    monkeypatch.setattr("modjax.sweep.pipeline.drawing_of", lambda report: None)
+    monkeypatch.setattr("modjax.sweep.pipeline.completion_of", lambda report: None)
 
 
 def draw_few_figures(monkeypatch, names=("accuracy",)):
@@ -97,8 +97,8 @@ def draw_few_figures(monkeypatch, names=("accuracy",)):
 
 def report_by(monkeypatch, **writers):
     """Sweeps draw by these instead: ``figures``, ``page``."""
-    whole = drawing_of(report=True)
-    monkeypatch.setattr("modjax.sweep.pipeline.drawing_of", lambda report: whole._replace(**writers))
+    whole = completion_of(report=True)
+    monkeypatch.setattr("modjax.sweep.pipeline.completion_of", lambda report: whole._replace(**writers))
 
 
 def search_modules_by(monkeypatch, function):

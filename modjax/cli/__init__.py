@@ -77,14 +77,11 @@ def sweep(
     done = modjax.run_sweep(
         spec,
         out,
-        engine=engine,
+        engine=modjax.EngineOptions(engine, address, workers, cores_per_worker),
         slots=slots,
         data_dir=data_dir,
-        address=address,
-        workers=workers,
-        cores_per_worker=cores_per_worker,
-        copy_to=copy_to,
         fork=fork,
+        copy_to=copy_to,
         report=report,
     )
     out = done.paths.root

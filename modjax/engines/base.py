@@ -108,13 +108,13 @@ class Engine(Protocol):
 
 
 class EngineOptions(NamedTuple):
-    """What a caller can ask of an engine.
+    """An engine by name, with its own options.
 
     Attributes:
         name: ``local`` or ``ray``.
-        address: Of a Ray cluster; None: the one that Ray finds, or a new one on this machine.
-        workers: At most so many workers; None: as many as there is room for.
-        cores_per_worker: Of a CPU, for each worker; None: all of a node.
+        address: Address of a Ray cluster; None takes the one that Ray finds, or starts one on this machine.
+        workers: Maximum number of training workers; None starts as many as the cluster has room for.
+        cores_per_worker: CPU cores of each worker; None gives a worker all cores of a node.
     """
 
     name: str = "local"

@@ -6,6 +6,11 @@ from modjax.names import one_of, resolve
 ENGINES = {"local": "modjax.engines.local:LocalEngine", "ray": "modjax.engines.ray.engine:RayEngine"}
 
 
+def as_options(engine: str | EngineOptions) -> EngineOptions:
+    """An engine's name as its default options."""
+    return EngineOptions(engine) if isinstance(engine, str) else engine
+
+
 def check_options(options: EngineOptions) -> None:
     """Raise unless the engine is there and understands its options.
 

@@ -4,7 +4,7 @@ Copied are the finished trials that the new spec has too (same data, network, tr
 weights and their rows of trials and history. Their rows of similarity, modules and alignment come along if those three
 sections of the spec are the same, else they are made anew from the weights. All other trials are trained. Rows keep the
 bits that they had, so a fork may hold rows of two versions or devices: ``forked_from`` in its manifest says of which.
-Its own slots and paths are chosen anew.
+Its slots and batch layout are chosen anew.
 
 What is copied becomes parts of the new sweep, as if it had just been trained there. A process killed in between copies
 what is left when the same command is run again; without ``--fork``, ``--out NEW_DIR`` trains what is left.
@@ -186,8 +186,8 @@ def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
         final, inner = sorted(paths.similarity.glob("*.parquet")), "similarity/*.parquet"
     else:
         final, inner = [paths.table(name)], f"{name}.parquet"
-    paths = [*final, *(path for folder in folders if folder not in bad for path in sorted(folder.glob(inner)))]
-    frames = [read_table(path, name) for path in paths if path.is_file() and path not in bad]
+    files = [*final, *(path for folder in folders if folder not in bad for path in sorted(folder.glob(inner)))]
+    frames = [read_table(path, name) for path in files if path.is_file() and path not in bad]
     return merge(name, frames) if frames else empty(SCHEMAS[name])
 
 

@@ -97,12 +97,12 @@ def _remove_leftovers(paths: SweepPaths) -> None:
 
 def drop_stack(paths: SweepPaths, index: int, say: Say, why: str = "cannot be read") -> None:
     """Set aside a stack that cannot be used, with the parts that came from it; its trials are trained again."""
-    paths = (paths.trained_part(index), paths.analysed_part(index), paths.stack(index), paths.stack_ids(index))
-    found = [path for path in paths if path.exists()]
+    files = (paths.trained_part(index), paths.analysed_part(index), paths.stack(index), paths.stack_ids(index))
+    existing = [path for path in files if path.exists()]
     with suppress(ValueError):
         trial_ids = read_ids(paths.stack_ids(index))
         say(f"{paths.stack(index)} ({why}): its {len(trial_ids)} trials are trained again: {', '.join(trial_ids)}")
-    for path in found:
+    for path in existing:
         say(f"{path} is damaged or goes with what is: moved to {set_aside(path, paths.damaged)}")
 
 

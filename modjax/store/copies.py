@@ -43,13 +43,13 @@ def finished_files(paths: SweepPaths) -> list[Path]:
     """The files of a finished sweep, relative to its directory, the manifest last; nothing temporary or damaged."""
     left_out = {paths.manifest, paths.manifest_copy, paths.lock}
     aside = (paths.parts, paths.damaged, paths.training)
-    paths = [
+    files = [
         path
         for path in sorted(paths.root.rglob("*"))
         if path.is_file() and path not in left_out and not any(folder in path.parents for folder in aside)
     ]
-    paths = [path for path in paths if not any(part.endswith(".tmp") for part in path.relative_to(paths.root).parts)]
-    return [path.relative_to(paths.root) for path in (*paths, paths.manifest)]
+    files = [path for path in files if not any(part.endswith(".tmp") for part in path.relative_to(paths.root).parts)]
+    return [path.relative_to(paths.root) for path in (*files, paths.manifest)]
 
 
 def copy_finished(paths: SweepPaths, url: str) -> list[Path]:

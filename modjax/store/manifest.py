@@ -104,7 +104,7 @@ def _with_current_names(manifest: dict[str, Any]) -> dict[str, Any]:
     """A manifest of version 0.2, whose batch layout said ``seats``, as this version writes it."""
     layout = manifest.get("layout")
     population = layout.get("population") if isinstance(layout, dict) else None
-    if not isinstance(population, dict) or "seats" not in population or "slots" in population:
+    if layout is None or not isinstance(population, dict) or "seats" not in population or "slots" in population:
         return manifest
     renamed = {"slots" if name == "seats" else name: value for name, value in population.items()}
     return manifest | {"layout": layout | {"population": renamed}}

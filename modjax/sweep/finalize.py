@@ -20,7 +20,7 @@ from modjax.store.sweep import Sweep, open_sweep
 from modjax.store.tables import merge, read_table, write_table
 
 
-class Drawing(NamedTuple):
+class Completion(NamedTuple):
     """What draws a sweep once its tables are whole.
 
     Attributes:
@@ -37,7 +37,7 @@ class Drawing(NamedTuple):
         self.page(sweep)
 
 
-def drawing_of(report: bool) -> Drawing | None:
+def completion_of(report: bool) -> Completion | None:
     """The figures and the page of :mod:`modjax.report`, or None where no report is asked for."""
     if not report:
         return None
@@ -45,7 +45,7 @@ def drawing_of(report: bool) -> Drawing | None:
     from modjax.report.figures import draw_figures
     from modjax.report.write import write_page
 
-    return Drawing(draw_figures, write_page)
+    return Completion(draw_figures, write_page)
 
 
 def merge_parts(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
@@ -104,23 +104,23 @@ def draw(what: Callable[[Sweep], Any], paths: SweepPaths) -> None:
         ) from error
 
 
-def draw_figures(paths: SweepPaths, drawing: Drawing | None) -> RuntimeError | None:
+def draw_figures(paths: SweepPaths, completion: Completion | None) -> RuntimeError | None:
     """Draw the figures, or remove those of fewer trials where none are asked for; returns what a figure raised."""
-    if drawing is None:
+    if completion is None:
         remove_folder(paths.figures)
         return None
     try:
-        draw(drawing.figures, paths)
+        draw(completion.figures, paths)
     except RuntimeError as error:
         return error
     return None
 
 
-def redraw_damaged(paths: SweepPaths, drawing: Drawing, say: Callable[[str], None]) -> None:
+def redraw_damaged(paths: SweepPaths, completion: Completion, say: Callable[[str], None]) -> None:
     """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
     damaged = figure_damage(paths)
     for damage in damaged:
         aside = f", moved to {set_aside(damage.path, paths.damaged)}" if damage.path.exists() else ""
         say(f"{damage.path} {damage.why}{aside}: drawn again")
     if damaged or not paths.report.is_file() or not any(paths.figures.glob("*.png")):
-        draw(drawing.all, paths)
+        draw(completion.all, paths)

@@ -12,14 +12,14 @@ Order of resuming, for every trial:
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import polars as pl
 
 from modjax.engines.base import Engine, EngineOptions
-from modjax.engines.registry import check_options, open_engine
+from modjax.engines.registry import as_options, check_options, open_engine
 from modjax.integrity.directory import check_directory, write_plan
 from modjax.integrity.environment import check_environment, training_threads
 from modjax.integrity.fork import ForkSource, copy_reusable, keep_weights, open_source
@@ -35,7 +35,7 @@ from modjax.store.copies import check_target, copy_finished
 from modjax.store.manifest import describe_machine, write_manifest
 from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
-from modjax.sweep.finalize import Drawing, complete, draw, draw_figures, drawing_of, merge_parts, redraw_damaged
+from modjax.sweep.finalize import Completion, complete, completion_of, draw, draw_figures, merge_parts, redraw_damaged
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.timing import Stages, cost_of_run
 from modjax.sweep.writer import StackWriter
@@ -48,37 +48,32 @@ SNAPSHOT_SECONDS = 60.0  # trials in training are saved so often: what a killed 
 def run_sweep(
     spec: SweepSpec | str | os.PathLike,
     out: str | os.PathLike,
-    engine: str = "local",
+    engine: str | EngineOptions = "local",
     slots: int | None = None,
     data_dir: str | os.PathLike | None = None,
-    is_quiet: bool = False,
-    address: str | None = None,
-    workers: int | None = None,
-    cores_per_worker: int | None = None,
-    copy_to: str | None = None,
     fork: str | os.PathLike | None = None,
+    copy_to: str | None = None,
     report: bool = True,
+    is_quiet: bool = False,
 ) -> Sweep:
     """Run a sweep, or go on with one: train all trials, find their modules, write tables and figures.
 
-    Works from a plain script without a ``__main__`` guard and from a notebook; ``KeyboardInterrupt`` while it trains on
-    this machine is raised after a checkpoint at the end of the epoch, or at once if it comes twice.
+    Works from a plain script without a ``__main__`` guard and from a notebook. While it trains on this machine, a
+    ``KeyboardInterrupt`` is raised after a checkpoint at the end of the epoch, or at once if it comes twice.
 
     Args:
-        spec: A spec or the path of one.
+        spec: A spec or its path.
         out: Directory of the sweep; new, empty, or holding this spec's sweep (or one that this spec only adds to).
-        engine: Where the work runs: ``local``, or ``ray`` for the nodes of a cluster (docs/scaling.md).
-        slots: Trials that train side by side; None lets modjax choose. Kept with the sweep.
+        engine: Where the work runs: ``"local"``, ``"ray"`` (the nodes of a cluster, docs/scaling.md), or
+            :class:`modjax.EngineOptions` with the engine's own options.
+        slots: Number of trials that train side by side; None lets modjax choose. Kept with the sweep.
         data_dir: Folder looked in first for the dataset.
-        is_quiet: No progress.
-        address: Of a Ray cluster; None takes the one that Ray finds, or starts one on this machine.
-        workers: At most so many of Ray's workers train.
-        cores_per_worker: CPU cores of each of them; None gives a worker all cores of a node.
-        copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
-        fork: A directory for a sweep of its own, which begins with the trials of ``out`` (only read) that it can use
+        fork: A new directory for a sweep that begins with those trials of ``out`` (which is only read) that it can use
             again: :mod:`modjax.integrity.fork` says which. For other settings, versions, devices or threads.
+        copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
         report: Whether to draw the figures and write ``report.html`` at the end. ``modjax report DIR``, or the same
             call with ``report=True``, makes them later.
+        is_quiet: Whether to print no progress.
 
     Returns:
         The finished sweep.
@@ -88,7 +83,8 @@ def run_sweep(
         LockedError: Another process works in the directory.
         RuntimeError: The run failed; what it saved is kept, and the same call goes on from there.
     """
-    options = EngineOptions(engine, address, workers, cores_per_worker)
+    # 1. Check everything that can be checked before anything is written.
+    options = as_options(engine)
     check_options(options)
     if copy_to is not None:
         check_target(copy_to)
@@ -101,21 +97,25 @@ def run_sweep(
     paths = SweepPaths(Path(out if fork is None else fork))
     _check(paths, setup, slots)
     paths.root.mkdir(parents=True, exist_ok=True)
-    drawing = drawing_of(report)
+    completion = completion_of(report)
     with locked(paths.lock):
-        # Looked at again, now that nobody else can write here.
-        manifest = _check(paths, setup, slots)
-        is_done = is_complete(paths, manifest, setup.spec)
+        # 2. Look again, now that nobody else can write here.
+        earlier = _check(paths, setup, slots)
+        is_done = is_complete(paths, earlier, setup.spec)
         if not is_done:
-            check_environment(paths.root, manifest)
-        engine = None if is_done else open_engine(options, training_threads(manifest))
+            check_environment(paths.root, earlier)
         try:
-            if engine is not None:
-                _run(setup, paths, manifest, slots, stages, is_quiet, engine, source, drawing)
-            if drawing is not None:
-                redraw_damaged(paths, drawing, SweepProgress(0, is_quiet).say)
+            # 3. Do what is left, with an engine that is closed whatever happens.
+            if not is_done:
+                at_work = open_engine(options, training_threads(earlier))
+                run = _Run(setup, paths, earlier, slots, stages, is_quiet, at_work, source, completion)
+                _run_to_the_end(run)
+            # 4. Draw again what is damaged or missing of a finished sweep's figures and page.
+            if completion is not None:
+                redraw_damaged(paths, completion, SweepProgress(0, is_quiet).say)
         except ValueError as error:  # the input was right, so this is a failure of the run
             raise RuntimeError(f"the sweep in {paths.root} failed: {error}") from error
+        # 5. Copy what has finished.
         if copy_to is not None:
             copy_finished(paths, copy_to)
     return open_sweep(paths.root)
@@ -134,63 +134,90 @@ def _dtype() -> str:
     return str(jax.dtypes.canonicalize_dtype(float))
 
 
-def _run(
-    setup: Setup,
-    paths: SweepPaths,
-    earlier: dict[str, Any],
-    slots: int | None,
-    stages: Stages,
-    is_quiet: bool,
-    engine: Engine,
-    source: ForkSource | None,
-    drawing: Drawing | None,
-) -> None:
+class _Run(NamedTuple):
+    """One call of :func:`run_sweep` that has something to do; ``earlier`` is the manifest of the last one, or empty."""
+
+    setup: Setup
+    paths: SweepPaths
+    earlier: dict[str, Any]
+    slots: int | None
+    stages: Stages
+    is_quiet: bool
+    engine: Engine
+    source: ForkSource | None
+    completion: Completion | None
+
+
+class _Begun(NamedTuple):
+    """A directory that is ready: its manifest so far, the trials table, and trials whose rows are in the tables."""
+
+    context: SweepContext
+    manifest: dict[str, Any]
+    planned: pl.DataFrame
+    finished: list[str]
+
+
+def _run_to_the_end(run: _Run) -> None:
     """All stages of all trials that are not finished."""
-    progress = SweepProgress(setup.trials.height, is_quiet, paths.progress, guess_epochs(setup.spec).typical)
+    setup, paths, engine, stages = run.setup, run.paths, run.engine, run.stages
+    progress = SweepProgress(setup.trials.height, run.is_quiet, paths.progress, guess_epochs(setup.spec).typical)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
     is_whole = False
     try:
         with stages("setup"):
-            set_aside_damaged(paths, setup.spec, earlier, progress.say)
-            context = make_context(setup, earlier, slots, setup.trials.filter(~is_untrained), engine.cores)
-            manifest = {**_describe(setup, context), **engine.describe(), **kept_of(paths, earlier)}
-            manifest |= source.about() if source else {}
-            # The manifest comes first: it is what makes the directory a sweep.
-            write_manifest(paths, {**manifest, "complete": False})
-            finished = whole_trials(paths, setup.spec)
-            keep_weights(paths, setup.spec, setup.trials, finished, progress.say)
-            planned = write_plan(paths, setup.spec, setup.trials, finished)
-            if source is not None:
-                copy_reusable(source, paths, setup.spec, planned, finished, progress.say)
+            begun = _begin(run, is_untrained, progress)
+        context, planned = begun.context, begun.planned
         with progress:
+            # 1. Take in what earlier runs left in parts; what remains is waiting.
             writer = StackWriter(context, paths, planned, engine.searches, stages)
             in_parts = _recover_parts(paths, writer, progress)
-            waiting = planned.filter(~pl.col("trial_id").is_in([*finished, *in_parts]))
+            waiting = planned.filter(~pl.col("trial_id").is_in([*begun.finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
-            told = "sharing batches" if context.population.is_paired else "in slots"
-            progress.say(f"{planned.height} trials, {waiting.height} to do, {manifest['slots']} at a time {told}")
+            how = "sharing batches" if context.population.is_paired else "in slots"
+            progress.say(f"{planned.height} trials, {waiting.height} to do, {begun.manifest['slots']} at a time {how}")
+            # 2. Initialize untrained networks, then train the others; searches run meanwhile.
             _init_untrained(context, waiting.filter(is_untrained), writer, progress)
-            job = TrainingJob(setup, context, paths, waiting.filter(~is_untrained), slots, SNAPSHOT_SECONDS)
+            job = TrainingJob(setup, context, paths, waiting.filter(~is_untrained), run.slots, SNAPSHOT_SECONDS)
             with stages("training"):
                 _train(engine, job, writer, progress)
+            # 3. Wait for the last module searches.
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
-            engine.close()  # an ended worker's cost is known
+            engine.close()  # a worker's cost is known once it has ended
+            # 4. Merge the parts into tables; draw the figures; then say in the manifest that the sweep is complete.
             progress.stage("tables and figures")
             with stages("tables"):
-                merge_parts(paths, setup.spec, planned, finished)
+                merge_parts(paths, setup.spec, planned, begun.finished)
             with stages("figures"):
-                problem = draw_figures(paths, drawing)  # raised when the sweep is whole
+                problem = draw_figures(paths, run.completion)  # raised once the sweep is whole
             cost = cost_of_run(stages, engine.searches.peak_bytes)
-            paths.report.unlink(missing_ok=True)  # the page of fewer trials: if this process ends here, it is missed
-            complete(paths, {**manifest, **engine.describe(), "programs": engine.programs, **cost})
+            paths.report.unlink(missing_ok=True)  # of fewer trials: should this process end here, a page is missing
+            complete(paths, {**begun.manifest, **engine.describe(), "programs": engine.programs, **cost})
             is_whole = True
             if problem is not None:
                 raise problem
-            if drawing is not None:
-                draw(drawing.page, paths)  # after the manifest, which it shows
+            # 5. The page comes last, since it shows the manifest.
+            if run.completion is not None:
+                draw(run.completion.page, paths)
     finally:
         engine.close(wait=is_whole)
+
+
+def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
+    """Set aside what is damaged, then write the manifest, the spec and the trials table."""
+    setup, paths, earlier = run.setup, run.paths, run.earlier
+    set_aside_damaged(paths, setup.spec, earlier, progress.say)
+    context = make_context(setup, earlier, run.slots, setup.trials.filter(~is_untrained), run.engine.cores)
+    manifest = {**_describe(setup, context), **run.engine.describe(), **kept_of(paths, earlier)}
+    manifest |= run.source.about() if run.source else {}
+    # The manifest comes first: it is what makes the directory a sweep.
+    write_manifest(paths, {**manifest, "complete": False})
+    finished = whole_trials(paths, setup.spec)
+    keep_weights(paths, setup.spec, setup.trials, finished, progress.say)
+    planned = write_plan(paths, setup.spec, setup.trials, finished)
+    if run.source is not None:
+        copy_reusable(run.source, paths, setup.spec, planned, finished, progress.say)
+    return _Begun(context, manifest, planned, finished)
 
 
 def _recover_parts(paths: SweepPaths, writer: StackWriter, progress: SweepProgress) -> list[str]:

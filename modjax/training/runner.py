@@ -93,7 +93,7 @@ class PopulationRun:
             self._restore(resume._replace(trials=resumed_trials))
 
     def feed(self, trials: Sequence[int] | np.ndarray, resume: Snapshot | None = None) -> None:
-        """Queue more trials; those of ``resume``, these or queued ones, go on from where they were once resumed_trials."""
+        """Queue more trials; those of ``resume``, these or queued ones, go on from there once they have a slot."""
         for row, one in enumerate(resume.trials if resume else ()):
             state = jax.tree.map(lambda leaf, row=row: leaf[row], resume.states if resume else None)
             self._saved[one.trial] = (one, state)

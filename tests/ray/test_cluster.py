@@ -29,9 +29,11 @@ LIMIT_SECONDS = 600
 # One CPU thread for whoever computes, and an odd number of slots; saved so often that there is something to go on from.
 RUN = """
 import json, sys, time
+from modjax import EngineOptions
 from modjax.sweep import pipeline, writer
 pipeline.SNAPSHOT_SECONDS = writer.STACK_SECONDS = 0.3
 spec, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+epochs = None
 if options.get("engine") == "ray":
     from modjax.engines.ray import engine
     whole, epochs = engine.dispatch, []
@@ -40,8 +42,9 @@ if options.get("engine") == "ray":
             epochs.append((time.perf_counter(), report.num_epochs))
             yield report
     engine.dispatch = timed
-pipeline.run_sweep(spec, out, slots=3, **options)
-if options.get("engine") == "ray":
+fork = options.pop("fork", None)
+pipeline.run_sweep(spec, out, EngineOptions(options.pop("engine", "local"), **options), slots=3, fork=fork)
+if epochs is not None:
     print(json.dumps(epochs))
 """
 # By the command line, which knows SIGTERM; no checkpoint but the one that is written when a signal comes.

@@ -16,19 +16,19 @@ from modjax.integrity.environment import training_threads
 from tests.seams import SweepPaths, read_manifest, write_manifest
 
 REFUSED = {
-    "an address for the local engine": ({"address": "here"}, "address is an option of engine 'ray'"),
-    "workers for the local engine": ({"workers": 2}, "workers is an option of engine 'ray'"),
-    "no workers": ({"engine": "ray", "workers": 0}, "workers must be a whole number, at least 1; got 0"),
-    "no cores": ({"engine": "ray", "cores_per_worker": -1}, "cores_per_worker must be a whole number"),
-    "an unknown engine": ({"engine": "dask"}, "Unknown engine 'dask'. Available: local, ray."),
+    "an address for the local engine": (EngineOptions(address="here"), "address is an option of engine 'ray'"),
+    "workers for the local engine": (EngineOptions(workers=2), "workers is an option of engine 'ray'"),
+    "no workers": (EngineOptions("ray", workers=0), "workers must be a whole number, at least 1; got 0"),
+    "no cores": (EngineOptions("ray", cores_per_worker=-1), "cores_per_worker must be a whole number"),
+    "an unknown engine": ("dask", "Unknown engine 'dask'. Available: local, ray."),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_options_that_make_no_sense(folder, write_spec, tiny_content, case):
-    options, told = REFUSED[case]
-    with pytest.raises(ValueError, match=told):
-        mj.run_sweep(write_spec(tiny_content), folder / "out", **options)
+    engine, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        mj.run_sweep(write_spec(tiny_content), folder / "out", engine)
     assert not (folder / "out").exists()
 
 
