@@ -20,8 +20,8 @@ ABOUT = ("test", "cores", "machine", "python", "jax", "when")
 HEAD = """# Nothing lost: what was tried, and what came of it
 
 Written by `benchmarks/reliability_report.py` from the rows that `tests/reliability/`, `tests/ray/` and
-`tests/untrusted/` left; no figure is typed by hand. Machine: {cores} cores, {machine}; Python {python}, JAX {jax}; {when}.
-Two tests ran at a time, so seconds say little.
+`tests/untrusted/` left; no figure is typed by hand. Machine: {cores} cores, {machine}; Python {python}, JAX {jax};
+{when}. Two tests ran at a time, so seconds say little.
 
 *Same bits* means: every table of the sweep (trials, history, modules, alignment, similarity of each layer) equals that
 of a sweep that nothing happened to, columns of times aside. A row stands for a test that passed: one that fails leaves

@@ -18,6 +18,7 @@ from modjax.export.trackers import TRACKERS as TRACKERS
 from modjax.export.trackers import trial_records as trial_records
 from modjax.integrity import fork as fork
 from modjax.integrity.fork import as_trained as as_trained
+from modjax.io import untrusted as untrusted
 from modjax.io.checksums import SUMS as SUMS
 from modjax.io.checksums import own_sum_problem as own_sum_problem
 from modjax.io.checksums import sum_of as sum_of
@@ -66,6 +67,7 @@ from modjax.store.tables import read_table as read_table
 from modjax.store.tables import scan_table as scan_table
 from modjax.store.tables import write_table as write_table
 from modjax.sweep import heartbeat as heartbeat
+from modjax.sweep import writer as writer
 from modjax.sweep.finalize import completion_of
 from modjax.sweep.heartbeat import Heartbeat as Heartbeat
 from modjax.sweep.heartbeat import HeartbeatFile as HeartbeatFile

@@ -10,9 +10,10 @@ from modjax._util.signals import signals_wait
 from modjax._util.threads import available_cores
 from modjax.clustering.pool import WorkerPool
 from modjax.engines.base import EngineOptions, SearchExecutor, TrainedTrial, TrainingUpdate
-from modjax.engines.snapshots import find_saved, load_saved, worker_folders
+from modjax.engines.snapshots import find_saved, load_saved
 from modjax.integrity.directory import FORK
 from modjax.spec.context import TrainingJob, hyperparams_of, seeds_of
+from modjax.store.paths import worker_folders
 from modjax.training.checkpoint import Snapshot, SnapshotStore
 from modjax.training.programs import state_shapes
 from modjax.training.runner import PopulationRun

@@ -1,12 +1,12 @@
 """Where trials in training were last saved: by this machine, or by a worker of a cluster, alive or not."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from modjax.store.paths import worker_folders
 from modjax.training.checkpoint import Snapshot, SnapshotStore
 
 
@@ -22,17 +22,6 @@ class Saved(NamedTuple):
     folder: str
     step: int
     epochs: int
-
-
-def worker_folder(root: Path, number: int) -> Path:
-    """The snapshots of one worker; a number is used once."""
-    return root / f"worker_{number}"
-
-
-def worker_folders(root: Path) -> dict[int, Path]:
-    """The folders of all workers that there were, by number."""
-    found = {path: re.fullmatch(r"worker_(\d+)", path.name) for path in root.glob("worker_*")}
-    return {int(match[1]): path for path, match in found.items() if match}
 
 
 def saved_in(folder: Path) -> dict[str, Saved]:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from modjax.engines.snapshots import worker_folders
 from modjax.integrity.damage import Damage, figure_damage, find_damage, table_paths
 from modjax.integrity.directory import FINISHED
 from modjax.integrity.recovery import rows_are_all_there
@@ -18,7 +17,7 @@ from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
 from modjax.spec.spec import SweepSpec, load_spec
 from modjax.store.manifest import read_manifest
-from modjax.store.paths import SweepPaths
+from modjax.store.paths import SweepPaths, worker_folders
 from modjax.store.stacks import read_ids
 from modjax.store.tables import KEYS, read_table
 from modjax.training.checkpoint import SnapshotStore

@@ -115,3 +115,14 @@ class SweepPaths:
         """Indices of the whole parts of a kind, ``trained`` or ``analysed``."""
         found = (re.fullmatch(rf"{kind}_([0-9]{{5,12}})", path.name) for path in self.parts.glob(f"{kind}_*"))
         return sorted(int(match[1]) for match in found if match)
+
+
+def worker_folder(root: Path, number: int) -> Path:
+    """The snapshots of one worker; a number is used once."""
+    return root / f"worker_{number}"
+
+
+def worker_folders(root: Path) -> dict[int, Path]:
+    """The folders of all workers that there were, by number."""
+    found = {path: re.fullmatch(r"worker_(\d+)", path.name) for path in root.glob("worker_*")}
+    return {int(match[1]): path for path, match in found.items() if match}

@@ -104,10 +104,10 @@ def run_sweep(
         is_done = is_complete(paths, earlier, setup.spec)
         if not is_done:
             check_environment(paths.root, earlier)
+        at_work = None if is_done else open_engine(options, training_threads(earlier))
         try:
-            # 3. Do what is left, with an engine that is closed whatever happens.
-            if not is_done:
-                at_work = open_engine(options, training_threads(earlier))
+            # 3. Do what is left; the engine is closed whatever happens.
+            if at_work is not None:
                 run = _Run(setup, paths, earlier, slots, stages, is_quiet, at_work, source, completion)
                 _run_to_the_end(run)
             # 4. Draw again what is damaged or missing of a finished sweep's figures and page.

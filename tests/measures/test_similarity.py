@@ -10,7 +10,7 @@ import modjax as mj
 from modjax import MEASURES, Network, Output
 from modjax.measures import compute
 from modjax.measures import plan as planning
-from modjax.measures.base import Batch
+from modjax.measures.base import MeasureBatch
 from modjax.measures.compute import REGISTRY
 from tests import reference
 from tests.seams import ACTIVATIONS
@@ -256,7 +256,7 @@ def test_memory_bounds_what_is_made_at_a_time(path, combined):
         one = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), shapes)
         program = (plan.setting, plan.closed, plan.general)
         prepared, states = compute._start(*program, one)
-        batch = Batch(*(jnp.zeros((plan.num_examples, *rest), dtype) for rest, dtype in BATCH_LEAVES))
+        batch = MeasureBatch(*(jnp.zeros((plan.num_examples, *rest), dtype) for rest, dtype in BATCH_LEAVES))
         needs = compute._add.lower(*program, one, prepared, states, batch).compile().memory_analysis()
         assert needs.temp_size_in_bytes * plan.num_threads < memory
 

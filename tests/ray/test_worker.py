@@ -6,13 +6,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
+from modjax.engines.base import EngineOptions
 from modjax.engines.local import LocalEngine
 from modjax.engines.queue import TrialQueue
 from modjax.engines.ray import worker as worker_module
 from modjax.engines.ray.dispatch import dispatch
 from modjax.engines.ray.worker import TrialWorker, WorkerJob
-from modjax.engines.snapshots import find_saved, saved_in, worker_folder, worker_folders
+from modjax.engines.snapshots import find_saved, saved_in
 from modjax.spec.context import make_context
+from modjax.store.paths import worker_folder, worker_folders
 from modjax.sweep import writer as stacks
 from modjax.training.slots import SlotTable
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
@@ -52,11 +54,11 @@ class InlineFleet:
         return told
 
 
-class InlinePlace(LocalEngine):
+class InlineEngine(LocalEngine):
     """Trains by workers in this process."""
 
     def __init__(self, deaths=(), stop_after=None, asked_after=None):
-        super().__init__()
+        super().__init__(EngineOptions())
         self.deaths, self.stop_after, self.asked_after, self.told = deaths, stop_after, asked_after, []
 
     def train(self, job):
@@ -94,7 +96,7 @@ class InlinePlace(LocalEngine):
         self.programs = [{"lanes": population.lanes, "is_paired": population.is_paired}]
 
 
-ENGINES = {}  # made and compiled once, for all workers and tests
+CONTEXTS = {}  # made and compiled once, for all workers and tests
 
 
 @pytest.fixture
@@ -102,53 +104,53 @@ def sweep_with(folder, write_spec, tiny_content, monkeypatch):
     monkeypatch.setattr(worker_module, "ORDER_SECONDS", 0.0)
 
     def make_once(*arguments):
-        if "one" not in ENGINES:
-            ENGINES["one"] = make_context(*arguments)
-        return ENGINES["one"]
+        if "one" not in CONTEXTS:
+            CONTEXTS["one"] = make_context(*arguments)
+        return CONTEXTS["one"]
 
     monkeypatch.setattr(worker_module, "make_context", make_once)
     monkeypatch.setattr("modjax.sweep.pipeline.make_context", make_once)
     spec = write_spec(tiny_content)
 
-    def run(place):
-        monkeypatch.setattr("modjax.sweep.pipeline.open_engine", lambda *options: place)
+    def run(engine):
+        monkeypatch.setattr("modjax.sweep.pipeline.open_engine", lambda *options: engine)
         return mj.run_sweep(spec, folder / "out", slots=6, is_quiet=True)
 
     return run
 
 
 def test_two_workers_make_the_tables_of_the_local_engine(sweep_with, finished):
-    assert_same_tables(sweep_with(InlinePlace()), finished)
+    assert_same_tables(sweep_with(InlineEngine()), finished)
 
 
 def test_workers_that_die_lose_nothing(sweep_with, finished):
-    place = InlinePlace(deaths={0: 2, 1: 3, 2: 1})
-    assert_same_tables(sweep_with(place), finished)
-    assert len(place.told) == 3
-    assert "worker 0 is gone: 3 trials go to others, 3 of them from a snapshot" in place.told
+    engine = InlineEngine(deaths={0: 2, 1: 3, 2: 1})
+    assert_same_tables(sweep_with(engine), finished)
+    assert len(engine.told) == 3
+    assert "worker 0 is gone: 3 trials go to others, 3 of them from a snapshot" in engine.told
 
 
 def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_local_engine(
     sweep_with, finished, folder, monkeypatch
 ):
     with pytest.raises(KeyboardInterrupt):
-        sweep_with(InlinePlace(stop_after=1))
-    place = InlinePlace(stop_after=0)
+        sweep_with(InlineEngine(stop_after=1))
+    engine = InlineEngine(stop_after=0)
     with pytest.raises(KeyboardInterrupt):
-        sweep_with(place)
-    assert place.resumed
-    assert min(place.resumed.values()) >= 1
+        sweep_with(engine)
+    assert engine.resumed
+    assert min(engine.resumed.values()) >= 1
     local = LocalEngine()
     assert_same_tables(sweep_with(local), finished)
     assert not (folder / "out" / "checkpoints" / "training").exists()
 
 
 def test_asked_to_stop_all_workers_save_what_they_train(sweep_with, finished):
-    place = InlinePlace(asked_after=1)
+    engine = InlineEngine(asked_after=1)
     with pytest.raises(KeyboardInterrupt):
-        sweep_with(place)
-    assert place.told == ["checkpoint saved: 6 trials in training, and all that had finished"]
-    later = InlinePlace()
+        sweep_with(engine)
+    assert engine.told == ["checkpoint saved: 6 trials in training, and all that had finished"]
+    later = InlineEngine()
     assert_same_tables(sweep_with(later), finished)
     assert len(later.resumed) == 6
     assert min(later.resumed.values()) >= 2
@@ -167,12 +169,12 @@ def raise_for(monkeypatch, victim, module):
 
 
 def test_a_trial_that_raises_is_marked_and_its_neighbours_finish(sweep_with, finished, monkeypatch):
-    victim, place = finished.trials.filter(pl.col("status") == "done")["trial_id"][1], InlinePlace()
+    victim, engine = finished.trials.filter(pl.col("status") == "done")["trial_id"][1], InlineEngine()
     with monkeypatch.context() as patch:
         for module in (worker_module, stacks):
             raise_for(patch, victim, module)
-        sweep = sweep_with(place)
-    assert any(f"could not measure trial {victim}: ZeroDivisionError: a bad member" in line for line in place.told)
+        sweep = sweep_with(engine)
+    assert any(f"could not measure trial {victim}: ZeroDivisionError: a bad member" in line for line in engine.told)
     assert sweep.manifest["failed"] == {victim: "ZeroDivisionError: a bad member"}
     own = pl.col("trial_id") == victim
     assert sweep.trials.filter(own)["status"].to_list() == ["failed"]
@@ -184,7 +186,7 @@ def test_a_trial_that_raises_is_marked_and_its_neighbours_finish(sweep_with, fin
 
 def test_what_only_raises_on_a_worker_is_done_by_the_driver(sweep_with, finished, monkeypatch):
     raise_for(monkeypatch, finished.trials.filter(pl.col("status") == "done")["trial_id"][0], worker_module)
-    assert_same_tables(sweep_with(InlinePlace()), finished)
+    assert_same_tables(sweep_with(InlineEngine()), finished)
 
 
 def test_what_hits_all_trials_ends_the_run(sweep_with, monkeypatch):
@@ -193,18 +195,18 @@ def test_what_hits_all_trials_ends_the_run(sweep_with, monkeypatch):
 
     monkeypatch.setattr(worker_module, "measure_trial", no_memory)
     with pytest.raises(MemoryError, match="no room"):
-        sweep_with(InlinePlace())
+        sweep_with(InlineEngine())
 
 
 def test_a_damaged_snapshot_only_costs_time(sweep_with, finished, folder):
     with pytest.raises(KeyboardInterrupt):
-        sweep_with(InlinePlace(stop_after=1))
+        sweep_with(InlineEngine(stop_after=1))
     for path in (folder / "out" / "checkpoints" / "training").rglob("*"):
         if path.is_file() and "states" in path.parts:
             path.write_bytes(b"damaged")
-    place = InlinePlace()
-    assert_same_tables(sweep_with(place), finished)
-    assert any("cannot be read" in line and "begin again" in line for line in place.told)
+    engine = InlineEngine()
+    assert_same_tables(sweep_with(engine), finished)
+    assert any("cannot be read" in line and "begin again" in line for line in engine.told)
 
 
 def test_seating_takes_more_trials_behind_those_that_wait():

@@ -9,7 +9,7 @@ import modjax as mj
 from modjax import cli
 from modjax.clustering.pool import WorkerPool
 from modjax.spec.failures import MANY_FAILURES, Failures
-from modjax.sweep import writer as stacks
+from modjax.sweep import writer
 from modjax.sweep.writer import StackWriter
 from tests.sweep.dying import die, explode
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
@@ -25,7 +25,7 @@ def measuring(monkeypatch, victim):
 def similarity(monkeypatch, victim):
     """All stacks with the victim's weights raise, and so does the victim alone."""
     weights = jax.tree.leaves(mj.load_params(FINISHED[0], victim))[1].ravel()[0]
-    whole = stacks.stack_matrices
+    whole = writer.stack_matrices
 
     def raise_on_victim(network, params, *rest):
         first = jax.tree.leaves(params)[1]
@@ -33,7 +33,7 @@ def similarity(monkeypatch, victim):
             explode()
         return whole(network, params, *rest)
 
-    monkeypatch.setattr(stacks, "stack_matrices", raise_on_victim)
+    monkeypatch.setattr(writer, "stack_matrices", raise_on_victim)
 
 
 def clustering(monkeypatch, victim, function=explode):
@@ -111,7 +111,7 @@ def test_analysis_that_failed_before_an_interruption_is_done_again_from_the_weig
 def test_interrupted_after_a_failure_tries_it_again(
     finished, folder, write_spec, tiny_content, monkeypatch, trials_per_stack
 ):
-    monkeypatch.setattr(stacks, "STACK_TRIALS", trials_per_stack)
+    monkeypatch.setattr(writer, "STACK_TRIALS", trials_per_stack)
     victim = finished.trials.filter(pl.col("status") == "done")["trial_id"][0]
     with monkeypatch.context() as patch:
         measuring(patch, victim)
@@ -126,10 +126,10 @@ def test_what_hits_all_trials_stops_the_sweep(folder, write_spec, tiny_content, 
     def no_memory(*given):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(stacks, "measure_trials", no_memory)
+    monkeypatch.setattr("modjax.spec.context.measure_trials", no_memory)
     with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
         mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True)
-    monkeypatch.setattr(stacks, "measure_trials", explode)
+    monkeypatch.setattr("modjax.spec.context.measure_trials", explode)
     with pytest.raises(RuntimeError, match=r"no trial could be finished; trial .*: ZeroDivisionError: a bad member"):
         mj.run_sweep(write_spec(tiny_content), folder / "out", is_quiet=True)
 

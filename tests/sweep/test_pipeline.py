@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import modjax as mj
-from tests.seams import SCHEMAS, LockedError, locked, stacks, sum_of, sweep_status
+from tests.seams import SCHEMAS, LockedError, locked, sum_of, sweep_status, writer
 
 TABLES = ("trials", "history", "similarity", "modules", "alignment")
 
@@ -116,21 +116,21 @@ def test_running_again_does_nothing(finished):
 
 def test_interrupted_at_every_stage_and_resumed(finished, folder, write_spec, tiny_content, monkeypatch):
     """Stopped after every commit in turn, resumed each time: the tables of the undisturbed run, bit for bit."""
-    monkeypatch.setattr(stacks, "STACK_TRIALS", 2)
+    monkeypatch.setattr(writer, "STACK_TRIALS", 2)
     spec = write_spec(tiny_content)
     names = ["_commit_trained", "_commit_trained", "_commit_analysed"]
     known = 0
     for name in names:
-        whole = getattr(stacks.StackWriter, name)
+        whole = getattr(writer.StackWriter, name)
 
         def stop_after(self, *arguments, whole=whole):
             result = whole(self, *arguments)
             raise KeyboardInterrupt(str(result))
 
-        monkeypatch.setattr(stacks.StackWriter, name, stop_after)
+        monkeypatch.setattr(writer.StackWriter, name, stop_after)
         with pytest.raises(KeyboardInterrupt):
             mj.run_sweep(spec, folder / "out", slots=6, is_quiet=True)
-        monkeypatch.setattr(stacks.StackWriter, name, whole)
+        monkeypatch.setattr(writer.StackWriter, name, whole)
         assert set(pl.read_parquet(folder / "out" / "trials.parquet")["status"]) == {"pending"}
         found = mj.open_sweep(folder / "out").trials  # with what the parts hold
         assert found.filter(pl.col("status") != "pending").height >= max(known, 2)

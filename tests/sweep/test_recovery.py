@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.seams import SweepPaths, read_manifest, report_by, stacks, write_manifest
+from tests.seams import SweepPaths, read_manifest, report_by, write_manifest, writer
 from tests.sweep.test_pipeline import assert_same_tables
 
 
@@ -126,18 +126,18 @@ def test_remnants_of_parts_do_not_stop_an_extension(copy, write_spec, tiny_conte
 
 @pytest.mark.parametrize("what", ["trained part", "analysed part", "checkpoint"])
 def test_damaged_part_is_set_aside_and_made_again(finished, folder, write_spec, tiny_content, monkeypatch, what):
-    monkeypatch.setattr(stacks, "STACK_TRIALS", 3)
-    whole = stacks.StackWriter._commit_analysed
+    monkeypatch.setattr(writer, "STACK_TRIALS", 3)
+    whole = writer.StackWriter._commit_analysed
 
     def stop_after(self, *arguments):
         whole(self, *arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stacks.StackWriter, "_commit_analysed", stop_after)
+    monkeypatch.setattr(writer.StackWriter, "_commit_analysed", stop_after)
     spec, out = write_spec(tiny_content), folder / "out"
     with pytest.raises(KeyboardInterrupt):
         mj.run_sweep(spec, out, slots=6, is_quiet=True)
-    monkeypatch.setattr(stacks.StackWriter, "_commit_analysed", whole)
+    monkeypatch.setattr(writer.StackWriter, "_commit_analysed", whole)
     paths = SweepPaths(out)
     if what == "trained part":
         truncate(paths.trained_part(0) / "trials.parquet")

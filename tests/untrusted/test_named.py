@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.seams import hostile, load_tree, read_ids, read_table, save_stack
+from tests.seams import load_tree, read_ids, read_table, save_stack, untrusted
 from tests.untrusted import makers
 from tests.untrusted.conftest import files_of, record, run_cli, time_limit
 
@@ -59,7 +59,7 @@ def test_npz_that_is_good_but_for_a_bomb(tmp_path, capsys, monkeypatch):
     """Ten megabytes of zeros in ten kilobytes, on a machine that has two."""
     np.savez_compressed(tmp_path / "data.npz", **makers.arrays(x_train=np.zeros((30, 90_000), np.float32)))
     assert (tmp_path / "data.npz").stat().st_size < 20_000
-    monkeypatch.setattr(hostile, "memory_limit", lambda: 2**20)
+    monkeypatch.setattr(untrusted, "memory_limit", lambda: 2**20)
     with pytest.raises(ValueError, match="GiB of memory"):
         mj.load_dataset(str(tmp_path / "data.npz"))
 
@@ -111,7 +111,7 @@ def test_table_of_few_bytes_and_many_rows(tmp_path, monkeypatch):
     many = pl.concat([rows] * 10).with_columns(**{name: pl.lit(value) for name, value in columns.items()})
     pl.concat([many] * 100_000).write_parquet(tmp_path / "history.parquet")
     assert (tmp_path / "history.parquet").stat().st_size < 100_000
-    monkeypatch.setattr(hostile, "memory_limit", lambda: 2**24)
+    monkeypatch.setattr(untrusted, "memory_limit", lambda: 2**24)
     with pytest.raises(ValueError, match="GiB of memory"):
         read_table(tmp_path / "history.parquet", "history")
 
@@ -128,7 +128,7 @@ def test_checkpoint(sweep_copy, case):
 
 
 def test_checkpoint_whose_arrays_do_not_fit(sweep_copy, monkeypatch):
-    monkeypatch.setattr(hostile, "memory_limit", lambda: 100)
+    monkeypatch.setattr(untrusted, "memory_limit", lambda: 100)
     with pytest.raises(ValueError, match="GiB of memory"):
         load_tree(sweep_copy.stack(0))
 

@@ -20,8 +20,9 @@ from modjax.engines.ray.placement import Placement, cores_of_workers, rooms_of
 from modjax.engines.ray.searches import RaySearchExecutor
 from modjax.engines.ray.worker import WorkerJob
 from modjax.engines.ray.worker_group import RayWorkerGroup
-from modjax.engines.snapshots import Saved, find_saved, saved_in, worker_folder, worker_folders
+from modjax.engines.snapshots import Saved, find_saved, saved_in
 from modjax.spec.context import TrainingJob
+from modjax.store.paths import worker_folder, worker_folders
 
 
 def import_ray() -> Any:

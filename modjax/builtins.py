@@ -1,0 +1,90 @@
+"""What modjax brings along: one literal table for each kind of record, without JAX.
+
+Spec, tables, command line, plan, figures and report read these tables; nothing else lists hyperparameters, measures or
+datasets by name. A new one is a line here and, where it needs code, a file of its own.
+"""
+
+from modjax.records import (
+    DatasetInfo,
+    HyperparameterInfo,
+    MeasureInfo,
+    NetworkInfo,
+    NullInfo,
+    PenaltyInfo,
+    SearchInfo,
+    TaskInfo,
+    by_name,
+)
+
+HYPERPARAMETERS: dict[str, HyperparameterInfo] = by_name(
+    HyperparameterInfo("learning_rate", 1e-3, low=0, low_open=True, scale="log"),
+    HyperparameterInfo("l1", 0.0, low=0, scale="log", label="L1 penalty"),
+    HyperparameterInfo("l2", 0.0, low=0, scale="log", label="L2 penalty"),
+    HyperparameterInfo("dropout", 0.0, low=0, high=1, high_open=True, label="dropout rate"),
+)
+PENALTIES: dict[str, PenaltyInfo] = by_name(
+    PenaltyInfo("l1", "modjax.training.objective:l1_penalty", (HYPERPARAMETERS["l1"],)),
+    PenaltyInfo("l2", "modjax.training.objective:l2_penalty", (HYPERPARAMETERS["l2"],)),
+)
+TASKS: dict[str, TaskInfo] = by_name(
+    TaskInfo("classification", "modjax.training.objective:classification", (HYPERPARAMETERS["dropout"],)),
+)
+MEASURES: dict[str, MeasureInfo] = by_name(
+    MeasureInfo(
+        "covariance",
+        "upstream",
+        "modjax.measures.covariance:covariance",
+        short="cov",
+        closed_form="modjax.measures.chain:COVARIANCE",
+        logit_factors=0,
+    ),
+    MeasureInfo(
+        "input_jacobian",
+        "upstream",
+        "modjax.measures.jacobian:input_jacobian",
+        title="input Jacobian",
+        short="in-Jac",
+        closed_form="modjax.measures.chain:INPUT_JACOBIAN",
+        logit_factors=0,
+    ),
+    MeasureInfo(
+        "output_jacobian",
+        "downstream",
+        "modjax.measures.jacobian:output_jacobian",
+        title="output Jacobian",
+        short="out-Jac",
+        closed_form="modjax.measures.chain:OUTPUT_JACOBIAN",
+        logit_factors=2,
+    ),
+    MeasureInfo(
+        "loss_hessian",
+        "downstream",
+        "modjax.measures.hessian:loss_hessian",
+        title="loss Hessian",
+        short="Hess",
+        needs_labels=True,
+        closed_form="modjax.measures.chain:LOSS_HESSIAN",
+        logit_factors=2,
+    ),
+)
+# The parameters alone, in combined matrices: no example is looked at.
+WEIGHTS = MeasureInfo("weights", "parameters", "modjax.measures.weights:weight_matrix", gram=False)
+NETWORKS: dict[str, NetworkInfo] = by_name(
+    NetworkInfo("mlp", "modjax.networks.mlp:build_mlp"),
+    NetworkInfo("cnn", "modjax.networks.cnn:build_cnn"),
+)
+DATASETS: dict[str, DatasetInfo] = by_name(
+    DatasetInfo("digits", "modjax.data.datasets:load_digits_dataset", num_classes=10),
+    DatasetInfo("mnist", "modjax.data.datasets:load_mnist", num_classes=10),
+    DatasetInfo("fashion_mnist", "modjax.data.datasets:load_fashion_mnist", num_classes=10),
+)
+SEARCHES: dict[str, SearchInfo] = by_name(
+    SearchInfo("leiden", "modjax.clustering.leiden:leiden"),
+    SearchInfo("leidenalg", "modjax.clustering.leidenalg:leidenalg_search"),
+    SearchInfo("spectral", "modjax.clustering.spectral:spectral"),
+    SearchInfo("monte_carlo", "modjax.clustering.monte_carlo:monte_carlo"),
+)
+NULLS: dict[str, NullInfo] = by_name(
+    NullInfo("weight_permutation", "modjax.clustering.null_models:permute_weights"),
+    NullInfo("strength_rewiring", "modjax.clustering.null_models:rewire_strengths"),
+)

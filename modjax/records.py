@@ -1,0 +1,237 @@
+"""Records: what a study may add to modjax is a frozen value of one of these types, and so is what modjax brings along.
+
+A record names its functions as ``"module:name"``, resolved on first use, or holds them: the command line, tables and
+reports know every record without importing JAX. Equal records are equal static arguments of a compiled program.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+Reference = str | Callable[..., Any]
+
+
+def resolve(reference: Reference) -> Any:
+    """A function as it is, or what ``"module:name"`` names, imported now.
+
+    Example:
+        >>> resolve("math:sqrt")(9.0), resolve(abs)(-1)
+        (3.0, 1)
+    """
+    if not isinstance(reference, str):
+        return reference
+    module, name = reference.split(":")
+    return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True)
+class HyperparameterInfo:
+    """What an arm of a spec may vary.
+
+    Attributes:
+        name: Its name in specs, tables and messages.
+        default: Its value where a spec does not name it.
+        low: Lower bound, or None.
+        high: Upper bound, or None.
+        low_open: Whether ``low`` itself is excluded.
+        high_open: Whether ``high`` itself is excluded.
+        scale: Axis of figures: ``linear`` or ``log``.
+        label: Title of that axis; the name, where None.
+        kind: ``traced``: a value inside a compiled program; ``static``: it selects the program.
+    """
+
+    name: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    low_open: bool = False
+    high_open: bool = False
+    scale: Literal["linear", "log"] = "linear"
+    label: str | None = None
+    kind: Literal["traced", "static"] = "traced"
+
+    @property
+    def title(self) -> str:
+        """Its name for readers."""
+        return self.label or self.name.replace("_", " ")
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Its bounds by pydantic's names.
+
+        Example:
+            >>> HyperparameterInfo("dropout", 0.0, low=0, high=1, high_open=True).bounds
+            {'ge': 0, 'lt': 1}
+        """
+        sides = {"gt" if self.low_open else "ge": self.low, "lt" if self.high_open else "le": self.high}
+        return {side: bound for side, bound in sides.items() if bound is not None}
+
+    @property
+    def allowed(self) -> str:
+        """Its values, in words.
+
+        Example:
+            >>> HyperparameterInfo("l2", 0.0, low=0).allowed, HyperparameterInfo("rate", 1.0, low=0, low_open=True).allowed
+            ('at least 0', 'above 0')
+        """
+        words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        return " and ".join(f"{words[side]} {bound:g}" for side, bound in self.bounds.items()) or "any number"
+
+
+@dataclass(frozen=True)
+class PenaltyInfo:
+    """A term added to the loss.
+
+    Attributes:
+        name: Its name.
+        function: ``function(network, params, hyperparams) -> scalar``.
+        hyperparameters: Those that it reads; where all are at their default, it is left out.
+    """
+
+    name: str
+    function: Reference
+    hyperparameters: tuple[HyperparameterInfo, ...]
+
+
+@dataclass(frozen=True)
+class MeasureInfo:
+    """A similarity between units.
+
+    Attributes:
+        name: Its name in specs and tables.
+        family: ``upstream``, ``downstream`` or ``parameters``.
+        kernel: A :class:`modjax.measures.base.Similarity`, or a function that returns one matrix per layer.
+        title: Its name for readers; the name, where None.
+        short: The same in a few letters, for crowded axes.
+        needs_labels: Whether it reads the examples' labels.
+        gram: Whether every matrix is one of inner products, as the rotation null asks.
+        batched: Whether it is a mean over examples, so that they can come in batches.
+        probe: Its random estimator, or None.
+        closed_form: A :class:`modjax.measures.chain.ClosedForm` for dense networks, or None.
+        logit_factors: Number of derivatives of the logits in each product of its formula; None where it has no such
+            form, so that it has no cross similarity of two networks.
+    """
+
+    name: str
+    family: Literal["upstream", "downstream", "parameters"]
+    kernel: Reference
+    title: str | None = None
+    short: str | None = None
+    needs_labels: bool = False
+    gram: bool = True
+    batched: bool = True
+    probe: Reference | None = None
+    closed_form: Reference | None = None
+    logit_factors: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name for readers."""
+        return self.title or self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """A kind of network.
+
+    Attributes:
+        name: The ``kind`` of ``[network]`` in a spec.
+        build: ``build(in_shape, num_outputs, **settings) -> Network``; the settings are the other keys of ``[network]``.
+        hyperparameters: Those that it reads.
+    """
+
+    name: str
+    build: Reference
+    hyperparameters: tuple[HyperparameterInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A learning problem.
+
+    Attributes:
+        name: Its name.
+        build: ``build(network) -> Task``.
+        hyperparameters: Those that it reads, beside the learning rate.
+    """
+
+    name: str
+    build: Reference
+    hyperparameters: tuple[HyperparameterInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset by name.
+
+    Attributes:
+        name: Its name in specs.
+        load: ``load(data_dir) -> Dataset``.
+        num_classes: Number of classes of a classification dataset, which its labels alone may not show.
+    """
+
+    name: str
+    load: Reference
+    num_classes: int | None = None
+
+
+@dataclass(frozen=True)
+class SearchInfo:
+    """A method that finds modules; it runs in worker processes, without JAX.
+
+    Attributes:
+        name: The ``method`` of ``[modules]`` in a spec.
+        search: ``search(adjacency, resolution, restarts, seed) -> labels``.
+    """
+
+    name: str
+    search: Reference
+
+
+@dataclass(frozen=True)
+class NullInfo:
+    """A distribution of graphs under no structure; it runs in worker processes, without JAX.
+
+    Attributes:
+        name: The ``null_kind`` of ``[modules]`` in a spec.
+        draw: ``draw(S, normalized, rng) -> adjacency``.
+    """
+
+    name: str
+    draw: Reference
+
+
+@dataclass(frozen=True)
+class AnalysisInfo:
+    """A computation on finished trials that writes the rows of a table.
+
+    Attributes:
+        name: Its name in specs.
+        table: Name of the table, ``DIR/<table>.parquet``.
+        columns: Its columns and their polars types, beside ``trial_id`` and the keys.
+        keys: Columns that tell a trial's rows apart, and their types.
+        run: ``run(context, trial) -> list of dicts``.
+        scope: ``trial``, or ``sweep`` for one call with all of them.
+    """
+
+    name: str
+    table: str
+    columns: tuple[tuple[str, Any], ...]
+    keys: tuple[tuple[str, Any], ...]
+    run: Reference
+    scope: Literal["trial", "sweep"] = "trial"
+
+
+def by_name(*records: Any) -> dict[str, Any]:
+    """A table of records.
+
+    Raises:
+        ValueError: Two have one name.
+    """
+    table = {record.name: record for record in records}
+    if len(table) < len(records):
+        names = [record.name for record in records]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"records must have distinct names; {twice!r} is there twice.")
+    return table
