@@ -72,8 +72,10 @@ class HyperparameterInfo:
         """Its values, in words.
 
         Example:
-            >>> HyperparameterInfo("l2", 0.0, low=0).allowed, HyperparameterInfo("rate", 1.0, low=0, low_open=True).allowed
-            ('at least 0', 'above 0')
+            >>> HyperparameterInfo("l2", 0.0, low=0).allowed
+            'at least 0'
+            >>> HyperparameterInfo("rate", 1.0, low=0, low_open=True, high=9).allowed
+            'above 0 and at most 9'
         """
         words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
         return " and ".join(f"{words[side]} {bound:g}" for side, bound in self.bounds.items()) or "any number"
@@ -137,7 +139,7 @@ class NetworkInfo:
 
     Attributes:
         name: The ``kind`` of ``[network]`` in a spec.
-        build: ``build(in_shape, num_outputs, **settings) -> Network``; the settings are the other keys of ``[network]``.
+        build: ``build(in_shape, num_outputs, **settings) -> Network``; settings are the other keys of ``[network]``.
         hyperparameters: Those that it reads.
     """
 

@@ -13,6 +13,7 @@ from modjax._util.signals import INTERRUPTED as INTERRUPTED
 from modjax._util.signals import Interrupted as Interrupted
 from modjax._util.signals import signals_stop_the_process as signals_stop_the_process
 from modjax._util.signals import signals_wait as signals_wait
+from modjax.builtins import MEASURES as MEASURE_INFOS  # noqa: F401
 from modjax.clustering.layer import cluster_layer as cluster_layer
 from modjax.export.trackers import TRACKERS as TRACKERS
 from modjax.export.trackers import trial_records as trial_records

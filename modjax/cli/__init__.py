@@ -12,6 +12,7 @@ from modjax._util.signals import INTERRUPTED as INTERRUPTED
 from modjax._util.signals import Interrupted, leave, signals_stop_the_process
 from modjax.cli import results as cli_results
 from modjax.cli.results import FAILED, print_frame
+from modjax.names import HYPERPARAMETERS
 
 WRONG_INPUT = 2
 
@@ -49,7 +50,7 @@ def plan(
 
     found = modjax.plan_sweep(spec, data_dir, slots, probe, like)
     trials = found.setup.trials
-    print_frame(trials.select("trial_id", "arm", "seed", "learning_rate", "l1", "l2", "dropout"), max_rows=60)
+    print_frame(trials.select("trial_id", "arm", "seed", *HYPERPARAMETERS), max_rows=60)
     print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))
     typer.echo("\n".join(plan_text(found)))
 

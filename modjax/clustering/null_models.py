@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modjax.builtins import NULLS
 from modjax.checks import check_adjacency
 from modjax.clustering.compiled import compiled
 from modjax.clustering.search import check_search, search_living, search_of
 from modjax.names import NULL_KINDS, one_of
+from modjax.records import resolve
 
 MOVES_PER_EDGE = 10  # of strength-preserving rewiring
 
@@ -103,8 +105,7 @@ def move_weights(weights, num_moves, rng):
 
 
 NULL_GRAPHS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "weight_permutation": permute_weights,
-    "strength_rewiring": rewire_strengths,
+    name: resolve(info.draw) for name, info in NULLS.items()
 }
 
 

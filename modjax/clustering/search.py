@@ -6,22 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from modjax.builtins import SEARCHES
 from modjax.checks import check_adjacency
-from modjax.clustering.leiden import leiden
 from modjax.clustering.leidenalg import leidenalg_search
 from modjax.clustering.modularity import check_resolution
-from modjax.clustering.monte_carlo import monte_carlo
 from modjax.clustering.partition import DEAD, Partition, make_partition
-from modjax.clustering.spectral import spectral
 from modjax.names import QUALITY_FUNCTIONS, SEARCH_METHODS, one_of
+from modjax.records import resolve
 
 Search = Callable[[np.ndarray, float, int | None, int], np.ndarray]
-METHODS: dict[str, Search] = {
-    "leiden": leiden,
-    "leidenalg": leidenalg_search,
-    "spectral": spectral,
-    "monte_carlo": monte_carlo,
-}
+METHODS: dict[str, Search] = {name: resolve(info.search) for name, info in SEARCHES.items()}
 
 
 def find_modules(

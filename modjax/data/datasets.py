@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from modjax.builtins import DATASETS
 from modjax.checks import check_finite, check_labels
 from modjax.data.sources import SOURCES, find_or_fetch
 from modjax.io.untrusted import check_bytes
-from modjax.names import DATASETS
+from modjax.records import resolve
 
 
 class Dataset(NamedTuple):
@@ -71,17 +72,16 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
         >>> digits.x_train.shape, digits.x_test.shape, digits.num_classes
         ((1442, 8, 8), (355, 8, 8), 10)
     """
-    if name == "digits":
-        return _digits()
-    if name in SOURCES:
-        return _idx_dataset(name, data_dir)
+    if name in DATASETS:
+        return resolve(DATASETS[name].load)(data_dir)
     if str(name).endswith(".npz"):
         return _npz(Path(name))
     raise ValueError(f"Unknown dataset {str(name)!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
 
 
-def _digits() -> Dataset:
+def load_digits_dataset(data_dir: str | os.PathLike | None = None) -> Dataset:
     """scikit-learn's 1,797 handwritten digits; of each class, every fifth image is a test image."""
+    del data_dir  # they come with the package
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -96,17 +96,32 @@ def _digits() -> Dataset:
     return Dataset("digits", images[~is_test], labels[~is_test], images[is_test], labels[is_test], 10)
 
 
+def load_mnist(data_dir: str | os.PathLike | None = None) -> Dataset:
+    """MNIST: 60,000 and 10,000 handwritten digits."""
+    return _idx_dataset("mnist", data_dir)
+
+
+def load_fashion_mnist(data_dir: str | os.PathLike | None = None) -> Dataset:
+    """Fashion-MNIST: as many pictures of clothes."""
+    return _idx_dataset("fashion_mnist", data_dir)
+
+
 def _idx_dataset(name: str, data_dir: str | os.PathLike | None) -> Dataset:
+    """Four IDX files; as many classes as the dataset's record says, else as the training labels show."""
     arrays = {part: find_or_fetch(name, part, data_dir) for part in SOURCES[name].files}
+    info = DATASETS.get(name)
+    num_classes = info.num_classes if info is not None else None
+    if num_classes is None:
+        num_classes = int(arrays["train_labels"].max()) + 1
     for part in ("train_labels", "test_labels"):
-        check_labels(f"{part} of {name}", arrays[part], len(arrays[part]), 10)
+        check_labels(f"{part} of {name}", arrays[part], len(arrays[part]), num_classes)
     return Dataset(
         name,
         arrays["train_images"],
         arrays["train_labels"].astype(np.int32),
         arrays["test_images"],
         arrays["test_labels"].astype(np.int32),
-        10,
+        num_classes,
     )
 
 

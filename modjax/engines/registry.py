@@ -1,7 +1,8 @@
 """The engines by name: an engine is one class, named here as ``"module:name"`` and imported when it is asked for."""
 
 from modjax.engines.base import Engine, EngineOptions
-from modjax.names import one_of, resolve
+from modjax.names import one_of
+from modjax.records import resolve
 
 ENGINES = {"local": "modjax.engines.local:LocalEngine", "ray": "modjax.engines.ray.engine:RayEngine"}
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from modjax._util.memory import peak_resident_bytes
 from modjax.analysis.modules import graphs_of, joint_groups, search_settings, stack_matrices
+from modjax.builtins import HYPERPARAMETERS
 from modjax.clustering.layer import cluster_layer
 from modjax.spec.context import SweepContext, hyperparams_of, seeds_of
 from modjax.store.paths import SweepPaths
@@ -139,7 +140,7 @@ def _stack(context: SweepContext) -> Any:
 
 
 def _zeros() -> pl.DataFrame:
-    return pl.DataFrame({"learning_rate": [1e-3], "l1": [0.0], "l2": [0.0], "dropout": [0.0]})
+    return pl.DataFrame({info.name: [info.default] for info in HYPERPARAMETERS.values()})
 
 
 def _evaluate(context: SweepContext, trials: pl.DataFrame) -> dict[str, float]:

@@ -7,6 +7,7 @@ import polars as pl
 
 from modjax.io.checksums import UNKNOWN, file_problem, write_summed
 from modjax.io.untrusted import refuse_links
+from modjax.names import HYPERPARAMETERS
 from modjax.spec.spec import SweepSpec, load_spec
 from modjax.store.manifest import read_manifest
 from modjax.store.paths import SweepPaths
@@ -98,7 +99,7 @@ def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFra
     dropped = earlier.join(planned, on="trial_id", how="anti")
     if dropped.height:
         row = dropped.row(0, named=True)
-        told = ", ".join(f"{name} = {row[name]:g}" for name in ("learning_rate", "l1", "l2", "dropout", "seed"))
+        told = ", ".join(f"{name} = {row[name]:g}" for name in (*HYPERPARAMETERS, "seed"))
         raise ValueError(
             f"{root} holds another spec's sweep: {dropped.height} of its trials are not in this spec, such as "
             f"one of arm {row['arm']!r} with {told}. A spec can only add trials; choose another directory, {FORK}."

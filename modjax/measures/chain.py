@@ -3,7 +3,8 @@
 The formulas are in :mod:`modjax.measures.chain_terms`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array
 from modjax.measures import covariance as moments
 from modjax.measures.base import MeasureBatch, Setting, Sums, add_sums, means_of, sums_of
 from modjax.measures.chain_terms import (
+    Trace,
     first_factor,
     hessian_matrices,
     hessian_sums,
@@ -23,43 +25,112 @@ from modjax.measures.chain_terms import (
     run_forward,
 )
 from modjax.names import PIECEWISE_LINEAR
-from modjax.networks.base import Network
-
-SUMS = {"input_jacobian": input_sums, "output_jacobian": output_sums, "loss_hessian": hessian_sums}
-MATRICES = {"input_jacobian": input_matrices, "output_jacobian": output_matrices, "loss_hessian": hessian_matrices}
+from modjax.networks.base import DenseChain, Network
+from modjax.records import MeasureInfo, resolve
 
 
-def has_closed_form(network: Network, measure: str) -> bool:
-    """Whether this module computes a measure of a network: three of any dense chain, the Hessian where f'' = 0."""
+class ClosedForm(NamedTuple):
+    """How a measure of a dense chain is computed without autodiff; a measure opts in by naming one in its record.
+
+    Attributes:
+        applies: ``applies(chain) -> bool``: whether the formulas hold for its activation.
+        init: ``init(setting, params, dtype) -> state``.
+        update: ``update(setting, layers, trace, factor, state, batch) -> state``, adds a batch.
+        finalize: ``finalize(setting, params, state) -> tuple`` of matrices, one a group; upper triangles count.
+        needs_factor: Whether deeper layers need the first layer's factor.
+    """
+
+    applies: Callable[[DenseChain], bool]
+    init: Callable[..., Any]
+    update: Callable[..., Any]
+    finalize: Callable[..., tuple[Array, ...]]
+    needs_factor: bool = False
+
+
+def from_sums(
+    sums: Callable[..., list[Array]],
+    matrices: Callable[..., dict[tuple[int, int], Array]],
+    applies: Callable[[DenseChain], bool] = lambda chain: True,
+    needs_factor: bool = False,
+) -> ClosedForm:
+    """A closed form from sums over examples.
+
+    Args:
+        sums: ``sums(setting, layers, trace, factor)``: a batch's sums.
+        matrices: ``matrices(setting, layers, means)``: a block for each pair of layers (k, m), k <= m.
+        applies: As in :class:`ClosedForm`.
+        needs_factor: As in :class:`ClosedForm`.
+    """
+
+    def init(setting: Setting, params: Any, dtype: DTypeLike) -> Sums:
+        def one_batch(params: Any) -> list[Array]:
+            layers = _layers(setting, params)
+            x = jnp.zeros((setting.block, layers[0][0].shape[0]), dtype)
+            batch = MeasureBatch(x, None, jnp.ones(setting.block, dtype))
+            trace = run_forward(layers, _activation(setting), batch)
+            factor = first_factor(layers[0][0]) if needs_factor and len(setting.shapes) > 1 else None
+            return sums(setting, layers, trace, factor)
+
+        return sums_of(jax.eval_shape(one_batch, params), dtype)
+
+    def update(setting: Setting, layers: list, trace: Trace, factor: Any, state: Sums, batch: MeasureBatch) -> Sums:
+        return add_sums(state, batch, sums(setting, layers, trace, factor))
+
+    def finalize(setting: Setting, params: Any, state: Sums) -> tuple[Array, ...]:
+        blocks = matrices(setting, _layers(setting, params), means_of(state))
+        if not setting.is_combined:
+            return tuple(blocks.values())
+        layers = range(len(setting.shapes))
+        rows = [[blocks[k, m] if k <= m else blocks[m, k].T for m in layers] for k in layers]
+        return (jnp.concatenate([jnp.concatenate(row, 1) for row in rows], 0),)
+
+    return ClosedForm(applies, init, update, finalize, needs_factor)
+
+
+def _add_moments(
+    setting: Setting, layers: list, trace: Trace, factor: Any, state: Any, batch: MeasureBatch
+) -> moments.Moments:
+    del layers, factor
+    units = [jnp.concatenate([trace.hidden[layer] for layer in group], -1) for group in setting.groups]
+    return moments.merge(state, batch, [values[:, None, :] for values in units])
+
+
+COVARIANCE = ClosedForm(
+    lambda chain: True, lambda setting, params, dtype: moments.init(setting, dtype), _add_moments, moments.finalize
+)
+INPUT_JACOBIAN = from_sums(input_sums, input_matrices, needs_factor=True)
+OUTPUT_JACOBIAN = from_sums(output_sums, output_matrices)
+# With f'' = 0 the Hessian needs first derivatives alone.
+LOSS_HESSIAN = from_sums(hessian_sums, hessian_matrices, lambda chain: chain.activation in PIECEWISE_LINEAR)
+
+
+def closed_form_of(info: MeasureInfo) -> ClosedForm:
+    """The closed form that a measure's record names."""
+    assert info.closed_form is not None
+    return resolve(info.closed_form)
+
+
+def has_closed_form(network: Network, info: MeasureInfo) -> bool:
+    """Whether a measure of a network is computed here: it names a closed form, and that holds for the network."""
     chain = network.chain
-    return chain is not None and (measure != "loss_hessian" or chain.activation in PIECEWISE_LINEAR)
+    return chain is not None and info.closed_form is not None and closed_form_of(info).applies(chain)
 
 
-def prepare(setting: Setting, measures: tuple[str, ...], params: Any) -> Array | None:
-    """The first layer's factor, where a deeper one's input Jacobian is asked for."""
-    if "input_jacobian" not in measures or len(setting.shapes) == 1:
+def prepare(setting: Setting, measures: tuple[MeasureInfo, ...], params: Any) -> Array | None:
+    """The first layer's factor, where a deeper one's measure needs it."""
+    if len(setting.shapes) == 1 or not any(closed_form_of(info).needs_factor for info in measures):
         return None
     return first_factor(_layers(setting, params)[0][0])
 
 
-def init(setting: Setting, measure: str, params: Any, dtype: DTypeLike) -> Any:
+def init(setting: Setting, info: MeasureInfo, params: Any, dtype: DTypeLike) -> Any:
     """The state of a measure before its first batch."""
-    if measure == "covariance":
-        return moments.init(setting, dtype)
-
-    def one_batch(params: Any) -> list[Array]:
-        layers = _layers(setting, params)
-        x = jnp.zeros((setting.block, layers[0][0].shape[0]), dtype)
-        batch = MeasureBatch(x, None, jnp.ones(setting.block, dtype))
-        trace = run_forward(layers, _activation(setting), batch)
-        return SUMS[measure](setting, layers, trace, prepare(setting, (measure,), params))
-
-    return sums_of(jax.eval_shape(one_batch, params), dtype)
+    return closed_form_of(info).init(setting, params, dtype)
 
 
 def update(
     setting: Setting,
-    measures: tuple[str, ...],
+    measures: tuple[MeasureInfo, ...],
     params: Any,
     factor: Array | None,
     states: dict[str, Any],
@@ -68,27 +139,15 @@ def update(
     """Add a batch, whose size is a multiple of ``setting.block``, to the states of some measures."""
     layers = _layers(setting, params)
     trace = run_forward(layers, _activation(setting), batch)
-    after = {}
-    for measure in measures:
-        if measure == "covariance":
-            units = [jnp.concatenate([trace.hidden[layer] for layer in group], -1) for group in setting.groups]
-            after[measure] = moments.merge(states[measure], batch, [one[:, None, :] for one in units])
-        else:
-            after[measure] = add_sums(states[measure], batch, SUMS[measure](setting, layers, trace, factor))
-    return after
+    return {
+        info.name: closed_form_of(info).update(setting, layers, trace, factor, states[info.name], batch)
+        for info in measures
+    }
 
 
-def finalize(setting: Setting, measure: str, params: Any, state: Any) -> tuple[Array, ...]:
+def finalize(setting: Setting, info: MeasureInfo, params: Any, state: Any) -> tuple[Array, ...]:
     """A matrix a group; the upper triangles count."""
-    if measure == "covariance":
-        return moments.finalize(setting, params, state)
-    assert isinstance(state, Sums)
-    found = MATRICES[measure](setting, _layers(setting, params), means_of(state))
-    if not setting.is_combined:
-        return tuple(found.values())
-    layers = range(len(setting.shapes))
-    rows = [[found[k, m] if k <= m else found[m, k].T for m in layers] for k in layers]
-    return (jnp.concatenate([jnp.concatenate(row, 1) for row in rows], 0),)
+    return closed_form_of(info).finalize(setting, params, state)
 
 
 def _layers(setting: Setting, params: Any) -> list:

@@ -13,34 +13,31 @@ from modjax._util.pixels import to_unit_range
 from modjax._util.threads import Threads
 from modjax.measures import chain
 from modjax.measures.base import MeasureBatch, Setting, Similarity, symmetric
-from modjax.measures.covariance import covariance
-from modjax.measures.hessian import loss_hessian
-from modjax.measures.jacobian import input_jacobian, output_jacobian
 from modjax.measures.plan import SimilarityPlan, trials_at_once
+from modjax.records import MeasureInfo, resolve
 from modjax.types import Params
 
-REGISTRY: dict[str, Similarity] = {
-    "covariance": covariance,
-    "input_jacobian": input_jacobian,
-    "output_jacobian": output_jacobian,
-    "loss_hessian": loss_hessian,
-}
 CHAIN = "chain"
 _COMPILED: set[Any] = set()
 Chunk = tuple[Any, Any]  # x, y or None: examples as they come
 
 
+def kernel_of(info: MeasureInfo) -> Similarity:
+    """The kernel that a measure's record names."""
+    return resolve(info.kernel)
+
+
 @partial(jax.jit, static_argnames=("setting", "closed", "general"))
 def _start(
-    setting: Setting, closed: tuple[str, ...], general: tuple[str, ...], params: Params
+    setting: Setting, closed: tuple[MeasureInfo, ...], general: tuple[MeasureInfo, ...], params: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What parameters alone decide, and states before the first batch, of trials with a leading axis."""
 
     def one(params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
         dtype = jax.tree.leaves(params)[0].dtype
-        prepared = {name: REGISTRY[name].prepare(setting, params) for name in general}
-        states = {name: chain.init(setting, name, params, dtype) for name in closed}
-        states |= {name: REGISTRY[name].init(setting, dtype) for name in general}
+        prepared = {info.name: kernel_of(info).prepare(setting, params) for info in general}
+        states = {info.name: chain.init(setting, info, params, dtype) for info in closed}
+        states |= {info.name: kernel_of(info).init(setting, dtype) for info in general}
         return prepared | {CHAIN: chain.prepare(setting, closed, params)}, states
 
     with jax.default_matmul_precision("highest"):
@@ -50,8 +47,8 @@ def _start(
 @partial(jax.jit, static_argnames=("setting", "closed", "general"), donate_argnames="states")
 def _add(
     setting: Setting,
-    closed: tuple[str, ...],
-    general: tuple[str, ...],
+    closed: tuple[MeasureInfo, ...],
+    general: tuple[MeasureInfo, ...],
     params: Params,
     prepared: dict[str, Any],
     states: dict[str, Any],
@@ -62,7 +59,9 @@ def _add(
     def one(params: Params, prepared: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
         after = chain.update(setting, closed, params, prepared[CHAIN], states, batch) if closed else {}
         if general:
-            after |= _by_autodiff(setting, general, params, prepared, {name: states[name] for name in general}, batch)
+            after |= _by_autodiff(
+                setting, general, params, prepared, {info.name: states[info.name] for info in general}, batch
+            )
         return after
 
     with jax.default_matmul_precision("highest"):
@@ -71,7 +70,7 @@ def _add(
 
 def _by_autodiff(
     setting: Setting,
-    measures: tuple[str, ...],
+    measures: tuple[MeasureInfo, ...],
     params: Params,
     prepared: Any,
     states: dict[str, Any],
@@ -80,8 +79,11 @@ def _by_autodiff(
     """The states with the examples of a batch more, a few at a time."""
 
     def add(states: dict[str, Any], some: MeasureBatch) -> tuple[dict[str, Any], None]:
-        update = {name: REGISTRY[name].update for name in measures}
-        return {name: update[name](setting, params, prepared[name], states[name], some) for name in measures}, None
+        after = {}
+        for info in measures:
+            update, name = kernel_of(info).update, info.name
+            after[name] = update(setting, params, prepared[name], states[name], some)
+        return after, None
 
     num_steps = batch.x.shape[0] // setting.batch
     if num_steps == 1:
@@ -92,13 +94,17 @@ def _by_autodiff(
 
 @partial(jax.jit, static_argnames=("setting", "closed", "general"))
 def _finish(
-    setting: Setting, closed: tuple[str, ...], general: tuple[str, ...], params: Params, states: dict[str, Any]
+    setting: Setting,
+    closed: tuple[MeasureInfo, ...],
+    general: tuple[MeasureInfo, ...],
+    params: Params,
+    states: dict[str, Any],
 ) -> dict[str, tuple]:
     """The matrices: ``[trials units units]`` for each measure and group."""
 
     def one(params: Params, states: dict[str, Any]) -> dict[str, tuple]:
-        found = {name: chain.finalize(setting, name, params, states[name]) for name in closed}
-        return found | {name: REGISTRY[name].finalize(setting, params, states[name]) for name in general}
+        matrices = {info.name: chain.finalize(setting, info, params, states[info.name]) for info in closed}
+        return matrices | {info.name: kernel_of(info).finalize(setting, params, states[info.name]) for info in general}
 
     with jax.default_matmul_precision("highest"):
         return _over_trials(one, params, states)

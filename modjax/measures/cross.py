@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from modjax.builtins import WEIGHTS
 from modjax.measures.compute import measure
 from modjax.measures.plan import layer_shapes, make_plan
 from modjax.measures.similarity import as_population, check_examples, check_measures, first_trial
-from modjax.names import MEASURES, WEIGHTS
+from modjax.names import MEASURES
 from modjax.networks.base import Network, Output
+from modjax.records import MeasureInfo
 from modjax.types import Params
 
-DOWNSTREAM_SCALE = 4  # derivatives of the mean of two logits are halves, and each entry multiplies two of them
+HALVES = 2  # each derivative of the mean of two networks' logits is half of one network's own
 
 
 def cross_similarity(
@@ -24,7 +26,7 @@ def cross_similarity(
     params_b: Params,
     x: Any,
     y: Any = None,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str | MeasureInfo] = MEASURES,
     combined: bool = False,
     *,
     memory: int | None = None,
@@ -71,11 +73,17 @@ def cross_similarity(
         >>> S["input_jacobian"][0].shape
         (3, 3)
     """
-    names = check_measures(measures, combined)
-    if WEIGHTS in names:
-        raise ValueError("weights joins units of one network: it has no cross similarity.")
+    infos = check_measures(measures, combined)
+    for info in infos:
+        if info is WEIGHTS:
+            raise ValueError("weights joins units of one network: it has no cross similarity.")
+        if info.logit_factors is None:
+            raise ValueError(
+                f"{info.name} has no cross similarity: its record does not say how many derivatives of the logits its "
+                "formula multiplies (logit_factors)."
+            )
     populations = [as_population(network_a, params_a), as_population(network_b, params_b)]
-    x, _ = check_examples(network_a, populations[0][0], x, y, tuple(name for name in names if name != "loss_hessian"))
+    x, _ = check_examples(network_a, populations[0][0], x, y, ())
     check_examples(network_b, populations[1][0], x[:1], None, ())
     shapes, outputs = zip(*(layer_shapes(network, x.shape[1:]) for network in (network_a, network_b)), strict=True)
     if outputs[0] != outputs[1]:
@@ -89,12 +97,13 @@ def cross_similarity(
     pairs: list[tuple[int, ...]] = [(k, len(shapes[0]) + k) for k in range(len(shapes[0]))]
     groups = [tuple(range(len(shapes[0]) + len(shapes[1])))] if combined else pairs
     network = _side_by_side(network_a, network_b)
-    plan = make_plan(network, first_trial(paired), x.shape[1:], names, combined, len(x), memory=memory, groups=groups)
+    plan = make_plan(network, first_trial(paired), x.shape[1:], infos, combined, len(x), memory=memory, groups=groups)
     found = measure(plan, paired, lambda: [(x, None)])
     widths = [sum(shapes[0][layer][-1] for layer in group if layer < len(shapes[0])) for group in groups]
     results: dict[str, Any] = {}
-    for name, matrices in found.items():
-        scale = DOWNSTREAM_SCALE if name in ("output_jacobian", "loss_hessian") else 1
+    for info in infos:
+        assert info.logit_factors is not None
+        name, matrices, scale = info.name, found[info.name], HALVES**info.logit_factors
         blocks = tuple(scale * S[:, :width, width:] for S, width in zip(matrices, widths, strict=True))
         results[name] = blocks[0] if combined else blocks
     is_population = any(has_trials for _, has_trials in populations)

@@ -15,11 +15,13 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from modjax._util.threads import available_cores
+from modjax.builtins import MEASURES, WEIGHTS
 from modjax.measures.base import Setting
 from modjax.measures.chain import has_closed_form
 from modjax.measures.stem import split_stem
 from modjax.names import one_of
 from modjax.networks.base import Network
+from modjax.records import MeasureInfo, by_name
 from modjax.types import Params
 
 PATHS = ("auto", "closed_form", "autodiff")
@@ -32,6 +34,20 @@ ACCELERATOR_TRIALS = 32
 WIDE = 128  # units from which on a column's own products are large enough
 VECTOR, MAX_BLOCK = 16, 256  # a block is whole vectors: products with 77 columns were a third slower than with 80
 STATES_SHARE = 4  # states of the trials that are under way take at most this part of the memory
+
+
+def measure_infos(measures: Sequence[str | MeasureInfo]) -> tuple[MeasureInfo, ...]:
+    """The records of measures, each once: a name stands for the record of that name that modjax brings along.
+
+    Raises:
+        ValueError: An unknown name, or two measures of one name.
+    """
+    known = {**MEASURES, WEIGHTS.name: WEIGHTS}
+    infos = [
+        measure if isinstance(measure, MeasureInfo) else known[one_of(measure, tuple(known), "similarity")]
+        for measure in measures
+    ]
+    return tuple(by_name(*dict.fromkeys(infos)).values())
 
 
 class SimilarityPlan(NamedTuple):
@@ -49,8 +65,8 @@ class SimilarityPlan(NamedTuple):
     """
 
     setting: Setting
-    closed: tuple[str, ...]
-    general: tuple[str, ...]
+    closed: tuple[MeasureInfo, ...]
+    general: tuple[MeasureInfo, ...]
     num_examples: int
     num_trials: int
     num_threads: int
@@ -62,7 +78,7 @@ def make_plan(
     network: Network,
     params: Params,
     in_shape: tuple[int, ...],
-    measures: Sequence[str],
+    measures: Sequence[str | MeasureInfo],
     combined: bool,
     num_examples: int | None = None,
     path: str = "auto",
@@ -88,11 +104,13 @@ def make_plan(
         groups = (every,) if combined else tuple((layer,) for layer in every)
     for group in groups:
         check_locations([shapes[layer] for layer in group])
-    closed = tuple(name for name in measures if path != "autodiff" and has_closed_form(network, name))
-    general = tuple(name for name in measures if name not in closed)
+    infos = measure_infos(measures)
+    closed = tuple(info for info in infos if path != "autodiff" and has_closed_form(network, info))
+    general = tuple(info for info in infos if info not in closed)
     if path == "closed_form" and general:
         raise ValueError(
-            f"{', '.join(general)} of this network has no closed form; use path='auto', which takes autodiff there."
+            f"{', '.join(info.name for info in general)} of this network has no closed form; use path='auto', which "
+            "takes autodiff there."
         )
     locations = tuple(_locations(shapes[group[0]], max_locations, seed, group[0]) for group in groups)
     dtype = jax.tree.leaves(params)[0].dtype

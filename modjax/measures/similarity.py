@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from modjax.builtins import WEIGHTS
 from modjax.checks import check_finite, check_labels
 from modjax.measures.compute import measure
-from modjax.measures.plan import SimilarityPlan, layer_shapes, make_plan, params_shapes
+from modjax.measures.plan import SimilarityPlan, layer_shapes, make_plan, measure_infos, params_shapes
 from modjax.measures.weights import weight_matrix
-from modjax.names import MEASURES, WEIGHTS, one_of
+from modjax.names import MEASURES
 from modjax.networks.base import Network
+from modjax.records import MeasureInfo
 from modjax.types import Params
 
 
@@ -23,7 +25,7 @@ def similarity(
     params: Params,
     x: Any,
     y: Any = None,
-    measures: Sequence[str] = MEASURES,
+    measures: str | Sequence[str | MeasureInfo] = MEASURES,
     combined: bool = False,
     *,
     path: str = "auto",
@@ -54,7 +56,8 @@ def similarity(
             batches ``(x, y)`` (or ``x``, if no labels are needed), for data that do not fit the device; it is passed
             over once.
         y: Labels ``[examples]``; needed by ``loss_hessian`` alone.
-        measures: Which measures. ``weights``, the graph of weights, can be asked for in a combined matrix.
+        measures: Names of measures, or their records (:class:`modjax.records.MeasureInfo`). ``weights``, the graph of
+            weights, can be asked for in a combined matrix.
         combined: One matrix over the units of all hidden layers, cross blocks included, instead of one a layer. Layers
             must then have the same locations.
         path: ``auto``; ``closed_form`` or ``autodiff`` insist on one.
@@ -80,19 +83,19 @@ def similarity(
     References:
         Lange, Rolnick & Kording, TMLR 2022, section 2.1.
     """
-    names = check_measures(measures, combined)
+    infos = check_measures(measures, combined)
     population, is_population = as_population(network, params)
     if isinstance(x, Iterator):
-        stream, in_shape = _check_stream(network, population, x, y, names)
+        stream, in_shape = _check_stream(network, population, x, y, infos)
         chunks, num_examples = (lambda: stream), None
     else:
-        x, y = check_examples(network, population, x, y, names)
+        x, y = check_examples(network, population, x, y, infos)
         chunks, in_shape, num_examples = (lambda: [(x, y)]), x.shape[1:], len(x)
     settings = {"path": path, "max_locations": max_locations, "seed": seed, "memory": memory}
     plan = make_plan(
-        network, first_trial(population), in_shape, _of_examples(names), combined, num_examples, **settings
+        network, first_trial(population), in_shape, _of_examples(infos), combined, num_examples, **settings
     )
-    return _results(network, plan, population, is_population, chunks, names, is_once=num_examples is None)
+    return _results(network, plan, population, is_population, chunks, infos, is_once=num_examples is None)
 
 
 def similarity_by_class(
@@ -100,7 +103,7 @@ def similarity_by_class(
     params: Params,
     x: Any,
     y: Any,
-    measures: Sequence[str] = MEASURES,
+    measures: str | Sequence[str | MeasureInfo] = MEASURES,
     combined: bool = False,
     **settings: Any,
 ) -> dict[int, dict[str, Any]]:
@@ -118,21 +121,21 @@ def similarity_by_class(
         combined: As for :func:`similarity`.
         settings: ``path``, ``max_locations``, ``seed`` and ``memory`` of :func:`similarity`.
     """
-    names = check_measures(measures, combined)
+    infos = check_measures(measures, combined)
     if y is None:
         raise ValueError("similarity_by_class needs labels: pass y.")
     population, is_population = as_population(network, params)
-    x, y = check_examples(network, population, x, y, names)
+    x, y = check_examples(network, population, x, y, infos)
     labels = np.asarray(y)
     num_examples = -(-len(labels) // len(np.unique(labels)))
     plan = make_plan(
-        network, first_trial(population), x.shape[1:], _of_examples(names), combined, num_examples, **settings
+        network, first_trial(population), x.shape[1:], _of_examples(infos), combined, num_examples, **settings
     )
     found = {}
     for label in np.unique(labels).tolist():
         chosen = np.flatnonzero(labels == label)
         chunks = [(np.asarray(x)[chosen], labels[chosen])]
-        found[label] = _results(network, plan, population, is_population, lambda chunks=chunks: chunks, names)
+        found[label] = _results(network, plan, population, is_population, lambda chunks=chunks: chunks, infos)
     return found
 
 
@@ -142,15 +145,15 @@ def _results(
     population: Params,
     is_population: bool,
     chunks: Any,
-    names: tuple[str, ...],
+    infos: tuple[MeasureInfo, ...],
     is_once: bool = False,
 ) -> dict[str, Any]:
     found = measure(plan, population, chunks, is_once) if plan.closed or plan.general else {}
     results: dict[str, Any] = dict(found)
     if plan.is_combined:
         results = {name: matrices[0] for name, matrices in found.items()}
-    if WEIGHTS in names:
-        results[WEIGHTS] = weight_matrix(network, population)
+    if WEIGHTS in infos:
+        results[WEIGHTS.name] = weight_matrix(network, population)
     return results if is_population else jax.tree.map(lambda matrix: matrix[0], results)
 
 
@@ -159,7 +162,7 @@ def compute_similarity(
     population: Params,
     x: Any,
     y: Any,
-    measures: tuple[str, ...],
+    measures: Sequence[str | MeasureInfo],
     layouts: tuple[bool, ...] = (False,),
 ) -> tuple[dict[str, Any], ...]:
     """What :func:`similarity` does for a population, unchecked, in several layouts at once.
@@ -169,19 +172,19 @@ def compute_similarity(
         population: With a leading trials axis.
         x: Examples, pixels or floats.
         y: Integer labels or None.
-        measures: Names; ``weights`` is in the combined layout alone.
+        measures: Names or records; ``weights`` is in the combined layout alone.
         layouts: One result is returned for each: False a matrix a layer, True one combined matrix. Layers are the
             diagonal blocks of the combined matrix, so both together cost as much as the combined one.
     """
-    names, combined = tuple(measures), any(layouts)
-    plan = make_plan(network, first_trial(population), x.shape[1:], _of_examples(names), combined, len(x))
+    infos, combined = measure_infos(measures), any(layouts)
+    plan = make_plan(network, first_trial(population), x.shape[1:], _of_examples(infos), combined, len(x))
     found = measure(plan, population, lambda: [(x, y)]) if plan.closed or plan.general else {}
     widths = [shape[-1] for shape in plan.setting.shapes]
     blocks = [slice(start, stop) for start, stop in itertools.pairwise(np.cumsum([0, *widths]))]
     results = []
     for layout in layouts:
         if layout:
-            weights = {WEIGHTS: weight_matrix(network, population)} if WEIGHTS in names else {}
+            weights = {WEIGHTS.name: weight_matrix(network, population)} if WEIGHTS in infos else {}
             results.append({name: matrices[0] for name, matrices in found.items()} | weights)
         elif combined:
             results.append({name: tuple(S[0][:, block, block] for block in blocks) for name, S in found.items()})
@@ -207,17 +210,16 @@ def first_trial(population: Params) -> Params:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), population)
 
 
-def _of_examples(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if name != WEIGHTS)
+def _of_examples(infos: tuple[MeasureInfo, ...]) -> tuple[MeasureInfo, ...]:
+    return tuple(info for info in infos if info.family != "parameters")
 
 
-def check_measures(measures: Sequence[str], combined: bool) -> tuple[str, ...]:
-    """Their names, each once; raise unless all are known."""
-    measures = (measures,) if isinstance(measures, str) else measures
-    names = tuple(dict.fromkeys(one_of(name, (*MEASURES, WEIGHTS), "similarity") for name in measures))
-    if WEIGHTS in names and not combined:
+def check_measures(measures: str | Sequence[str | MeasureInfo], combined: bool) -> tuple[MeasureInfo, ...]:
+    """Their records, each once; raise unless all are known."""
+    infos = measure_infos((measures,) if isinstance(measures, str | MeasureInfo) else measures)
+    if WEIGHTS in infos and not combined:
         raise ValueError("weights joins units of different layers: ask for it with combined=True.")
-    return names
+    return infos
 
 
 def _check_params(network: Network, params: Params) -> bool:
@@ -243,7 +245,9 @@ def _check_params(network: Network, params: Params) -> bool:
     return is_population
 
 
-def check_examples(network: Network, population: Params, x: Any, y: Any, names: tuple[str, ...]) -> tuple[Any, Any]:
+def check_examples(
+    network: Network, population: Params, x: Any, y: Any, infos: tuple[MeasureInfo, ...]
+) -> tuple[Any, Any]:
     """Examples and labels as they are measured: pixels stay uint8, all else has the dtype of the parameters."""
     shape = np.shape(x)
     if len(shape) < 2 or shape[0] == 0:
@@ -252,8 +256,9 @@ def check_examples(network: Network, population: Params, x: Any, y: Any, names: 
         raise ValueError(f"x must have {network.in_features} values per example; got {math.prod(shape[1:])}.")
     check_finite("x", x)
     if y is None:
-        if "loss_hessian" in names:
-            raise ValueError("loss_hessian needs labels: pass y, or leave loss_hessian out of measures.")
+        unlabelled = next((info.name for info in infos if info.needs_labels), None)
+        if unlabelled is not None:
+            raise ValueError(f"{unlabelled} needs labels: pass y, or leave {unlabelled} out of measures.")
     else:
         check_labels("y", y, shape[0], layer_shapes(network, shape[1:])[1])
         y = np.asarray(y, np.int32)
@@ -262,7 +267,7 @@ def check_examples(network: Network, population: Params, x: Any, y: Any, names: 
 
 
 def _check_stream(
-    network: Network, population: Params, batches: Iterator[Any], y: Any, names: tuple[str, ...]
+    network: Network, population: Params, batches: Iterator[Any], y: Any, infos: tuple[MeasureInfo, ...]
 ) -> tuple[Iterator[tuple[Any, Any]], tuple[int, ...]]:
     """Batches, each checked as it comes; the first is looked at for its shape."""
     if y is not None:
@@ -274,7 +279,7 @@ def _check_stream(
             if isinstance(batch, list) or (isinstance(batch, tuple) and len(batch) != 2):
                 raise ValueError(f"batches must be x or (x, y); got a {type(batch).__name__} of {len(batch)}.")
             given_x, given_y = batch if isinstance(batch, tuple) else (batch, None)
-            found = check_examples(network, population, given_x, given_y, names)
+            found = check_examples(network, population, given_x, given_y, infos)
             kind = (np.shape(given_x)[1:], given_y is not None)
             expected = expected or kind
             if kind != expected:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from modjax._util.pixels import to_unit_range
 from modjax.names import ACTIVATIONS, PIECEWISE_LINEAR, one_of
 from modjax.networks.base import Network, Output, as_key, dropout_mask
+from modjax.networks.images import image_shape
 from modjax.networks.mlp import ACTIVATION_FUNCTIONS, symmetric_uniform
 from modjax.types import Params, PRNGKey
 
@@ -173,3 +174,8 @@ def cnn(
     channels_of_layers = tuple(int(width) for width in widths)
     shape = (height, width, channels)
     return _cnn(shape, channels_of_layers, int(num_classes), activation, int(kernel_size), int(strides))
+
+
+def build_cnn(in_shape: tuple[int, ...], num_outputs: int, widths: Sequence[int], activation: str = "relu") -> Network:
+    """The ``cnn`` of a spec: :func:`cnn` for images of a shape; flat pixels are a square image."""
+    return cnn(image_shape(in_shape), widths, num_outputs, activation)

@@ -1,5 +1,6 @@
 """Multilayer perceptrons."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -119,6 +120,11 @@ def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: s
         if not values or any(int(value) != value or value < 1 for value in values):
             raise ValueError(f"{name} must be whole numbers, at least 1 each; got {list(values)}.")
     return _mlp(int(in_features), tuple(int(width) for width in widths), int(num_classes), activation)
+
+
+def build_mlp(in_shape: tuple[int, ...], num_outputs: int, widths: Sequence[int], activation: str = "relu") -> Network:
+    """The ``mlp`` of a spec: :func:`mlp` for examples of a shape."""
+    return mlp(math.prod(in_shape), widths, num_outputs, activation)
 
 
 def mlp_params(layers: Sequence[tuple[Any, Any]]) -> dict[str, dict[str, Float[Array, "..."]]]:

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from modjax.names import MEASURES, UPSTREAM
 from modjax.report.curves import Drawn
 from modjax.report.style import (
-    MEASURE_LOOKS,
-    MEASURE_TITLES,
     UNTRAINED_COLOUR,
     graph_title,
     layer_title,
+    look_of_measure,
+    measure_title,
     ordered_measures,
     varied_by_arm,
 )
@@ -130,12 +130,12 @@ def null_figure(sweep: Sweep) -> Drawn | None:
             here = points.filter((pl.col("normalized") == normalized) & (pl.col("measure") == measure))
             axis = axes[row][column]
             edges = np.histogram_bin_edges(here["z"].to_numpy(), NULL_BINS) if here.height else NULL_BINS
-            for group, colour in (("untrained", UNTRAINED_COLOUR), ("trained", MEASURE_LOOKS[measure][0])):
+            for group, colour in (("untrained", UNTRAINED_COLOUR), ("trained", look_of_measure(measure).colour)):
                 z = here.filter(pl.col("group") == group)["z"].to_numpy()
                 weights = np.full(len(z), 1 / max(1, len(z)))
                 axis.hist(z, bins=edges, weights=weights, color=colour, alpha=0.6, label=group)  # pyright: ignore[reportArgumentType]
             axis.axvline(0, color="k", lw=0.8)
-            axis.set_title(MEASURE_TITLES[measure].split("\n")[0] + (", normalized" if normalized else ", raw"))
+            axis.set_title(measure_title(measure) + (", normalized" if normalized else ", raw"))
             axis.legend(fontsize=6)
             if row == 1:
                 axis.set_xlabel("z of Q against its null")

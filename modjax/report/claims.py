@@ -9,8 +9,9 @@ from modjax.report.families import COMPARISONS, HIGHER, SCORE_NAMES, families_cl
 from modjax.report.regularization import ARM_NAMES, MORE, RAISED, RISES, arms_claim, dropout_claim
 from modjax.report.settings import ARMS, parts_of, setting_name
 from modjax.report.statistics import LEAST_FLIPPED, LEAST_SEEDS
+from modjax.report.style import measure_title
 from modjax.report.untrained import Q_CHANGE, training_claim
-from modjax.report.verdicts import MEASURE_NAMES, NOT_TESTED, Words, all_one_way
+from modjax.report.verdicts import NOT_TESTED, Words, all_one_way
 from modjax.store.sweep import Sweep
 
 Rows = list[dict[str, Any]]
@@ -187,7 +188,7 @@ def _names(rows: Rows) -> str:
     """The graphs of rows, layers of one measure and scaling together."""
     layers: dict[str, list[str]] = {}
     for row in rows:
-        what = MEASURE_NAMES.get(row["measure"], row["measure"])
+        what = measure_title(row["measure"])
         if row["measure"] is None:
             kind = "" if row["quantity"] in COMPARISONS else f" {row['quantity']}"
             what = f"{SCORE_NAMES[row['score']]}{kind}"

@@ -7,14 +7,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from modjax.builtins import HYPERPARAMETERS
 from modjax.report.style import (
     ARM_COLOURS,
     ARM_MARKERS,
-    MEASURE_LOOKS,
-    MEASURE_TITLES,
     UNTRAINED_COLOUR,
     arm_looks,
     layer_title,
+    long_title,
+    look_of_measure,
     ordered_measures,
     varied_by_arm,
 )
@@ -77,8 +78,8 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
             axis = axes[row][place]
             for measure in measures:
                 is_here = (pl.col("layer") == layer) & (pl.col("measure") == measure)
-                _draw_band(axis, untrained.filter(is_here)["value"].to_numpy(), MEASURE_LOOKS[measure][0])
-                _draw_line(axis, points.filter(is_here & (pl.col("arm") == arm)), MEASURE_LOOKS[measure], None)
+                _draw_band(axis, untrained.filter(is_here)["value"].to_numpy(), look_of_measure(measure).colour)
+                _draw_line(axis, points.filter(is_here & (pl.col("arm") == arm)), look_of_measure(measure), None)
             _label(axis, arm, varying, is_top=row == 0, is_bottom=row == len(layers) - 1)
         axes[row][0].set_ylabel(f"{MODULE_COLUMNS[column]}\n{layer_title(layer)}")
     _measure_legend(figure, measures, bool(untrained.height))
@@ -116,7 +117,7 @@ def depth_figure(sweep: Sweep) -> Drawn | None:
             here = points.filter((pl.col("setting") == name) & (pl.col("measure") == measure))
             rows = _mean_and_error(here.select("q", "layer"), "layer", "q")
             axis.errorbar(*rows, color=colour, ls=style, marker=marker, ms=4, lw=1.2, label=name)
-        axis.set_title(MEASURE_TITLES[measure])
+        axis.set_title(long_title(measure))
         axis.set_xlabel("layer")
         axis.set_xticks(sorted(points["layer"].unique().to_list()))
     axes[0].set_ylabel("modularity Q (normalized)")
@@ -163,21 +164,22 @@ def _draw_band(axis: Axes, values: np.ndarray, colour: str) -> None:
 
 
 def _label(axis: Axes, arm: str, varying: str, is_top: bool, is_bottom: bool) -> None:
-    if varying in ("l1", "l2", "learning_rate"):
+    info = HYPERPARAMETERS[varying]
+    if info.scale == "log":
         axis.set_xscale("log")
     if is_top:
         axis.set_title(f"arm {arm}")
     if is_bottom:
-        axis.set_xlabel(varying.replace("_", " ").replace("l1", "L1").replace("l2", "L2"))
+        axis.set_xlabel(info.title)
 
 
 def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool) -> None:
     handles: list[Line2D | Patch] = []
     labels = []
     for measure in measures:
-        colour, marker, style = MEASURE_LOOKS[measure]
+        colour, marker, style = look_of_measure(measure)
         handles.append(Line2D([], [], color=colour, marker=marker, ls=style, ms=4, lw=1.2))
-        labels.append(MEASURE_TITLES[measure].replace("\n", " "))
+        labels.append(long_title(measure).replace("\n", " "))
     if has_untrained:
         handles.append(Patch(color=UNTRAINED_COLOUR, alpha=0.2))
         labels.append("untrained: mean, 1 sd, in the measure's colour")

@@ -22,10 +22,10 @@ from modjax.report.alignments import (
 from modjax.report.curves import Drawn, depth_figure, modules_figure, performance_figure
 from modjax.report.matrices import example_figure, sorted_matrices_figure
 from modjax.report.style import (
-    MEASURE_TITLES,
     UNTRAINED_COLOUR,
     arm_looks,
     layer_title,
+    long_title,
     ordered_measures,
     strengths,
     use_style,
@@ -97,7 +97,7 @@ def accuracy_points(trials: pl.DataFrame) -> pl.DataFrame:
 
 
 def _modularity_panel_title(panel: str, layer: int) -> str:
-    return f"{MEASURE_TITLES.get(panel, panel)}, {layer_title(layer)}"
+    return f"{long_title(panel)}, {layer_title(layer)}"
 
 
 def _accuracy_panel_title(panel: str, layer: int) -> str:

@@ -10,8 +10,9 @@ from matplotlib.patches import Rectangle
 
 from modjax.clustering.transfer import transfer_modularity_of
 from modjax.measures.normalize import adjacency
+from modjax.names import HYPERPARAMETERS
 from modjax.report.curves import Drawn
-from modjax.report.style import MEASURE_TITLES, layer_title, ordered_measures
+from modjax.report.style import layer_title, long_title, measure_title, ordered_measures
 from modjax.store.sweep import Sweep
 
 
@@ -75,11 +76,9 @@ def sorted_matrices_figure(sweep: Sweep) -> Drawn | None:
             axis.set_xticks([])
             axis.set_yticks([])
             transfer = transfer_modularity_of(weights, labels[sorting])
-            axis.set_title(
-                f"Q = {transfer:.3f}" if row else f"{MEASURE_TITLES[measure]}\nQ = {transfer:.3f}", fontsize=8
-            )
+            axis.set_title(f"Q = {transfer:.3f}" if row else f"{long_title(measure)}\nQ = {transfer:.3f}", fontsize=8)
             rows.append({"sorted_by": sorting, "measure": measure, "q": transfer})
-        axes[row][0].set_ylabel(f"modules of\n{MEASURE_TITLES[sorting].splitlines()[0]}", fontsize=8)
+        axes[row][0].set_ylabel(f"modules of\n{measure_title(sorting)}", fontsize=8)
     figure.suptitle(f"{layer_title(example.layer)}: {_settings(example.trial)}", fontsize=9)
     return figure, pl.DataFrame(rows).select(pl.lit(example.trial["trial_id"]).alias("trial_id"), pl.all())
 
@@ -98,7 +97,7 @@ def _frame_modules(axis: Axes, sizes: np.ndarray) -> None:
 
 
 def _settings(trial: dict[str, Any]) -> str:
-    settings = ", ".join(f"{name} {trial[name]:g}" for name in ("dropout", "l1", "l2", "seed"))
+    settings = ", ".join(f"{name} {trial[name]:g}" for name in (*HYPERPARAMETERS, "seed"))
     return f"{trial['arm']} arm, {settings}"
 
 

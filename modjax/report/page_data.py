@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from modjax.builtins import HYPERPARAMETERS
 from modjax.io.untrusted import read_small_file
-from modjax.names import DOWNSTREAM, MEASURES, UPSTREAM, WEIGHTS
+from modjax.names import MEASURES, WEIGHTS
 from modjax.report.page_columns import Columns, as_single, codes, floats, pack, rounded, shares
 from modjax.report.style import (
-    MEASURE_COLOURS,
     MEASURE_DASHES,
-    MEASURE_TITLES,
     UNTRAINED_COLOUR,
     arm_looks,
+    family_of,
     layer_title,
+    look_of_measure,
+    measure_title,
     strengths,
 )
 from modjax.report.summary import summary_table
@@ -66,10 +68,7 @@ _MODULE_COLUMNS = [
 ]
 _TRIAL_NUMBERS = [
     "seed",
-    "learning_rate",
-    "l1",
-    "l2",
-    "dropout",
+    *HYPERPARAMETERS,
     "epochs",
     "best_epoch",
     "train_loss",
@@ -237,6 +236,9 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
         "trained_arms": [arms.index(arm) for arm in trained_arms],
         "untrained_colour": UNTRAINED_COLOUR,
         "measures": [_measure(name) for name in measures],
+        "hyperparameters": [
+            {"name": info.name, "title": info.title, "scale": info.scale} for info in HYPERPARAMETERS.values()
+        ],
         "layers": [{"layer": layer, "title": layer_title(layer)} for layer in layers],
         "scores": [{"name": name, "title": title} for name, title in ALIGNMENT_SCORES.items()],
         "counts": {
@@ -260,14 +262,13 @@ def look_of(look: tuple[str, str] | None) -> dict[str, str]:
 
 
 def _measure(name: str) -> dict[str, str]:
-    family = "upstream" if name in UPSTREAM else "downstream" if name in DOWNSTREAM else "parameters"
-    title = MEASURE_TITLES.get(name, name).split("\n")[0]
+    look = look_of_measure(name)
     return {
         "name": name,
-        "title": title,
-        "family": family,
-        "colour": MEASURE_COLOURS[name],
-        "dash": MEASURE_DASHES[family],
+        "title": measure_title(name),
+        "family": family_of(name),
+        "colour": look.colour,
+        "dash": MEASURE_DASHES[family_of(name)],
     }
 
 

@@ -11,9 +11,8 @@ from modjax.report.claims import TITLES, Claims, claims
 from modjax.report.families import COMPARISONS, KINDS, SCORE_NAMES, SCORES, family_means
 from modjax.report.markdown import NOTHING, estimate_cell, markdown_table, seeds_cell
 from modjax.report.settings import ARMS, baseline_name, graphs_of, parts_of, setting_name
-from modjax.report.style import layer_title, ordered_measures
+from modjax.report.style import layer_title, measure_title, ordered_measures
 from modjax.report.untrained import Q_CHANGE
-from modjax.report.verdicts import MEASURE_NAMES
 from modjax.store.sweep import Sweep
 
 PART_ORDER = ("untrained", "baseline", *ARMS, "other")
@@ -116,7 +115,7 @@ def _by_graph(table: pl.DataFrame) -> dict[tuple, dict[tuple, dict[str, Any]]]:
 
 def _graph_cells(graph: tuple) -> list[str]:
     measure, normalized, layer = graph
-    return [str(MEASURE_NAMES.get(measure, measure)), "normalized" if normalized else "raw", layer_title(layer)]
+    return [measure_title(measure), "normalized" if normalized else "raw", layer_title(layer)]
 
 
 def _dropout_table(found: Claims) -> str:
@@ -219,7 +218,7 @@ def _modularity_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
             for name in _names(trials)
         ]
         scaling = "normalized" if normalized else "raw"
-        header = ["setting", *(MEASURE_NAMES.get(measure, measure) for measure in measures)]
+        header = ["setting", *(measure_title(measure) for measure in measures)]
         sections.append(f"## Q, {scaling}, {layer_title(layer)}\n\n{markdown_table(header, rows)}")
     return sections
 
@@ -231,7 +230,7 @@ def _modules_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
     sections = []
     for layer in sweep.modules["layer"].unique().sort().to_list():
         rows = [[name, *(cells.get((name, *column, layer), NOTHING) for column in columns)] for name in _names(trials)]
-        named = [f"{MEASURE_NAMES.get(name, name)}, {'normalized' if kind else 'raw'}" for name, kind in columns]
+        named = [f"{measure_title(name)}, {'normalized' if kind else 'raw'}" for name, kind in columns]
         table = markdown_table(["setting", *named], rows)
         sections.append(f"## Effective number of modules, {layer_title(layer)}\n\n{table}")
     return sections

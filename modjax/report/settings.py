@@ -1,12 +1,13 @@
 """Which part a trial plays in the study, told by its settings, and Q of every setting and seed as arrays."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from modjax.names import MEASURES, WEIGHTS
 from modjax.store.sweep import Sweep
+from modjax.store.tables import TRIALS
 
 TRAINED = ("done", "diverged")
 ARMS = ("dropout", "l2", "l1")
@@ -35,17 +36,22 @@ def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
     The arm's name does not matter, since specs differ in where the baseline sits. Let (learning rate, l2) be those of
     most trials with dropout and no l1 (else with l1 and no dropout; else of the least l2 without either). With them
     a trial is ``baseline`` (no dropout, no l1), of the arm ``dropout`` (no l1) or ``l1`` (no dropout); with another l2
-    and neither, of the arm ``l2``. Untrained networks are ``untrained``, all others ``other``: no claim is about them.
+    and neither, of the arm ``l2``. Untrained networks are ``untrained``, all others ``other``: no claim is about them,
+    and none about trials that differ from most others in a column that the claims do not know.
     ``strength`` is the rate or penalty that the arm varies; excluded trials are not kept.
     """
     done = trials.filter(pl.col("status").is_in([*TRAINED, "untrained"]))
-    learning_rate, l2 = _base_of(done.filter(pl.col("status") != "untrained"))
+    trained = done.filter(pl.col("status") != "untrained")
+    learning_rate, l2 = _base_of(trained)
+    is_foreign = pl.any_horizontal(
+        pl.lit(False), *(pl.col(name).ne_missing(_most_common(trained, name)) for name in _unknown(done))
+    )
     has_dropout, has_l1 = pl.col("dropout") > 0, pl.col("l1") > 0
     is_l2 = _is_close("l2", l2)
     part = (
         pl.when(pl.col("status") == "untrained")
         .then(pl.lit("untrained"))
-        .when(~_is_close("learning_rate", learning_rate) | (has_dropout & has_l1))
+        .when(is_foreign | ~_is_close("learning_rate", learning_rate) | (has_dropout & has_l1))
         .then(pl.lit("other"))
         .when(is_l2)
         .then(
@@ -62,6 +68,18 @@ def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
         .select("trial_id", "seed", "part", "strength", "is_kept")
         .sort("trial_id")
     )
+
+
+def _unknown(trials: pl.DataFrame) -> list[str]:
+    """Columns that the claims know nothing of and that a study's own hyperparameters have: those of no 0.2 table."""
+    return [name for name in trials.columns if name not in TRIALS and name != "part"]
+
+
+def _most_common(trained: pl.DataFrame, name: str) -> Any:
+    """The value of a column that most trained trials have, the least where several have; None where there is none."""
+    if not trained.height:
+        return None
+    return trained.group_by(name).len().sort("len", name, descending=[True, False])[name][0]
 
 
 def _is_close(column: str, value: float) -> pl.Expr:
@@ -103,6 +121,13 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
     strengths, table, num_left_out = {}, {}, {}
     for part in ("baseline", *ARMS):
         here = trained.filter(pl.col("part") == part).sort("strength", "seed")
+        twice = here.filter(here.select("strength", "seed").is_duplicated())
+        if twice.height:
+            ids = ", ".join(twice["trial_id"].sort().to_list()[:2])
+            raise ValueError(
+                f"two trials of one setting and seed ({setting_name(part, twice['strength'][0])}, seed "
+                f"{twice['seed'][0]}): {ids}; no claim can be made of them."
+            )
         strengths[part] = np.unique(here["strength"].to_numpy())
         places = np.searchsorted(strengths[part], here["strength"].to_numpy())
         columns = np.searchsorted(seeds, here["seed"].to_numpy())

@@ -1,42 +1,27 @@
 """Names, colours and markers that every figure shares: the Okabe-Ito palette, readable in print and by all eyes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
 
+from modjax.builtins import MEASURES as MEASURE_INFOS
+from modjax.builtins import WEIGHTS
 from modjax.names import HYPERPARAMETERS, MEASURES
+from modjax.records import MeasureInfo
 
 ARM_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 UNTRAINED_COLOUR = "#808080"
-# Families share a hue and a line style: upstream blue and solid, downstream orange and dashed.
-MEASURE_LOOKS = {
-    "covariance": ("#0072B2", "o", "-"),
-    "input_jacobian": ("#56B4E9", "s", "-"),
-    "output_jacobian": ("#D55E00", "^", "--"),
-    "loss_hessian": ("#E69F00", "D", "--"),
+# Families share a hue and a line style: upstream blue and solid, downstream orange and dashed; markers go round.
+FAMILY_COLOURS = {
+    "upstream": ("#0072B2", "#56B4E9", "#7A5BA6"),
+    "downstream": ("#D55E00", "#E69F00", "#B3446C"),
+    "parameters": ("#009E73",),
 }
-SHORT_TITLES = {
-    "covariance": "cov",
-    "input_jacobian": "in-Jac",
-    "output_jacobian": "out-Jac",
-    "loss_hessian": "Hess",
-}
-MEASURE_TITLES = {
-    "covariance": "covariance\n(upstream)",
-    "input_jacobian": "input Jacobian\n(upstream)",
-    "output_jacobian": "output Jacobian\n(downstream)",
-    "loss_hessian": "loss Hessian\n(downstream)",
-}
-MEASURE_COLOURS = {  # blues upstream, oranges downstream
-    "covariance": "#0072B2",
-    "input_jacobian": "#56B4E9",
-    "output_jacobian": "#D55E00",
-    "loss_hessian": "#E69F00",
-    "weights": "#009E73",
-}
+FAMILY_LINES = {"upstream": "-", "downstream": "--", "parameters": ":"}
+MEASURE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MEASURE_DASHES = {"upstream": "solid", "downstream": "dash", "parameters": "dot"}
 RC: dict[Any, Any] = {
     "figure.dpi": 110,
@@ -49,6 +34,58 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "modjax",
     "svg.fonttype": "none",
 }
+
+
+class Look(NamedTuple):
+    """How a measure is drawn."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def info_of(measure: str) -> MeasureInfo:
+    """A measure's record; of one that no record here describes, what its name tells."""
+    known = {**MEASURE_INFOS, WEIGHTS.name: WEIGHTS}
+    return known.get(measure) or MeasureInfo(measure, "parameters", "")
+
+
+def family_of(measure: str) -> str:
+    """``upstream``, ``downstream`` or ``parameters``."""
+    return info_of(measure).family
+
+
+def measure_title(measure: str) -> str:
+    """A measure's name for readers.
+
+    Example:
+        >>> measure_title("input_jacobian"), measure_title("covariance")
+        ('input Jacobian', 'covariance')
+    """
+    return info_of(measure).label
+
+
+def long_title(measure: str) -> str:
+    """The same over its family."""
+    return f"{measure_title(measure)}\n({family_of(measure)})"
+
+
+def look_of_measure(measure: str) -> Look:
+    """Colour, marker and line, by its place among the measures of its family and among all.
+
+    Example:
+        >>> look_of_measure("output_jacobian")
+        Look(colour='#D55E00', marker='^', line='--')
+    """
+    known = [*MEASURE_INFOS.values(), WEIGHTS]
+    info = info_of(measure)
+    relatives = [one.name for one in known if one.family == info.family]
+    number = relatives.index(measure) if measure in relatives else len(relatives)
+    place = [one.name for one in known].index(measure) if measure in {one.name for one in known} else len(known)
+    colours = FAMILY_COLOURS[info.family]
+    return Look(
+        colours[number % len(colours)], MEASURE_MARKERS[place % len(MEASURE_MARKERS)], FAMILY_LINES[info.family]
+    )
 
 
 def use_style() -> None:
@@ -107,7 +144,7 @@ def varied_by_arm(trials: pl.DataFrame) -> dict[str, str]:
 
 def graph_title(measure: str, normalized: bool) -> str:
     """A short name of a measure, with ``n`` where it is normalized."""
-    return f"{SHORT_TITLES.get(measure, measure)}{' n' if normalized else ''}"
+    return f"{info_of(measure).short or measure}{' n' if normalized else ''}"
 
 
 def arm_looks(arms: list[str]) -> dict[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from modjax.clustering.null_models import adjusted_p
 from modjax.report.statistics import SeedSummary
-from modjax.report.style import layer_title
+from modjax.report.style import layer_title, measure_title
 
 LEVEL = 0.05  # of the false discovery rate
 NOT_SHOWN, NOT_TESTED = "not shown", "not tested"
@@ -36,12 +36,6 @@ CLAIM_SCHEMA: dict[str, Any] = {
     "sentence": pl.String,
 }
 FAMILY = ("claim", "quantity", "networks", "score")
-MEASURE_NAMES = {
-    "covariance": "covariance",
-    "input_jacobian": "input Jacobian",
-    "output_jacobian": "output Jacobian",
-    "loss_hessian": "loss Hessian",
-}
 
 Words = tuple[str, str]  # of a verdict: above zero, below zero
 Sentence = Callable[[dict[str, Any]], str]
@@ -101,7 +95,7 @@ def graph_name(measure: str, normalized: bool, layer: int) -> str:
         'the normalized input Jacobian, layer 0'
     """
     scaling = "normalized" if normalized else "raw"
-    return f"the {scaling} {MEASURE_NAMES.get(measure, measure)}, {layer_title(layer)}"
+    return f"the {scaling} {measure_title(measure)}, {layer_title(layer)}"
 
 
 def numbers_of(row: dict[str, Any], unit: str = "") -> str:

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from modjax.builtins import NETWORKS
 from modjax.data.datasets import Dataset
 from modjax.networks.base import Network
-from modjax.networks.cnn import cnn
-from modjax.networks.mlp import mlp
-from modjax.spec.setup import Setup, image_shape
+from modjax.records import resolve
+from modjax.spec.setup import Setup
 from modjax.spec.spec import SweepSpec
 from modjax.store.paths import SweepPaths
 from modjax.training.batch_layout import BatchLayout, choose_layout
@@ -111,7 +111,6 @@ def make_context(
 
 def make_network(setup: Setup) -> Network:
     """The spec's architecture for its data."""
-    data, settings = setup.data, setup.spec.network
-    if settings.kind == "cnn":
-        return cnn(image_shape(data.x_train.shape[1:]), settings.widths, data.num_classes, settings.activation)
-    return mlp(data.in_features, settings.widths, data.num_classes, settings.activation)
+    data, settings = setup.data, setup.spec.network.model_dump()
+    build = resolve(NETWORKS[settings.pop("kind")].build)
+    return build(data.x_train.shape[1:], data.num_classes, **settings)

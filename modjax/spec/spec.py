@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from modjax.builtins import HYPERPARAMETERS
 from modjax.names import (
     ACTIVATIONS,
     DATASETS,
-    HYPERPARAMETERS,
     KEPT_WEIGHTS,
     MATMUL_PRECISIONS,
     MAX_COUNT,
@@ -81,14 +81,19 @@ class TrainingSpec(_Section):
         return {key: value for key, value in content.items() if not unread.get(key, False)}
 
 
-class ArmSpec(_Section):
+class _NamedArm(_Section):
+    name: Name
+
+
+# A key for each hyperparameter: its values, in a list or a range.
+_GRIDS: dict[str, Any] = {info.name: (grid(**info.bounds), (info.default,)) for info in HYPERPARAMETERS.values()}
+_Grid: Any = create_model("_Grid", __base__=_NamedArm, **_GRIDS)
+
+
+class ArmSpec(_Grid):
     """One of ``[[arms]]``: a grid, all combinations of its lists, or untrained networks."""
 
     name: Name
-    learning_rate: grid(gt=0) = (1e-3,)  # pyright: ignore[reportInvalidTypeForm]
-    l1: grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
-    l2: grid(ge=0) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
-    dropout: grid(ge=0, lt=1) = (0.0,)  # pyright: ignore[reportInvalidTypeForm]
     seeds: Seeds | None = None
     untrained: Annotated[bool, Field(strict=True)] = False
 

@@ -2,7 +2,9 @@
 
 import polars as pl
 
+from modjax.builtins import HYPERPARAMETERS
 from modjax.names import COMBINED_LAYER, MAX_SEED, MEASURES, WEIGHTS
+from modjax.records import HyperparameterInfo
 
 STATUSES = ("pending", "done", "diverged", "untrained", "failed")
 MAX_LAYERS = 100
@@ -15,6 +17,13 @@ Rules = dict[str, pl.Expr]
 
 def _is_known(column: str) -> pl.Expr:
     return pl.col(column).is_in([*MEASURES, WEIGHTS])
+
+
+def _is_allowed(info: HyperparameterInfo) -> pl.Expr:
+    """Finite and within the bounds of a hyperparameter."""
+    value = pl.col(info.name)
+    compare = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
+    return pl.all_horizontal(value.is_finite(), *(compare[side](bound) for side, bound in info.bounds.items()))
 
 
 def _is_within_reason(column: str) -> pl.Expr:
@@ -36,11 +45,7 @@ RULES: dict[str, Rules] = {
         "an arm that is not letters, digits, - and _": pl.col("arm").str.contains(r"^[A-Za-z0-9_-]{1,100}$"),
         f"a status that is none of {', '.join(STATUSES)}": pl.col("status").is_in(STATUSES),
         f"a seed that is not from 0 to {MAX_SEED}": pl.col("seed").is_between(0, MAX_SEED),
-        "a learning_rate that is not above 0": (pl.col("learning_rate") > 0) & pl.col("learning_rate").is_finite(),
-        "a penalty that is not 0 or above": pl.all_horizontal(
-            (pl.col(name) >= 0) & pl.col(name).is_finite() for name in ("l1", "l2")
-        ),
-        "a rate of dropout that is not from 0 to below 1": (pl.col("dropout") >= 0) & (pl.col("dropout") < 1),
+        **{f"a {info.name} that is not {info.allowed}": _is_allowed(info) for info in HYPERPARAMETERS.values()},
         "a row that is neither excluded nor not": pl.col("excluded").is_not_null(),
         "a negative number of epochs": pl.col("epochs").fill_null(0) >= 0,
     },

@@ -11,6 +11,7 @@ import polars as pl
 from modjax.io.checksums import write_summed
 from modjax.io.parquet_footer import table_bytes
 from modjax.io.untrusted import check_bytes
+from modjax.names import HYPERPARAMETERS
 from modjax.store.row_rules import key_problem, rule_problem
 
 Schema = dict[str, Any]
@@ -19,10 +20,7 @@ TRIALS: Schema = {
     "trial_id": pl.String,
     "arm": pl.String,
     "seed": pl.Int64,
-    "learning_rate": pl.Float64,
-    "l1": pl.Float64,
-    "l2": pl.Float64,
-    "dropout": pl.Float64,
+    **dict.fromkeys(HYPERPARAMETERS, pl.Float64),
     "status": pl.String,
     "excluded": pl.Boolean,
     "epochs": pl.Int32,

@@ -1,7 +1,8 @@
 """What a trial minimizes: the task's mean loss plus penalties, one function a term."""
 
+import operator
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,10 @@ import optax
 from jaxtyping import Array, Float
 
 from modjax._util.pixels import to_unit_range
+from modjax.builtins import PENALTIES, TASKS
 from modjax.checks import check_finite, check_labels
 from modjax.networks.base import Network
+from modjax.records import resolve
 from modjax.training.config import hyperparam
 from modjax.types import Examples, Params, PRNGKey
 
@@ -81,6 +84,18 @@ def l2_norm(params: Params) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(weight**2) for weight in weights(params)]))
 
 
+def l1_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Array, ""]:
+    """``l1 * sum |W|``."""
+    del network
+    return hyperparam(hyperparams, "l1", 0.0) * l1_norm(params)
+
+
+def l2_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Array, ""]:
+    """``l2 * sum W^2``."""
+    del network
+    return hyperparam(hyperparams, "l2", 0.0) * l2_norm(params)
+
+
 def cross_entropy_sum(logits: Float[Array, "batch outputs"], labels: Array) -> Float[Array, ""]:
     """``sum_b -log softmax(y_b)[label_b]``, in nats."""
     return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
@@ -121,8 +136,8 @@ def classification(network: Network) -> Task:
         }
 
     def penalty(params: Params, hyperparams: Any) -> Array:
-        l1, l2 = hyperparam(hyperparams, "l1", 0.0), hyperparam(hyperparams, "l2", 0.0)
-        return l1 * l1_norm(params) + l2 * l2_norm(params)
+        terms = [resolve(info.function)(network, params, hyperparams) for info in PENALTIES.values()]
+        return reduce(operator.add, terms)
 
     def check(examples: Batch) -> None:
         one = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), examples.x.dtype)
@@ -130,4 +145,6 @@ def classification(network: Network) -> Task:
         check_labels("data.y", examples.y, len(examples.x), logits.shape[-1])
         check_finite("data.x", examples.x)
 
-    return Task(init, loss, evaluate, penalty, ("l1", "l2", "dropout"), check)
+    names = [info.name for info in TASKS["classification"].hyperparameters]
+    names += [one.name for info in PENALTIES.values() for one in info.hyperparameters]
+    return Task(init, loss, evaluate, penalty, tuple(names), check)

@@ -11,7 +11,7 @@ import pytest
 import modjax as mj
 from modjax import MEASURES, Network, Output
 from tests import reference
-from tests.seams import ACTIVATION_FUNCTIONS, has_closed_form
+from tests.seams import ACTIVATION_FUNCTIONS, MEASURE_INFOS, has_closed_form
 from tests.seams import plan as planning
 
 IN, CLASSES, NUM_EXAMPLES = 6, 3, 4
@@ -108,7 +108,7 @@ def errors_of(name, combined, path, dtype, derivatives=reference.layer_derivativ
     """Relative Frobenius errors of every matrix of the measures that a path has."""
     case = build(name)
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), case.params)
-    measures = [one for one in MEASURES if path != "closed_form" or has_closed_form(case.network, one)]
+    measures = [one for one in MEASURES if path != "closed_form" or has_closed_form(case.network, MEASURE_INFOS[one])]
     S = mj.similarity(case.network, params, *case.examples, measures, combined, path=path)
     errors = {}
     for measure in measures:

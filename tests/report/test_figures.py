@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 import modjax as mj
+from modjax import MEASURES
 from modjax.report import alignments, curves, figures, matrices
-from modjax.report.style import MEASURE_LOOKS, varied_by_arm
+from modjax.report.style import varied_by_arm
 from tests.seams import FIGURES, SCHEMAS, draw_figures, write_table
 
 SIDES = ["measure_a", "normalized_a", "measure_b", "normalized_b"]
@@ -82,7 +83,7 @@ def test_scores_agree_with_themselves(kept):
 
 def test_matrices_are_sorted_by_the_modules_of_each(kept):
     own = matrices.sorted_matrices_figure(kept)[1].filter(pl.col("sorted_by") == pl.col("measure"))
-    assert own.height == len(MEASURE_LOOKS)
+    assert own.height == len(MEASURES)
 
 
 def test_a_sweep_without_measures_or_trials_has_fewer_figures(sweep):

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 import modjax as mj
+from modjax.networks.images import image_shape
 from modjax.spec import setup
 from modjax.spec.context import make_network
-from modjax.spec.setup import Setup, check_fit, image_shape, layer_sizes, num_weights
+from modjax.spec.setup import Setup, check_fit, layer_sizes, num_weights
 from tests.seams import parse_spec
 
 SPEC = {

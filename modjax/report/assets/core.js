@@ -91,9 +91,19 @@ M.groupBy = (rows, key) => {
 
 // ---- the sweep
 
-M.HYPERPARAMETERS = ["learning_rate", "l1", "l2", "dropout"];
+// What trials can vary, as the page's facts say: names, and which of them have a log axis. Titles go to M.AXES.
+M.HYPERPARAMETERS = [];
+M.LOG_AXES = new Set();
+M.knowHyperparameters = (infos) => {
+  for (const info of infos) {
+    if (!M.HYPERPARAMETERS.includes(info.name)) M.HYPERPARAMETERS.push(info.name);
+    if (info.scale === "log") M.LOG_AXES.add(info.name);
+    M.AXES[info.name] = info.title;
+  }
+};
 
 M.openSweep = async (facts, tablesText) => {
+  M.knowHyperparameters(facts.hyperparameters);
   const tables = M.unpack(facts.columns, await M.inflate(tablesText));
   const columns = tables.trials;
   const trials = facts.trial_ids.map((id, index) => {

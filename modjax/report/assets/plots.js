@@ -40,7 +40,7 @@ M.draw = (sweep, plot, traces, layout) => {
   return done;
 };
 
-M.AXES = { strength: "strength within its arm", learning_rate: "learning rate", l1: "L1 penalty", l2: "L2 penalty", dropout: "dropout rate",
+M.AXES = { strength: "strength within its arm",
   test_accuracy: "test accuracy", l1_norm: "sum of |W|", l2_norm: "sum of W²", nuclear_norm: "nuclear norm", sparsity: "sparsity" };
 
 M.xOptions = (sweep) => [
@@ -51,7 +51,7 @@ M.xOptions = (sweep) => [
 
 M.xAxis = (x, places) => {
   if (x === "strength") return { title: "regularization within its arm", range: [-0.16, 1.08], tickvals: [0, 0.5, 1], ticktext: ["weakest", "", "strongest"] };
-  const isLog = ["learning_rate", "l1", "l2"].includes(x) && places.some((value) => value > 0);
+  const isLog = M.LOG_AXES.has(x) && places.some((value) => value > 0);
   return isLog ? { title: M.AXES[x], type: "log", exponentformat: "power", dtick: 1 } : { title: M.AXES[x] };
 };
 
@@ -79,7 +79,7 @@ M.drawStrength = (sweep, panel, rows, { x = "strength", ytitle = "", isLog = fal
     const counted = all.filter((row) => row.trial.counts), rest = all.filter((row) => !row.trial.counts);
     if (counted.length) traces.push(points(counted, { name: arm.name, marker: { color: colour, symbol: arm.symbol, size: 6, opacity: 0.45 } }));
     if (rest.length && showExcluded) traces.push(points(rest, { name: `${arm.name}, excluded`, marker: { color: colour, symbol: `${arm.symbol}-open`, size: 6, opacity: 0.8 } }));
-    if (x in { strength: 1, learning_rate: 1, l1: 1, l2: 1, dropout: 1 } && counted.length) traces.push(M.meanLine(counted, place, arm, colour, told));
+    if ((x === "strength" || M.HYPERPARAMETERS.includes(x)) && counted.length) traces.push(M.meanLine(counted, place, arm, colour, told));
   }
   const shapes = [];
   if (untrained.length) {
