@@ -17,10 +17,10 @@ from modjax.records import (
 )
 
 HYPERPARAMETERS: dict[str, HyperparameterInfo] = by_name(
-    HyperparameterInfo("learning_rate", 1e-3, low=0, low_open=True, scale="log"),
-    HyperparameterInfo("l1", 0.0, low=0, scale="log", label="L1 penalty"),
-    HyperparameterInfo("l2", 0.0, low=0, scale="log", label="L2 penalty"),
-    HyperparameterInfo("dropout", 0.0, low=0, high=1, high_open=True, label="dropout rate"),
+    HyperparameterInfo("learning_rate", 1e-3, low=0, low_open=True, scale="log", is_always_hashed=True),
+    HyperparameterInfo("l1", 0.0, low=0, scale="log", label="L1 penalty", is_always_hashed=True),
+    HyperparameterInfo("l2", 0.0, low=0, scale="log", label="L2 penalty", is_always_hashed=True),
+    HyperparameterInfo("dropout", 0.0, low=0, high=1, high_open=True, label="dropout rate", is_always_hashed=True),
 )
 PENALTIES: dict[str, PenaltyInfo] = by_name(
     PenaltyInfo("l1", "modjax.training.objective:l1_penalty", (HYPERPARAMETERS["l1"],)),

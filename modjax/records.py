@@ -39,17 +39,20 @@ class HyperparameterInfo:
         scale: Axis of figures: ``linear`` or ``log``.
         label: Title of that axis; the name, where None.
         kind: ``traced``: a value inside a compiled program; ``static``: it selects the program.
+        is_always_hashed: Whether every ``trial_id`` depends on it: so it was for all that version 0.2 had. What joined
+            later enters an identity only where it differs from ``default``, which therefore never changes.
     """
 
     name: str
     default: Any
-    low: float | None = None
-    high: float | None = None
+    low: float | int | None = None
+    high: float | int | None = None
     low_open: bool = False
     high_open: bool = False
     scale: Literal["linear", "log"] = "linear"
     label: str | None = None
     kind: Literal["traced", "static"] = "traced"
+    is_always_hashed: bool = False
 
     @property
     def title(self) -> str:
@@ -57,7 +60,7 @@ class HyperparameterInfo:
         return self.label or self.name.replace("_", " ")
 
     @property
-    def bounds(self) -> dict[str, float]:
+    def bounds(self) -> dict[str, float | int]:
         """Its bounds by pydantic's names.
 
         Example:

@@ -39,7 +39,7 @@ from modjax.report.figures import FIGURES as FIGURES
 from modjax.report.figures import draw_figures as draw_figures
 from modjax.report.page import build_page as build_page
 from modjax.report.page_compare import build_comparison as build_comparison
-from modjax.report.page_compare import write_comparison as write_comparison
+from modjax.report.page_compare import compare as compare
 from modjax.report.page_matrices import pack_sweep as pack_sweep
 from modjax.report.reproduction import reproduction_text as reproduction_text
 from modjax.report.settings import parts_of as parts_of

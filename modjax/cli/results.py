@@ -102,9 +102,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
 ) -> None:
     """Compare two sweeps: one page with their curves and what differs at the settings they share."""
-    from modjax.report.page_compare import write_comparison
-
-    typer.echo(f"Report:  {write_comparison(modjax.open_sweep(first), modjax.open_sweep(second), out)}")
+    typer.echo(f"Report:  {modjax.compare(modjax.open_sweep(first), modjax.open_sweep(second), out)}")
 
 
 @app.command()

@@ -104,7 +104,16 @@ def _side(sweep: Sweep, found: Claims, side: str, beside: Path) -> tuple[dict[st
     return facts, columns.blob, labelled
 
 
-def write_comparison(first: Sweep, second: Sweep, out: Path) -> Path:
-    """Write the page that compares two sweeps; returns its path."""
+def compare(first: Sweep, second: Sweep, out: Path) -> Path:
+    """Write the page that compares two sweeps.
+
+    Args:
+        first: A sweep.
+        second: Another one.
+        out: Path of the page.
+
+    Returns:
+        The path of the page.
+    """
     write_text(out, build_comparison(first, second, out.parent))
     return out

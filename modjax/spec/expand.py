@@ -3,11 +3,13 @@
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from modjax.names import HYPERPARAMETERS
+from modjax.builtins import HYPERPARAMETERS
+from modjax.records import HyperparameterInfo
 from modjax.spec.spec import SweepSpec
 from modjax.store.tables import TRIALS, empty
 
@@ -34,7 +36,7 @@ def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
         grids = [getattr(arm, name) for name in HYPERPARAMETERS]
         for *values, seed in itertools.product(*grids, spec.arm_seeds(arm)):
             settings = dict(zip(HYPERPARAMETERS, values, strict=True)) | {"seed": seed}
-            trial_id = identify(shared | settings | {"untrained": arm.untrained})
+            trial_id = identify(shared | hashed(settings) | {"untrained": arm.untrained})
             if trial_id in rows:
                 told = ", ".join(f"{name} = {value:g}" for name, value in settings.items())
                 raise ValueError(
@@ -47,6 +49,21 @@ def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
     }
     frame = pl.DataFrame(columns, schema={name: TRIALS[name] for name in columns})
     return pl.concat([empty(TRIALS), frame], how="diagonal").with_columns(excluded=pl.lit(False)).sort("trial_id")
+
+
+def hashed(settings: dict[str, Any], infos: Mapping[str, HyperparameterInfo] = HYPERPARAMETERS) -> dict[str, Any]:
+    """Those settings that an identity depends on: a new hyperparameter leaves every earlier ``trial_id`` as it is.
+
+    Example:
+        >>> infos = {"l1": HYPERPARAMETERS["l1"], "noise": HyperparameterInfo("noise", 0.0)}
+        >>> hashed({"l1": 0.0, "noise": 0.0, "seed": 3}, infos)
+        {'l1': 0.0, 'seed': 3}
+    """
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in infos or infos[name].is_always_hashed or value != infos[name].default
+    }
 
 
 def identify(settings: dict[str, Any]) -> str:

@@ -37,6 +37,31 @@ MAX_TRIALS = 10_000_000
 Resolution = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
+# Keys that joined after version 0.2, {section: {key: what version 0.2 did}}: where they say just that, hashes leave
+# them out, so that no sweep of version 0.2 becomes another one. Top-level keys are in section "".
+LATER_KEYS: dict[str, dict[str, Any]] = {}
+
+
+def without_later(content: dict[str, Any]) -> dict[str, Any]:
+    """A spec's values without keys that joined later and say what was done before."""
+    kept = {}
+    for section, values in content.items():
+        later = LATER_KEYS.get(section, {})
+        if section in LATER_KEYS.get("", {}) and values == LATER_KEYS[""][section]:
+            continue
+        if later and isinstance(values, dict):
+            values = {key: value for key, value in values.items() if key not in later or value != later[key]}
+        kept[section] = values
+    arms = [{key: value for key, value in arm.items() if not _is_later(key, value)} for arm in content.get("arms", ())]
+    return kept | {"arms": arms}
+
+
+def _is_later(name: str, values: Any) -> bool:
+    """Whether an arm's key is a hyperparameter that joined later, at its default alone."""
+    info = HYPERPARAMETERS.get(name)
+    return info is not None and not info.is_always_hashed and list(values) == [info.default]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,6 +103,7 @@ class TrainingSpec(_Section):
         is_constant = self.schedule == "constant"
         unread |= {"schedule": not is_constant, "plateau_patience": is_constant, "plateau_factor": is_constant}
         unread["keep"] = self.keep == "best"
+        unread |= {key: content[key] == value for key, value in LATER_KEYS.get("training", {}).items()}
         return {key: value for key, value in content.items() if not unread.get(key, False)}
 
 
@@ -188,7 +214,7 @@ class SweepSpec(_Section):
 
     def spec_hash(self) -> str:
         """SHA-256 of the spec's values, the same however they were written, and wherever a file of one's own lies."""
-        content = self.model_dump(mode="json") | {"dataset": self._dataset_name()}
+        content = without_later(self.model_dump(mode="json") | {"dataset": self._dataset_name()})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _dataset_name(self) -> str:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from modjax.builtins import HYPERPARAMETERS
 from modjax.io.checksums import write_summed
 from modjax.io.parquet_footer import table_bytes
 from modjax.io.untrusted import check_bytes
-from modjax.names import HYPERPARAMETERS
 from modjax.store.row_rules import key_problem, rule_problem
 
 Schema = dict[str, Any]
@@ -124,6 +124,22 @@ KEYS: dict[str, list[str]] = {
 }
 
 
+# Columns that joined after version 0.2: tables that lack them are read as if they held nulls, or a default.
+LATER_COLUMNS: dict[str, dict[str, Any]] = {
+    "trials": {info.name: info.default for info in HYPERPARAMETERS.values() if not info.is_always_hashed}
+}
+
+
+def _with_later_columns(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """A table as this version has it."""
+    schema, there = SCHEMAS[name], frame.collect_schema().names()
+    missing = {column: value for column, value in LATER_COLUMNS.get(name, {}).items() if column not in there}
+    if not missing:
+        return frame
+    added = frame.with_columns(pl.lit(value, schema[column]).alias(column) for column, value in missing.items())
+    return added.select([column for column in schema if column in {*there, *missing}] or there)
+
+
 def empty(schema: Schema) -> pl.DataFrame:
     """A table without rows."""
     return pl.DataFrame(schema=schema)
@@ -167,7 +183,7 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
         ValueError: Not a parquet file of the named schema.
     """
     with _readable(path):
-        frame = pl.read_parquet(path, glob=False)
+        frame = _with_later_columns(pl.read_parquet(path, glob=False).lazy(), name).collect()
         _check_schema(path, name, dict(frame.schema))
         check_rows(path, name, key_problem(frame, KEYS[name]) or rule_problem(frame.lazy(), name))
     return frame
@@ -177,6 +193,7 @@ class Scan(NamedTuple):
     """A file of a table that is read in parts, each time as it is then."""
 
     path: Path
+    name: str
     conditions: tuple[pl.Expr, ...] = ()
 
     def where(self, condition: pl.Expr) -> "Scan":
@@ -190,7 +207,7 @@ class Scan(NamedTuple):
             ValueError: The file is damaged, or gone.
         """
         with _readable(self.path):
-            frame = pl.scan_parquet(self.path, glob=False).filter(*self.conditions)
+            frame = _with_later_columns(pl.scan_parquet(self.path, glob=False), self.name).filter(*self.conditions)
             return (frame.select(columns) if columns else frame).collect()
 
 
@@ -201,10 +218,10 @@ def scan_table(path: Path, name: str) -> Scan:
         ValueError: Not a parquet file of the named schema.
     """
     with _readable(path):
-        frame = pl.scan_parquet(path, glob=False)
+        frame = _with_later_columns(pl.scan_parquet(path, glob=False), name)
         _check_schema(path, name, dict(frame.collect_schema()))
         check_rows(path, name, rule_problem(frame, name))
-    return Scan(path)
+    return Scan(path, name)
 
 
 def _check_schema(path: Path, name: str, schema: Schema) -> None:

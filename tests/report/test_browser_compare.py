@@ -4,7 +4,7 @@ import pytest
 
 from tests.report.browsing import ODD, assert_selectors_work, caption, choose, go, odd_cases, overflow, settled
 from tests.report.sweeps import write_sweep
-from tests.seams import write_comparison
+from tests.seams import compare
 
 COMPARED = [
     "overview",
@@ -28,7 +28,7 @@ def two(tmp_path_factory):
     first = write_sweep(folder / "a", units=8)
     second = write_sweep(folder / "b", arms={"dropout": (0.0, 0.5, 0.6)}, layers=(0,), units=8, name="other")
     first.paths.report.write_text("", encoding="utf-8")
-    return first, second, write_comparison(first, second, folder / "compare.html")
+    return first, second, compare(first, second, folder / "compare.html")
 
 
 def test_two_sweeps_are_compared(visit, two):
@@ -115,7 +115,7 @@ def test_a_pair_is_picked_by_its_address_its_row_or_one_of_the_two(visit, two):
 @pytest.mark.parametrize("case", odd_cases())
 def test_odd_sweeps_are_compared_with_whole_ones(visit, two, tmp_path, case):
     odd = write_sweep(tmp_path / "odd", **ODD[case])
-    page = visit(write_comparison(odd, two[0], tmp_path / "compare.html"))
+    page = visit(compare(odd, two[0], tmp_path / "compare.html"))
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     for section in COMPARED:
         go(page, section)

@@ -1,0 +1,67 @@
+"""The public names, each written once: :mod:`modjax` loads them when they are first used."""
+
+from .clustering.alignment import alignment as alignment
+from .clustering.alignment_null import alignment_null as alignment_null
+from .clustering.consensus import Consensus as Consensus
+from .clustering.consensus import agreement_matrix as agreement_matrix
+from .clustering.consensus import consensus_modules as consensus_modules
+from .clustering.joint import JointModules as JointModules
+from .clustering.joint import joint_modules as joint_modules
+from .clustering.modularity import modularity as modularity
+from .clustering.null_models import NullSummary as NullSummary
+from .clustering.null_models import adjusted_p as adjusted_p
+from .clustering.null_models import modularity_null as modularity_null
+from .clustering.overlap import match_units as match_units
+from .clustering.partition import Partition as Partition
+from .clustering.resolution import ResolutionProfile as ResolutionProfile
+from .clustering.resolution import resolution_profile as resolution_profile
+from .clustering.roles import participation_coefficient as participation_coefficient
+from .clustering.roles import within_module_zscore as within_module_zscore
+from .clustering.search import find_modules as find_modules
+from .clustering.transfer import adjacency_spearman as adjacency_spearman
+from .clustering.transfer import transfer_modularity as transfer_modularity
+from .data.datasets import Dataset as Dataset
+from .data.datasets import load_dataset as load_dataset
+from .engines.base import EngineOptions as EngineOptions
+from .estimate.plan import Plan as Plan
+from .estimate.plan import plan_sweep as plan_sweep
+from .export.trackers import export_sweep as export_sweep
+from .integrity.verify import verify_sweep as verify_sweep
+from .io.files import LockedError as LockedError
+from .measures.cross import cross_similarity as cross_similarity
+from .measures.normalize import adjacency as adjacency
+from .measures.similarity import similarity as similarity
+from .measures.similarity import similarity_by_class as similarity_by_class
+from .names import DOWNSTREAM as DOWNSTREAM
+from .names import MEASURES as MEASURES
+from .names import UPSTREAM as UPSTREAM
+from .networks.adapters import from_linen as from_linen
+from .networks.adapters import from_nnx as from_nnx
+from .networks.base import Network as Network
+from .networks.base import Output as Output
+from .networks.cnn import cnn as cnn
+from .networks.mlp import mlp as mlp
+from .networks.mlp import mlp_params as mlp_params
+from .records import MeasureInfo as MeasureInfo
+from .report.claims import Claims as Claims
+from .report.claims import claims as claims
+from .report.page_compare import compare as compare
+from .spec.spec import SweepSpec as SweepSpec
+from .spec.spec import load_spec as load_spec
+from .store.sweep import Sweep as Sweep
+from .store.sweep import open_sweep as open_sweep
+from .store.weights import load_params as load_params
+from .sweep.pipeline import run_sweep as run_sweep
+from .sweep.status import Status as Status
+from .sweep.status import watch_sweep as watch_sweep
+from .training.config import Hyperparams as Hyperparams
+from .training.config import TrainConfig as TrainConfig
+from .training.events import EpochReport as EpochReport
+from .training.events import FinishedTrial as FinishedTrial
+from .training.objective import Task as Task
+from .training.objective import classification as classification
+from .training.train import Population as Population
+from .training.train import train as train
+
+__version__: str
+__all__: list[str]
