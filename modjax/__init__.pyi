@@ -46,8 +46,8 @@ from .records import MeasureInfo as MeasureInfo
 from .report.claims import Claims as Claims
 from .report.claims import claims as claims
 from .report.page_compare import compare as compare
+from .spec.parse import load_spec as load_spec
 from .spec.spec import SweepSpec as SweepSpec
-from .spec.spec import load_spec as load_spec
 from .store.sweep import Sweep as Sweep
 from .store.sweep import open_sweep as open_sweep
 from .store.weights import load_params as load_params

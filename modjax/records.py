@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-Reference = str | Callable[..., Any]
+Reference = str | Callable[..., Any] | tuple[Callable[..., Any], ...]  # a tuple: the functions of a kernel
 
 
 def resolve(reference: Reference) -> Any:

@@ -50,7 +50,7 @@ from modjax.report.write import write_page as write_page
 from modjax.report.write import write_report as write_report
 from modjax.spec.epochs import guess_epochs as guess_epochs
 from modjax.spec.expand import expand as expand
-from modjax.spec.spec import parse_spec as parse_spec
+from modjax.spec.parse import parse_spec as parse_spec
 from modjax.store.failures import read_failures as read_failures
 from modjax.store.manifest import SCHEMA_VERSION as SCHEMA_VERSION
 from modjax.store.manifest import checksums as checksums

@@ -78,6 +78,19 @@ def reset_peak() -> None:
         return
 
 
+class Report(NamedTuple):
+    """What a benchmark found: rows, tables of them as text, and the files that it wrote, the rows' first."""
+
+    rows: list[dict[str, Any]]
+    table: str
+    paths: tuple[Path, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file of the rows."""
+        return self.paths[0]
+
+
 class PeakMemory:
     """Memory that a ``with`` block takes at most, beside what was held when it began: ``bytes``.
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from modjax.bench.harness import table_text, write_rows
+from modjax.bench.harness import Report, table_text, write_rows
 from modjax.clustering.alignment_null import LayerPermutations
 from modjax.clustering.layer import SearchSettings, cluster_layer
 from modjax.clustering.modularity import modularity_of
@@ -44,14 +44,6 @@ class Other(NamedTuple):
 
     find: Find
     most_units: int = max(WIDTHS)
-
-
-class Report(NamedTuple):
-    """Rows, the tables of them, and the file they went to."""
-
-    rows: list[dict[str, Any]]
-    table: str
-    path: Path
 
 
 def graphs_of_width(width: int) -> np.ndarray:
@@ -194,4 +186,4 @@ def run_benchmark(
         methods = searches() | {name: other.find for name, other in others.items() if width <= other.most_units}
         found += time_searches(graphs if width < max(WIDTHS) else graphs[::4], methods, passes, say)
     path = write_rows(out, "modules", [*found, *costs])
-    return Report([*found, *costs], f"{table_text(found, COLUMNS)}\n\n{table_text(costs, COST_COLUMNS)}", path)
+    return Report([*found, *costs], f"{table_text(found, COLUMNS)}\n\n{table_text(costs, COST_COLUMNS)}", (path,))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from modjax.bench.flops import example_flops
-from modjax.bench.harness import Case, run_cases, table_text, write_rows
+from modjax.bench.harness import Case, Report, run_cases, table_text, write_rows
 from modjax.bench.naive import naive_similarity
 from modjax.bench.similarity_figure import draw_figure
 from modjax.bench.torch_similarity import device_peak_bytes, has_torch, is_on_gpu, torch_similarity
@@ -100,14 +100,6 @@ class BenchmarkExamples(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     source: str
-
-
-class Report(NamedTuple):
-    """Rows, the table of them, and the files they went to."""
-
-    rows: list[dict[str, Any]]
-    table: str
-    paths: tuple[Path, Path]
 
 
 def default_grid() -> list[Work]:

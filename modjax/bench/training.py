@@ -8,14 +8,14 @@ turn in one process.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from modjax._util.threads import Threads, available_cores
-from modjax.bench.harness import Case, run_cases, table_text, write_rows
+from modjax.bench.harness import Case, Report, run_cases, table_text, write_rows
 from modjax.bench.scheduling import Pixels, load_pixels, overhead_rows, paper_hyperparams, utilization_rows
 from modjax.names import one_of
 from modjax.networks.base import Network
@@ -40,14 +40,6 @@ COLUMNS = (
 )
 USE_COLUMNS = ("case", "utilization", "trial_epochs", "seconds", "seconds_per_trial_epoch", "programs")
 OVERHEAD_COLUMNS = ("case", "microseconds_per_trial", "bytes_per_trial")
-
-
-class Report(NamedTuple):
-    """Rows, the tables of them, and the file they went to."""
-
-    rows: list[dict[str, Any]]
-    table: str
-    path: Path
 
 
 def plain_classification(network: Network) -> Task:
@@ -226,4 +218,4 @@ def run_benchmark(
     tables = [(speed, COLUMNS), (used, USE_COLUMNS), (overhead, OVERHEAD_COLUMNS)]
     text = "\n\n".join(table_text(rows, columns) for rows, columns in tables if rows)
     rows = [{**row, "data": pixels.source} for row in (*speed, *used, *overhead)]
-    return Report(rows, text, write_rows(out, "training", rows))
+    return Report(rows, text, (write_rows(out, "training", rows),))

@@ -33,7 +33,7 @@ class ProbedCosts(NamedTuple):
 
     Attributes:
         compile_train: The training program.
-        trial_epoch: Wall seconds of a trial-epoch, all seats taken.
+        trial_epoch: Wall seconds of a trial-epoch, all slots taken.
         ended: Epochs of the trials that came to their end meanwhile.
         running: Epochs of those that had not.
         compile_evaluate: The program that measures accuracies and norms.
@@ -81,7 +81,7 @@ def probe(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
 
 
 def _train(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
-    """The first trials of the queue, in the real seats, for some seconds."""
+    """The first trials of the queue, in the real slots, for some seconds."""
     examples, share = _examples(context)
     run = PopulationRun(
         context.task, hyperparams_of(trials), seeds_of(trials), examples, context.config, context.population

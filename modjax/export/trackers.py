@@ -21,7 +21,8 @@ from modjax.integrity.recovery import rows_are_all_there
 from modjax.io.files import new_folder, write_text
 from modjax.names import HYPERPARAMETERS, one_of
 from modjax.spec.expand import ID_LENGTH
-from modjax.spec.spec import SweepSpec, load_spec
+from modjax.spec.parse import load_spec
+from modjax.spec.spec import SweepSpec
 from modjax.store.sweep import Sweep, open_sweep
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -129,7 +130,7 @@ def trial_records(sweep: Sweep, spec: SweepSpec, trials: pl.DataFrame) -> Iterat
 
 
 def _check_ids(path: Path, trials: pl.DataFrame) -> None:
-    """Refuse a stranger's ids: a tracker makes names of folders of them."""
+    """Refuse ids that are no plain names: a tracker makes names of folders of them."""
     odd = [trial_id for trial_id in trials["trial_id"] if not TRIAL_ID.fullmatch(trial_id)]
     if odd:
         raise ValueError(

@@ -8,7 +8,8 @@ import polars as pl
 from modjax.io.checksums import UNKNOWN, file_problem, write_summed
 from modjax.io.untrusted import refuse_links
 from modjax.names import HYPERPARAMETERS
-from modjax.spec.spec import SweepSpec, load_spec
+from modjax.spec.parse import load_spec
+from modjax.spec.spec import SweepSpec
 from modjax.store.manifest import read_manifest
 from modjax.store.paths import SweepPaths
 from modjax.store.tables import TRIALS, merge, read_table, write_table

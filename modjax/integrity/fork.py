@@ -27,8 +27,9 @@ from modjax.io.files import new_folder
 from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
 from modjax.spec.expand import untrained_arms
+from modjax.spec.parse import load_spec
 from modjax.spec.setup import Setup
-from modjax.spec.spec import LEAST_ACCURACY, SweepSpec, load_spec
+from modjax.spec.spec import LEAST_ACCURACY, SweepSpec
 from modjax.store.failures import FAILED
 from modjax.store.manifest import read_manifest
 from modjax.store.paths import SweepPaths

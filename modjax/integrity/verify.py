@@ -15,7 +15,8 @@ from modjax.io.checksums import UNKNOWN, file_problem, sum_of
 from modjax.io.files import locked
 from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
-from modjax.spec.spec import SweepSpec, load_spec
+from modjax.spec.parse import load_spec
+from modjax.spec.spec import SweepSpec
 from modjax.store.manifest import read_manifest
 from modjax.store.paths import SweepPaths, worker_folders
 from modjax.store.stacks import read_ids

@@ -1,4 +1,4 @@
-"""Files from strangers: sizes looked at before memory is taken, no way out of a directory, one clear line."""
+"""Files of unknown origin: sizes looked at before memory is taken, no way out of a directory, one clear line."""
 
 import json
 import os

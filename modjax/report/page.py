@@ -75,7 +75,7 @@ def build_page(
         f'<script type="text/plain" id="tables">{columns.blob}</script>',
     ]
     page = fill(asset("page.html"), {**parts, "data": "".join(data)})
-    matrices = pack_sweep(sweep, labelled, measures, room_for_matrices(page, sweep.trials.height))
+    matrices = pack_sweep(sweep, labelled, measures, characters_for_matrices(page, sweep.trials.height))
     data.append(matrices_block("matrices", matrices))
     return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
 
@@ -91,7 +91,7 @@ def link_to(path: Path, beside: Path) -> str:
     return "" if target == Path() else f"{quote(target.as_posix())}/"
 
 
-def room_for_matrices(page: str, num_trials: int) -> int:
+def characters_for_matrices(page: str, num_trials: int) -> int:
     """Characters of base64 that a page without matrices leaves for those of some of ``num_trials`` trials."""
     beside = 25 * num_trials + 200  # a trial's text stands in quotation marks beside its id
     return min(MATRIX_BYTES, PAGE_BYTES - len(page.encode()) - beside)

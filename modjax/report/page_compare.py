@@ -11,11 +11,11 @@ from modjax.report.page import (
     SECTIONS,
     as_json,
     asset,
+    characters_for_matrices,
     fill,
     json_block,
     link_to,
     matrices_block,
-    room_for_matrices,
     shared,
 )
 from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
@@ -56,16 +56,16 @@ def build_comparison(first: Sweep, second: Sweep, beside: Path) -> str:
     data += [f'<script type="text/plain" id="tables{i}">{blob}</script>' for i, (_, blob, _) in enumerate(sides)]
     parts = {"title": html.escape(f"{names} compared"), **shared(SCRIPTS)}
     page = fill(asset("page.html"), {**parts, "data": "\n".join(data)})
-    room = room_for_matrices(page, first.trials.height + second.trials.height)
+    limit = characters_for_matrices(page, first.trials.height + second.trials.height)
     wanted = _paired_first([order for _, _, order in sides], list(pairs.iter_rows()))
-    data += [matrices_block(f"matrices{i}", packed) for i, packed in enumerate(_pack_both(sweeps, wanted, room))]
+    data += [matrices_block(f"matrices{i}", packed) for i, packed in enumerate(_pack_both(sweeps, wanted, limit))]
     return fill(asset("page.html"), {**parts, "data": "\n".join(data)})
 
 
-def _pack_both(sweeps: tuple[Sweep, Sweep], orders: list[list[str]], room: int) -> list[Packed]:
+def _pack_both(sweeps: tuple[Sweep, Sweep], orders: list[list[str]], limit: int) -> list[Packed]:
     """The first sweep's matrices in half the room, the second's in what is left."""
     packed: list[Packed] = []
-    for sweep, order, share in zip(sweeps, orders, (room // 2, room), strict=True):
+    for sweep, order, share in zip(sweeps, orders, (limit // 2, limit), strict=True):
         packed.append(pack_sweep(sweep, order, known_measures(sweep), share - sum(one.num_bytes for one in packed)))
     return packed
 

@@ -79,7 +79,7 @@ def _guess(typical: float, spread: float, most: int, why: str) -> EpochGuess:
 
 
 def _mean_epochs(spec: SweepSpec, like: str | os.PathLike) -> float:
-    from modjax.spec.spec import load_spec
+    from modjax.spec.parse import load_spec
 
     sweep = open_sweep(like)
     earlier = load_spec(sweep.paths.spec)

@@ -12,7 +12,8 @@ from modjax.data.datasets import Dataset, load_dataset
 from modjax.names import DATASETS
 from modjax.networks.images import image_shape
 from modjax.spec.expand import expand
-from modjax.spec.spec import SweepSpec, load_spec
+from modjax.spec.parse import load_spec
+from modjax.spec.spec import SweepSpec
 
 COPIES_OF_WEIGHTS = 6  # weights, gradient, two moments of Adam, best weights, and the update in flight
 FLOAT_BYTES = 4

@@ -9,7 +9,7 @@ import modjax as mj
 from modjax._util.threads import available_cores
 from modjax.engines.base import EngineOptions
 from modjax.engines.local import LocalEngine
-from modjax.engines.ray.placement import NAMED_WORKERS, Placement, cores_of_workers, rooms_of, waiting_text
+from modjax.engines.ray.placement import NAMED_WORKERS, Placement, cores_of_workers, placements_of, waiting_text
 from modjax.engines.ray.worker_group import worker_variables
 from modjax.engines.registry import open_engine
 from modjax.integrity.environment import training_threads
@@ -45,14 +45,17 @@ def node(name, alive=True, **resources):
 
 def test_room_on_nodes_with_processors():
     nodes = [node("a", CPU=4), node("b", CPU=3), node("dead", alive=False, CPU=64), node("head")]
-    assert [room.node for room in rooms_of(nodes, False, 2)] == ["a", "a", "b"]
-    assert [(room.node, room.num_cpus) for room in rooms_of(nodes, False, None)] == [("a", 2.0), ("b", 1.5)]
+    assert [placement.node for placement in placements_of(nodes, False, 2)] == ["a", "a", "b"]
+    assert [(placement.node, placement.num_cpus) for placement in placements_of(nodes, False, None)] == [
+        ("a", 2.0),
+        ("b", 1.5),
+    ]
 
 
 def test_room_on_nodes_with_accelerators_is_one_worker_each():
-    rooms = rooms_of([node("a", CPU=8, GPU=4), node("b", CPU=8)], True, None)
-    assert [(room.node, room.num_gpus) for room in rooms] == [("a", 1)] * 4
-    assert all(0 < room.num_cpus <= 1 for room in rooms)
+    placements = placements_of([node("a", CPU=8, GPU=4), node("b", CPU=8)], True, None)
+    assert [(placement.node, placement.num_gpus) for placement in placements] == [("a", 1)] * 4
+    assert all(0 < placement.num_cpus <= 1 for placement in placements)
 
 
 def test_threads_of_a_worker_are_set_before_it_starts(monkeypatch):
@@ -76,7 +79,7 @@ def test_workers_have_the_threads_that_the_sweep_was_begun_with():
     assert cores_of_workers(2, None, nodes) == 2
     assert cores_of_workers(None, 1, nodes) == 1
     assert cores_of_workers(8, 8, nodes) == 8
-    assert [room.node for room in rooms_of(nodes, False, cores_of_workers(None, 8, nodes))] == ["a"]
+    assert [placement.node for placement in placements_of(nodes, False, cores_of_workers(None, 8, nodes))] == ["a"]
 
 
 def test_other_threads_than_the_sweep_was_begun_with_are_refused():
@@ -111,6 +114,6 @@ def test_a_sweep_of_workers_with_other_threads_is_refused_and_untouched(finished
 
 
 def test_which_workers_wait_is_one_short_line():
-    rooms = {number: Placement(f"node {number // 2}", 1.0, 0) for number in range(NAMED_WORKERS + 2)}
-    assert waiting_text(rooms).endswith(f"{NAMED_WORKERS - 1} and 2 more are waiting for free cores on 5 nodes")
+    placements = {number: Placement(f"node {number // 2}", 1.0, 0) for number in range(NAMED_WORKERS + 2)}
+    assert waiting_text(placements).endswith(f"{NAMED_WORKERS - 1} and 2 more are waiting for free cores on 5 nodes")
     assert waiting_text({7: Placement("a", 0.5, 1)}) == "worker 7 is waiting for free GPUs on 1 node"

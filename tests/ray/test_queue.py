@@ -84,10 +84,10 @@ class MadeUpFleet:
         return Done(ended, len(state["seated"]), len(state["seated"]), (), [])
 
 
-def run(fleet, num_trials, saved=None):
+def run(group, num_trials, saved=None):
     queue = TrialQueue(range(num_trials), saved or {})
     counted = Counter()
-    for report in dispatch(fleet, queue, fleet.seats, lambda worker: fleet.snapshots[worker]):
+    for report in dispatch(group, queue, group.seats, lambda worker: group.snapshots[worker]):
         counted.update(one.trial.trial for one in report.finished)
     assert queue.num_unfinished == queue.num_waiting == 0
     return counted
@@ -96,45 +96,45 @@ def run(fleet, num_trials, saved=None):
 @pytest.mark.parametrize("seed", range(30))
 def test_every_trial_is_counted_exactly_once_whoever_dies(seed):
     rng = random.Random(seed)
-    fleet = MadeUpFleet(rng.randint(1, 5), rng.randint(1, 4), seed, death_rate=0.1, late_rate=0.7)
+    group = MadeUpFleet(rng.randint(1, 5), rng.randint(1, 4), seed, death_rate=0.1, late_rate=0.7)
     num_trials = rng.randint(1, 60)
-    assert run(fleet, num_trials) == Counter(range(num_trials))
+    assert run(group, num_trials) == Counter(range(num_trials))
 
 
 def test_trials_of_a_dead_worker_go_on_from_their_snapshot():
-    fleet = MadeUpFleet(3, 2, seed=1, death_rate=0.2)
-    run(fleet, 40)
+    group = MadeUpFleet(3, 2, seed=1, death_rate=0.2)
+    run(group, 40)
     # Snapshots are of every epoch here: nothing but the epoch that killed a worker is ever trained again.
-    assert fleet.next > 3
-    assert fleet.epochs_trained <= 40 * EPOCHS + 2 * fleet.next
+    assert group.next > 3
+    assert group.epochs_trained <= 40 * EPOCHS + 2 * group.next
 
 
 def test_trials_saved_by_an_earlier_run_go_first_and_go_on():
-    fleet = MadeUpFleet(1, 2)
-    assert run(fleet, 6, {4: Saved("worker_0", 3, EPOCHS - 1)}) == Counter(range(6))
-    assert fleet.epochs_trained == 5 * EPOCHS + 1
+    group = MadeUpFleet(1, 2)
+    assert run(group, 6, {4: Saved("worker_0", 3, EPOCHS - 1)}) == Counter(range(6))
+    assert group.epochs_trained == 5 * EPOCHS + 1
     assert TrialQueue(range(6), {4: Saved("", 0, 1)}).take(0, 2) == [4, 0]
 
 
 def test_seats_stay_full_until_trials_run_out():
-    fleet = MadeUpFleet(4, 8)
-    run(fleet, 400)
+    group = MadeUpFleet(4, 8)
+    run(group, 400)
     # All trials of a worker end at once here, the hardest case: in the last quarter its small queue is too short.
-    assert sum(fleet.idle[: len(fleet.idle) * 3 // 4]) == 0
-    assert sum(fleet.idle) < 0.1 * len(fleet.idle) * fleet.seats
+    assert sum(group.idle[: len(group.idle) * 3 // 4]) == 0
+    assert sum(group.idle) < 0.1 * len(group.idle) * group.seats
 
 
 def test_few_trials_are_shared_among_all_workers():
-    fleet = MadeUpFleet(4, 8)
-    run(fleet, 8)
-    assert fleet.idle.count(6) == 4 * EPOCHS
-    assert set(fleet.idle) <= {6, 8}  # 8: an order on its way to a worker whose trials had just finished
+    group = MadeUpFleet(4, 8)
+    run(group, 8)
+    assert group.idle.count(6) == 4 * EPOCHS
+    assert set(group.idle) <= {6, 8}  # 8: an order on its way to a worker whose trials had just finished
 
 
 def test_the_last_trials_wait_for_free_seats_and_not_at_one_worker():
-    queue, fleet = TrialQueue(range(10), {}), MadeUpFleet(2, 4)
-    fleet.grow()
-    give_orders(fleet, queue, 4)
+    queue, group = TrialQueue(range(10), {}), MadeUpFleet(2, 4)
+    group.grow()
+    give_orders(group, queue, 4)
     assert [queue.num_held(worker) for worker in (0, 1)] == [4, 4]
     assert queue.num_waiting == 2
 
@@ -178,15 +178,15 @@ def test_a_result_of_a_worker_given_up_for_dead_counts_once():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_asked_to_stop_workers_carry_out_what_they_have_and_save_and_nobody_is_given_more(seed):
-    fleet = MadeUpFleet(3, 4, seed, death_rate=0.05)
+    group = MadeUpFleet(3, 4, seed, death_rate=0.05)
     asked = iter([False] * 5 + [True])
     queue, counted = TrialQueue(range(60), {}), Counter()
     reports = []
-    for report in dispatch(fleet, queue, fleet.seats, lambda worker: fleet.snapshots[worker], lambda: next(asked)):
+    for report in dispatch(group, queue, group.seats, lambda worker: group.snapshots[worker], lambda: next(asked)):
         counted.update(one.trial.trial for one in report.finished)
         reports.append(report)
-    assert not any(fleet.num_orders(worker) for worker in fleet.workers())
-    in_training = sum(len(state["seated"]) for state in fleet.alive.values())
+    assert not any(group.num_orders(worker) for worker in group.workers())
+    in_training = sum(len(state["seated"]) for state in group.alive.values())
     assert reports[-1].messages == (f"checkpoint saved: {in_training} trials in training, and all that had finished",)
     assert [one.is_stopping for one in reports] == [False] * 5 + [True] * (len(reports) - 5)
     assert set(counted.values()) <= {1}
@@ -195,7 +195,7 @@ def test_asked_to_stop_workers_carry_out_what_they_have_and_save_and_nobody_is_g
 
 def test_a_worker_that_has_no_time_to_save_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("modjax.engines.ray.dispatch.SAVE_SECONDS", -1.0)
-    fleet = MadeUpFleet(2, 4)
+    group = MadeUpFleet(2, 4)
     queue = TrialQueue(range(20), {})
-    *_, last = dispatch(fleet, queue, fleet.seats, lambda worker: {}, lambda: True)
+    *_, last = dispatch(group, queue, group.seats, lambda worker: {}, lambda: True)
     assert "2 of 2 workers had no time to save: theirs go on from the one before" in last.messages[0]

@@ -20,7 +20,7 @@ from modjax.training.slots import SlotTable
 from tests.sweep.test_pipeline import TABLES, assert_same_tables, without_times
 
 
-class InlineFleet:
+class InlineWorkerGroup:
     """Real workers, one order at a time; those in ``deaths`` die instead of carrying out so many orders."""
 
     def __init__(self, job, root, first, num_workers, deaths):
@@ -67,7 +67,7 @@ class InlineEngine(LocalEngine):
         manifest = {"layout": {"population": job.context.population._asdict()}}
         seconds = 0.0 if self.asked_after is None else 1e9  # then only what is asked for is saved
         about = WorkerJob(job.setup, manifest, job.slots, job.trials, seconds, False)
-        fleet = InlineFleet(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
+        group = InlineWorkerGroup(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
         saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
         self.resumed = {names[index]: one.epochs for index, one in saved.items()}
 
@@ -82,15 +82,15 @@ class InlineEngine(LocalEngine):
             return bool(asked) and asked.pop(0)
 
         queue = TrialQueue(range(len(names)), saved)
-        for count, report in enumerate(dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop)):
+        for count, report in enumerate(dispatch(group, queue, capacity, saved_by, is_asked_to_stop)):
             self.told += report.messages
             yield report
             if count == self.stop_after:
-                for one in fleet.live.values():
+                for one in group.live.values():
                     one._store.close()
                 raise KeyboardInterrupt
         if self.asked_after is not None:
-            for one in fleet.live.values():
+            for one in group.live.values():
                 one._store.close()
             raise KeyboardInterrupt
         self.programs = [{"lanes": population.lanes, "is_paired": population.is_paired}]

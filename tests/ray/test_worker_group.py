@@ -7,7 +7,7 @@ import pytest
 from modjax.engines.base import TrainedTrial
 from modjax.engines.queue import TrialQueue
 from modjax.engines.ray import searches
-from modjax.engines.ray import worker_group as fleet
+from modjax.engines.ray import worker_group as group
 from modjax.engines.ray.dispatch import Done, dispatch, give_orders
 from modjax.engines.ray.placement import Placement
 from modjax.engines.ray.searches import SEARCHED_WITH, RaySearchExecutor
@@ -98,10 +98,10 @@ def ray():
 
 
 @pytest.fixture
-def fleet_on(ray, monkeypatch):
-    monkeypatch.setattr(fleet, "_Actor", Obedient)
-    monkeypatch.setattr(fleet, "GROW_SECONDS", 0.0)
-    monkeypatch.setattr(fleet, "START_SECONDS", 0.0)
+def group_on(ray, monkeypatch):
+    monkeypatch.setattr(group, "_Actor", Obedient)
+    monkeypatch.setattr(group, "GROW_SECONDS", 0.0)
+    monkeypatch.setattr(group, "START_SECONDS", 0.0)
 
     def make(nodes):
         return RayWorkerGroup(ray, NOTHING, 0, str, lambda: [Placement(node, 1.0, 0) for node in nodes], 1)
@@ -121,34 +121,34 @@ def run(workers, num_trials, after=lambda count: None):
     return told
 
 
-def test_trials_flow_to_workers_that_are_up_past_nodes_that_others_hold(ray, fleet_on):
+def test_trials_flow_to_workers_that_are_up_past_nodes_that_others_hold(ray, group_on):
     ray.held = {"b", "c"}
-    workers = fleet_on("abc")
+    workers = group_on("abc")
     assert run(workers, 20) == ["workers 1, 2 are waiting for free cores on 2 nodes"]
     assert workers.workers() == [0]
     assert workers.programs == [{"by": "0"}]
 
 
-def test_a_worker_whose_node_becomes_free_is_given_trials(ray, fleet_on):
+def test_a_worker_whose_node_becomes_free_is_given_trials(ray, group_on):
     ray.held = {"b"}
-    workers = fleet_on("ab")
+    workers = group_on("ab")
     run(workers, 40, lambda count: ray.held.clear() if count == 2 else None)
     assert workers.workers() == [0, 1]
     assert {"by": "1"} in workers.programs
 
 
-def test_a_node_that_dies_while_a_worker_waits_for_it_costs_nothing(ray, fleet_on):
+def test_a_node_that_dies_while_a_worker_waits_for_it_costs_nothing(ray, group_on):
     ray.dead = {"b"}
-    workers = fleet_on("ab")
-    workers._rooms = lambda: [Placement("a", 1.0, 0), Placement("b", 1.0, 0)][: 1 if workers.num_started else 2]
+    workers = group_on("ab")
+    workers._placements = lambda: [Placement("a", 1.0, 0), Placement("b", 1.0, 0)][: 1 if workers.num_started else 2]
     assert run(workers, 10)[0] == "worker 1 is gone: 0 trials go to others, 0 of them from a snapshot"
 
 
-def test_without_any_worker_for_long_the_run_ends_with_one_line(ray, fleet_on, monkeypatch):
+def test_without_any_worker_for_long_the_run_ends_with_one_line(ray, group_on, monkeypatch):
     ray.held = {"a", "b"}
-    workers = fleet_on("aab")
-    monkeypatch.setattr(fleet, "ROOM_SECONDS", 0.05)
-    monkeypatch.setattr(ray, "wait", lambda *given, **options: (fleet.time.sleep(0.02), ([], []))[1])
+    workers = group_on("aab")
+    monkeypatch.setattr(group, "NO_WORKER_SECONDS", 0.05)
+    monkeypatch.setattr(ray, "wait", lambda *given, **options: (group.time.sleep(0.02), ([], []))[1])
     told = (
         r"no worker .* been up for .* s \(workers 0, 1, 2 are waiting for free cores on 2 nodes\); nothing .* is lost"
     )
@@ -156,10 +156,10 @@ def test_without_any_worker_for_long_the_run_ends_with_one_line(ray, fleet_on, m
         run(workers, 3)
 
 
-def test_trials_are_left_for_workers_that_are_being_started(ray, fleet_on, monkeypatch):
-    monkeypatch.setattr(fleet, "START_SECONDS", 60.0)
+def test_trials_are_left_for_workers_that_are_being_started(ray, group_on, monkeypatch):
+    monkeypatch.setattr(group, "START_SECONDS", 60.0)
     ray.held = {"b"}
-    workers, queue = fleet_on("ab"), TrialQueue(range(4), {})
+    workers, queue = group_on("ab"), TrialQueue(range(4), {})
     workers.grow()
     workers.wait(0.0)
     assert (workers.workers(), workers.num_starting()) == ([0], 1)
@@ -168,13 +168,13 @@ def test_trials_are_left_for_workers_that_are_being_started(ray, fleet_on, monke
 
 
 @pytest.mark.parametrize("package", ["scipy", "optax", "numba"])
-def test_a_worker_with_other_packages_ends_the_run(fleet_on, monkeypatch, package):
+def test_a_worker_with_other_packages_ends_the_run(group_on, monkeypatch, package):
     monkeypatch.setattr(Obedient, "others", ((package, "0.0.1"),))
     with pytest.raises(RuntimeError, match=f"worker 0 has {package} 0.0.1, this process .*would not be the same"):
-        run(fleet_on("a"), 1)
+        run(group_on("a"), 1)
 
 
-def test_a_worker_that_cannot_import_modjax_ends_the_run(ray, fleet_on, monkeypatch):
+def test_a_worker_that_cannot_import_modjax_ends_the_run(ray, group_on, monkeypatch):
     class CannotStart(ray.exceptions.RayActorError):
         actor_init_failed = True
 
@@ -183,7 +183,7 @@ def test_a_worker_that_cannot_import_modjax_ends_the_run(ray, fleet_on, monkeypa
 
     monkeypatch.setattr(ray, "get", fail)
     with pytest.raises(RuntimeError, match="worker 0 could not be started: ModuleNotFoundError: no modjax"):
-        run(fleet_on("a"), 1)
+        run(group_on("a"), 1)
 
 
 def test_a_node_that_only_searches_is_asked_for_its_packages(ray, monkeypatch):

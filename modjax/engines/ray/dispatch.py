@@ -1,4 +1,4 @@
-"""Keep the workers of a fleet busy from one queue, and the queue right when some of them die."""
+"""Keep the workers of a group busy from one queue, and the queue right when some of them die."""
 
 import time
 from collections.abc import Callable, Generator
@@ -68,7 +68,7 @@ class WorkerGroup(Protocol):
 
 
 def dispatch(
-    fleet: WorkerGroup,
+    group: WorkerGroup,
     queue: TrialQueue,
     capacity: int,
     saved_by: Callable[[int], dict[int, Saved]],
@@ -78,7 +78,7 @@ def dispatch(
     """Train all trials of the queue; or, once asked to stop, let all workers save what they train.
 
     Args:
-        fleet: Workers.
+        group: Workers.
         queue: Trials.
         capacity: Slots of each worker.
         saved_by: Where the trials of a worker that died were last saved.
@@ -89,29 +89,29 @@ def dispatch(
         What happened since; each trial is told once.
     """
     training: dict[int, int] = {}
-    fleet.grow()
-    give_orders(fleet, queue, capacity, num_starting())
+    group.grow()
+    give_orders(group, queue, capacity, num_starting())
     while queue.num_unfinished:
-        report = _collect(fleet, queue, training, saved_by)
+        report = _collect(group, queue, training, saved_by)
         if is_asked_to_stop():
             yield report._replace(is_stopping=True)
-            yield from _save_all(fleet, queue, training, saved_by)
+            yield from _save_all(group, queue, training, saved_by)
             return
         # First the orders, so that nobody waits while the caller writes; all reports in one, so that it writes at once
         # what has come while it wrote: the busier it is, the larger its stacks.
-        fleet.grow()
-        give_orders(fleet, queue, capacity, num_starting())
+        group.grow()
+        give_orders(group, queue, capacity, num_starting())
         yield report
 
 
 def _collect(
-    fleet: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
+    group: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
 ) -> TrainingUpdate:
     """What workers did since; ``training`` and ``queue`` follow."""
     fresh: list[TrainedTrial] = []
     messages: list[str] = []
     num_epochs = 0
-    for worker, done in fleet.wait(WAIT_SECONDS):
+    for worker, done in group.wait(WAIT_SECONDS):
         if done is None:
             training.pop(worker, None)
             lost = queue.lose(worker, saved_by(worker))
@@ -128,39 +128,39 @@ def _collect(
 
 
 def _save_all(
-    fleet: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
+    group: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
 ) -> Generator[TrainingUpdate]:
     """Give every worker its last order, and wait for them, but not for long."""
-    for worker in fleet.workers():
-        fleet.send(worker, Order([], {}, is_last=True))
+    for worker in group.workers():
+        group.send(worker, Order([], {}, is_last=True))
     ends = time.perf_counter() + SAVE_SECONDS
-    while any(fleet.num_orders(worker) for worker in fleet.workers()) and time.perf_counter() < ends:
-        yield _collect(fleet, queue, training, saved_by)._replace(is_stopping=True)
-    late = [worker for worker in fleet.workers() if fleet.num_orders(worker)]
+    while any(group.num_orders(worker) for worker in group.workers()) and time.perf_counter() < ends:
+        yield _collect(group, queue, training, saved_by)._replace(is_stopping=True)
+    late = [worker for worker in group.workers() if group.num_orders(worker)]
     num_saved = sum(count for worker, count in training.items() if worker not in late)
     told = f"checkpoint saved: {num_saved} trials in training, and all that had finished"
     if late:
-        told += f"; {len(late)} of {len(fleet.workers())} workers had no time to save: theirs go on from the one before"
+        told += f"; {len(late)} of {len(group.workers())} workers had no time to save: theirs go on from the one before"
     yield TrainingUpdate([], sum(training.values()), 0, (told,), is_stopping=True)
 
 
-def give_orders(fleet: WorkerGroup, queue: TrialQueue, capacity: int, num_starting: int = 0) -> None:
+def give_orders(group: WorkerGroup, queue: TrialQueue, capacity: int, num_starting: int = 0) -> None:
     """Fill every worker's slots and, while there are many trials, its own small queue before them.
 
     Nobody gets more than a fair share of what is left, so that few trials are spread over all workers, also those that
     are being started; and at most half of a fair share of those that will have to wait goes ahead of free slots: the
     last ones are handed out one by one.
     """
-    workers = fleet.workers()
+    workers = group.workers()
     num_workers = len(workers) + num_starting
     free = sum(max(0, capacity - queue.num_held(worker)) for worker in workers) + capacity * num_starting
     ahead = min(capacity, max(0, queue.num_waiting - free) // (2 * max(1, num_workers)))
     for worker in sorted(workers, key=queue.num_held):
         share = -(-queue.num_unfinished // num_workers)
-        if fleet.num_orders(worker) >= ORDERS_AHEAD:
+        if group.num_orders(worker) >= ORDERS_AHEAD:
             continue
         trials = queue.take(worker, min(capacity + ahead, share) - queue.num_held(worker))
-        if trials or (queue.num_held(worker) and not fleet.num_orders(worker)):
-            fleet.send(worker, Order(trials, {one: queue.saved[one] for one in trials if one in queue.saved}))
-        if queue.num_held(worker) and fleet.num_orders(worker) < ORDERS_AHEAD:
-            fleet.send(worker, Order([], {}))
+        if trials or (queue.num_held(worker) and not group.num_orders(worker)):
+            group.send(worker, Order(trials, {one: queue.saved[one] for one in trials if one in queue.saved}))
+        if queue.num_held(worker) and group.num_orders(worker) < ORDERS_AHEAD:
+            group.send(worker, Order([], {}))

@@ -16,7 +16,7 @@ from modjax._util.signals import signals_wait
 from modjax.engines.base import EngineOptions, SearchExecutor, TrainingUpdate
 from modjax.engines.queue import TrialQueue
 from modjax.engines.ray.dispatch import dispatch
-from modjax.engines.ray.placement import Placement, cores_of_workers, rooms_of
+from modjax.engines.ray.placement import Placement, cores_of_workers, placements_of
 from modjax.engines.ray.searches import RaySearchExecutor
 from modjax.engines.ray.worker import WorkerJob
 from modjax.engines.ray.worker_group import RayWorkerGroup
@@ -54,7 +54,7 @@ class RayEngine:
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         self._ray, self._options = import_ray(), options
         self._is_own = not self._ray.is_initialized()
-        self._fleet: RayWorkerGroup | None = None
+        self._group: RayWorkerGroup | None = None
         if self._is_own:
             _connect(self._ray, options.address)
         self._is_gpu = jax.default_backend() != "cpu"
@@ -62,7 +62,7 @@ class RayEngine:
         try:
             if not self._is_gpu:
                 self.cores = cores_of_workers(options.cores_per_worker, threads, self._ray.nodes())
-            if not self._rooms():
+            if not self._placements():
                 wanted = "a GPU" if self._is_gpu else f"{self.cores} CPU cores"
                 raise RuntimeError(f"no node of the Ray cluster has {wanted} for a worker.")
         except BaseException:
@@ -76,8 +76,8 @@ class RayEngine:
         """Raise unless Ray is installed."""
         import_ray()
 
-    def _rooms(self) -> list[Placement]:
-        return rooms_of(self._ray.nodes(), self._is_gpu, self.cores)
+    def _placements(self) -> list[Placement]:
+        return placements_of(self._ray.nodes(), self._is_gpu, self.cores)
 
     def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
         """Train the trials on all workers, to their end; after a signal, until they have saved what they train."""
@@ -91,8 +91,13 @@ class RayEngine:
         is_double = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
         about = WorkerJob(job.setup, manifest, job.slots, job.trials, job.snapshot_seconds, is_double)
         first = 1 + max(worker_folders(root), default=-1)
-        fleet = self._fleet = RayWorkerGroup(
-            self._ray, about, first, lambda number: str(worker_folder(root, number)), self._wanted_rooms, self.cores
+        group = self._group = RayWorkerGroup(
+            self._ray,
+            about,
+            first,
+            lambda number: str(worker_folder(root, number)),
+            self._wanted_placements,
+            self.cores,
         )
 
         def saved_by(worker: int) -> dict[int, Saved]:
@@ -104,23 +109,23 @@ class RayEngine:
         capacity = population.slots * num_places
         with signals_wait() as is_asked_to_stop:
             try:
-                yield from dispatch(fleet, queue, capacity, saved_by, is_asked_to_stop, fleet.num_starting)
+                yield from dispatch(group, queue, capacity, saved_by, is_asked_to_stop, group.num_starting)
             finally:
-                fleet.close()
-        self.programs = fleet.programs
+                group.close()
+        self.programs = group.programs
 
-    def _wanted_rooms(self) -> list[Placement]:
-        return self._rooms()[: self._options.workers]
+    def _wanted_placements(self) -> list[Placement]:
+        return self._placements()[: self._options.workers]
 
     def describe(self) -> dict[str, Any]:
         """The engine, and how many workers there were."""
-        started = self._fleet.num_started if self._fleet else 0
+        started = self._group.num_started if self._group else 0
         return {"engine": {"name": "ray", "ray": self._ray.__version__, "threads": self.cores, "workers": started}}
 
     def close(self, wait: bool = True) -> None:
         """Let workers go, and the cluster too if it was connected to for this run."""
-        if self._fleet is not None:
-            self._fleet.close()
+        if self._group is not None:
+            self._group.close()
         if hasattr(self, "searches"):
             self.searches.close(wait=wait)
         if self._is_own and self._ray.is_initialized():

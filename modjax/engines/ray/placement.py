@@ -18,27 +18,27 @@ class Placement(NamedTuple):
     num_gpus: float
 
 
-def rooms_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> list[Placement]:
+def placements_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> list[Placement]:
     """Placement for workers: one for each GPU; or for so many cores, all of a node where None.
 
     Ray does not say what other jobs hold of a node: a worker may have to wait there.
 
     Example:
         >>> nodes = [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 4.0}}, {"NodeID": "b", "Alive": False}]
-        >>> rooms_of(nodes, False, 2)
+        >>> placements_of(nodes, False, 2)
         [Placement(node='a', num_cpus=1.0, num_gpus=0), Placement(node='a', num_cpus=1.0, num_gpus=0)]
     """
-    rooms = []
+    placements = []
     for node in nodes:
         if not node["Alive"]:
             continue
         cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))
         if is_gpu:
-            rooms += [Placement(node["NodeID"], CORE_SHARE * min(1, cpus / gpus), 1) for _ in range(gpus)]
+            placements += [Placement(node["NodeID"], CORE_SHARE * min(1, cpus / gpus), 1) for _ in range(gpus)]
         elif cpus:
             each = cores or cpus
-            rooms += [Placement(node["NodeID"], CORE_SHARE * each, 0) for _ in range(cpus // each)]
-    return rooms
+            placements += [Placement(node["NodeID"], CORE_SHARE * each, 0) for _ in range(cpus // each)]
+    return placements
 
 
 def cores_of_workers(asked: int | None, begun: int | None, nodes: list[dict[str, Any]]) -> int:
@@ -69,18 +69,18 @@ def cores_of_workers(asked: int | None, begun: int | None, nodes: list[dict[str,
     return asked or begun or min((count for count in counts if count), default=1)
 
 
-def waiting_text(rooms: dict[int, Placement]) -> str:
+def waiting_text(placements: dict[int, Placement]) -> str:
     """Which workers wait, by number, and for what.
 
     Example:
         >>> waiting_text({3: Placement("a", 1.0, 0), 4: Placement("a", 1.0, 0)})
         'workers 3, 4 are waiting for free cores on 1 node'
     """
-    numbers = [str(number) for number in sorted(rooms)]
+    numbers = [str(number) for number in sorted(placements)]
     who = ", ".join(numbers[:NAMED_WORKERS])
     if len(numbers) > NAMED_WORKERS:
         who += f" and {len(numbers) - NAMED_WORKERS} more"
     who = f"worker {who} is" if len(numbers) == 1 else f"workers {who} are"
-    num_nodes = len({room.node for room in rooms.values()})
-    what = "free GPUs" if any(room.num_gpus for room in rooms.values()) else "free cores"
+    num_nodes = len({placement.node for placement in placements.values()})
+    what = "free GPUs" if any(placement.num_gpus for placement in placements.values()) else "free cores"
     return f"{who} waiting for {what} on {num_nodes} node{'' if num_nodes == 1 else 's'}"

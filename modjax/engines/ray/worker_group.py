@@ -16,21 +16,21 @@ from modjax.store.manifest import describe_machine
 GROW_SECONDS = 5.0
 START_SECONDS = 30.0  # a worker that is not up after so long waits for room, as far as one can tell from here
 SAY_SECONDS = 60.0
-ROOM_SECONDS = 600.0  # without any worker that is up for so long, the run ends
+NO_WORKER_SECONDS = 600.0  # without any worker that is up for so long, the run ends
 PASSED_ON = ("JAX_", "XLA_", "LD_LIBRARY_PATH")
 
 
 class RayWorkerGroup:
     """Trainers as actors, each on a node that has room for it; one that dies is replaced where there is room.
 
-    A room may be held by another job: its worker waits there, and is given nothing before it says that it is up.
+    A placement may be held by another job: its worker waits there, and is given nothing before it says that it is up.
 
     Args:
         ray: The package.
         about: What every worker is told.
         first: Number of the first worker.
         folder_of: The folder of a worker's snapshots, by its number.
-        rooms: Where workers can be now.
+        placements: Where workers can be now.
         cores: Threads of each worker's CPU; None: as many as it finds.
     """
 
@@ -40,15 +40,15 @@ class RayWorkerGroup:
         about: WorkerJob,
         first: int,
         folder_of: Callable[[int], str],
-        rooms: Callable[[], list[Placement]],
+        placements: Callable[[], list[Placement]],
         cores: int | None,
     ) -> None:
-        self._ray, self._folder_of, self._rooms, self._cores = ray, folder_of, rooms, cores
+        self._ray, self._folder_of, self._placements, self._cores = ray, folder_of, placements, cores
         self._about = ray.put(about)
         self._next = self._first = first
         self._actors: dict[int, tuple[Placement, Any]] = {}
         self._orders: dict[int, dict[Any, None]] = {}
-        self._greetings: dict[Any, int] = {}
+        self._startups: dict[Any, int] = {}
         self._begun: dict[int, float] = {}  # when those that are not up were asked for
         self._said: tuple[float, list[int]] = (-np.inf, [])
         self._grown = -np.inf
@@ -66,37 +66,37 @@ class RayWorkerGroup:
         if now - self._grown < GROW_SECONDS:
             return
         self._grown = now
-        free = self._rooms()
-        for room, _ in self._actors.values():
-            if room in free:
-                free.remove(room)
-        for room in free:
-            self._start(room)
+        free = self._placements()
+        for placement, _ in self._actors.values():
+            if placement in free:
+                free.remove(placement)
+        for placement in free:
+            self._start(placement)
         if self.workers():
             self._last_alive = now
-        elif now - self._last_alive > ROOM_SECONDS:
+        elif now - self._last_alive > NO_WORKER_SECONDS:
             waiting = self._waiting()
             why = f" ({waiting_text({one: self._actors[one][0] for one in waiting})})" if waiting else ""
             raise RuntimeError(
-                f"no worker of the Ray cluster has been up for {ROOM_SECONDS:.0f} s{why}; "
+                f"no worker of the Ray cluster has been up for {NO_WORKER_SECONDS:.0f} s{why}; "
                 "nothing finished is lost: run the same command again."
             )
 
-    def _start(self, room: Placement) -> None:
-        on_its_node = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(room.node, soft=False)
+    def _start(self, placement: Placement) -> None:
+        on_its_node = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(placement.node, soft=False)
         number, self._next = self._next, self._next + 1
         actor_class = self._ray.remote(_Actor).options(
-            num_cpus=room.num_cpus,
-            num_gpus=room.num_gpus,
+            num_cpus=placement.num_cpus,
+            num_gpus=placement.num_gpus,
             max_restarts=0,
             scheduling_strategy=on_its_node,
             runtime_env={"env_vars": worker_variables(self._cores)},
         )
         actor = actor_class.remote(self._about, self._folder_of(number))
-        self._actors[number] = (room, actor)
+        self._actors[number] = (placement, actor)
         self._orders[number] = {}
         self._begun[number] = time.perf_counter()
-        self._greetings[actor.describe.remote()] = number
+        self._startups[actor.describe.remote()] = number
 
     def workers(self) -> list[int]:
         """Those that live and have said that they are up."""
@@ -129,7 +129,7 @@ class RayWorkerGroup:
 
     def wait(self, seconds: float) -> list[tuple[int, Done | None]]:
         """What workers did; None: the worker died."""
-        owner = {ref: worker for worker, refs in self._orders.items() for ref in refs} | self._greetings
+        owner = {ref: worker for worker, refs in self._orders.items() for ref in refs} | self._startups
         if not owner:
             time.sleep(seconds / 10)
             return []  # nor does anybody wait for room
@@ -143,12 +143,12 @@ class RayWorkerGroup:
                 continue  # it died: one of its other orders said so
             answer = self._answer(ref, worker)
             self._orders[worker].pop(ref, None)
-            if self._greetings.pop(ref, None) is not None and answer is not None:
+            if self._startups.pop(ref, None) is not None and answer is not None:
                 _check_same(answer, worker)
                 del self._begun[worker]
                 continue
             if answer is None:
-                self._bury(worker)
+                self._forget(worker)
             else:
                 self.programs += [one for one in answer.programs if one not in self.programs]
             told.append((worker, answer))
@@ -174,11 +174,11 @@ class RayWorkerGroup:
                 raise RuntimeError(f"worker {worker} could not be started: {why}") from error
             return None
 
-    def _bury(self, worker: int) -> None:
+    def _forget(self, worker: int) -> None:
         _, actor = self._actors.pop(worker)
         del self._orders[worker]
         self._begun.pop(worker, None)
-        self._greetings = {ref: number for ref, number in self._greetings.items() if number != worker}
+        self._startups = {ref: number for ref, number in self._startups.items() if number != worker}
         self._ray.kill(actor)  # where it lives on behind a broken network, its room is not free before
         self._grown = -np.inf
 
@@ -186,7 +186,7 @@ class RayWorkerGroup:
         """End all workers."""
         for _, actor in self._actors.values():
             self._ray.kill(actor)
-        self._actors, self._orders, self._greetings, self._begun = {}, {}, {}, {}
+        self._actors, self._orders, self._startups, self._begun = {}, {}, {}, {}
 
 
 class _Actor:
