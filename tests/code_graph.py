@@ -6,9 +6,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "modjax"
 
 
-def module_of(path: Path) -> str:
+def module_of(path: Path, package: Path = PACKAGE) -> str:
     """The dotted name of a file."""
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 def imported_names(path: Path) -> list[str]:
@@ -26,7 +26,7 @@ def imported_names(path: Path) -> list[str]:
 
 def file_graph(package: Path = PACKAGE) -> dict[str, set[str]]:
     """For each module of the package, the modules of it that it imports; the root, which loads lazily, is left out."""
-    files = {module_of(path): path for path in sorted(package.rglob("*.py"))}
+    files = {module_of(path, package): path for path in sorted(package.rglob("*.py"))}
     files.pop("modjax", None)
     return {name: {other for other in imported_names(path) if other in files} - {name} for name, path in files.items()}
 

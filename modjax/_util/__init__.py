@@ -1,1 +1,1 @@
-"""Memory, threads, signals, pixels and random words: used everywhere, part of nothing."""
+"""Utilities used throughout the package: memory, threads, signals, pixels and random words."""

@@ -1,4 +1,4 @@
-"""Memory that this process has held, and memory that it holds and does not need."""
+"""Peak memory of this process, and release of memory that it no longer needs."""
 
 import ctypes
 import gc
@@ -10,21 +10,21 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this program has had resident, in bytes.
+    """Return the peak resident memory of this program, in bytes.
 
-    Linux's ``VmHWM``: of this program alone. ``ru_maxrss``, which is told where there is none, also counts what the
-    process was before it became this program: for a worker, a copy of its parent, however large that was.
+    This is Linux's ``VmHWM``, which counts this program alone. ``ru_maxrss``, the fallback elsewhere, also counts what
+    the process was before it became this program: for a worker, a copy of its parent, however large.
     """
     if STATUS.exists():
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS reports bytes, others kilobytes
 
 
 def release_free_memory() -> None:
-    """Give freed memory back to the system, where the C library can; tens of milliseconds.
+    """Return freed memory to the system, where the C library can; takes tens of milliseconds.
 
     Arrays that come and go in several threads (snapshots being written, matrices) leave holes that glibc keeps: a sweep
     of half an hour held gigabytes of them.

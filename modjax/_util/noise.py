@@ -1,7 +1,7 @@
 """Random words for dropout: JAX's own generator (Threefry-2x32), written so that a CPU runs it as one loop.
 
-``jax.random.bits`` compiles it for CPUs as a loop over rounds with arrays between them, and draws half of each block:
-for the dropout of a small network that took a tenth of the training time.
+``jax.random.bits`` compiles it for CPUs as a loop over rounds with arrays between them, and draws half of each block,
+which took a tenth of the training time for the dropout of a small network.
 """
 
 import jax
@@ -14,13 +14,13 @@ ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def threefry_words(key: PRNGKey, num_blocks: int) -> UInt32[Array, "2 blocks"]:
-    """Threefry-2x32 with 20 rounds on the counters ``(i, num_blocks + i)``: both words of every block.
+    """Return both words of every block of Threefry-2x32 with 20 rounds on the counters ``(i, num_blocks + i)``.
 
-    The same words as ``jax.extend.random.threefry_2x32(key_data, arange(2 * num_blocks))``.
+    They are the same words as those of ``jax.extend.random.threefry_2x32(key_data, arange(2 * num_blocks))``.
 
     Args:
-        key: A key of JAX's default generator, or raw key data of two words.
-        num_blocks: Blocks of two words.
+        key: Key of JAX's default generator, or raw key data of two words.
+        num_blocks: Number of blocks of two words.
 
     References:
         Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.

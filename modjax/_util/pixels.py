@@ -1,4 +1,4 @@
-"""What uint8 means: pixels."""
+"""Conversion of uint8 pixels to floats."""
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Num, UInt8
 def to_unit_range(
     x: UInt8[Array, "*shape"] | Num[Array, "*shape"], dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "*shape"]:
-    """Pixels (uint8) to [0, 1]; anything else only changes its dtype.
+    """Scale pixels (uint8) to [0, 1]; other arrays only change their dtype.
 
     Example:
         >>> to_unit_range(jnp.array([0, 51, 255], jnp.uint8)).tolist()

@@ -1,7 +1,7 @@
-"""How a signal stops the program: at once, or, in the middle of training, after a checkpoint at the end of the epoch.
+"""Signals that stop the program: at once, or during training after a checkpoint at the end of the epoch.
 
-The command line watches for signals from a thread of its own, since the interpreter looks at them only between two
-steps of Python: while XLA compiles or trains, that may take minutes.
+The command line watches for signals in a thread of its own, since the interpreter handles them only between two steps
+of Python: while XLA compiles or trains, that may take minutes.
 """
 
 import os
@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-GRACE_SECONDS = 10.0  # from a signal to the end of the process, whatever it is doing
+GRACE_SECONDS = 10.0  # longest time from a signal to the end of the process
 Handler = Callable[[int, FrameType | None], object]
 
 _put_off = threading.Event()  # set while a signal waits for the end of an epoch
@@ -36,9 +36,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def signals_stop_the_process() -> Iterator[None]:
-    """SIGINT and SIGTERM raise :class:`Interrupted`; a second one, or 10 seconds, end the process whatever it does.
+    """Make SIGINT and SIGTERM raise :class:`Interrupted`; after a second signal, or 10 seconds, the process ends.
 
-    For the main thread of a program; what was there before is put back at the end.
+    For the main thread of a program; the previous handlers are restored at the end.
     """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = {number: signal.signal(number, _interrupt) for number in INTERRUPTED}
@@ -51,7 +51,7 @@ def signals_stop_the_process() -> Iterator[None]:
         signal.set_wakeup_fd(earlier)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(writer)  # the watcher reads the end of the file, and is done
+        os.close(writer)  # the watcher reads the end of the file and ends
         watcher.join()
         os.close(reader)
 
@@ -72,28 +72,28 @@ def _watch(reader: int) -> None:
 
 
 def _next_signal(reader: int, seconds: float | None) -> int | None:
-    """The next SIGINT or SIGTERM; 0 if none comes in time, None at the end of the watch."""
+    """Return the next SIGINT or SIGTERM; 0 if none comes in time, None at the end of the watch."""
     while True:
         ready, _, _ = select.select([reader], [], [], seconds)
         if not ready:
             return 0
-        found = os.read(reader, 1)
-        if not found:
+        received = os.read(reader, 1)
+        if not received:
             return None
-        if found[0] in INTERRUPTED:
-            return found[0]
+        if received[0] in INTERRUPTED:
+            return received[0]
 
 
 def _tell(text: str) -> None:
-    with suppress(OSError):  # straight to the file: the main thread may be in the middle of a line
+    with suppress(OSError):  # unbuffered: the main thread may be in the middle of a line
         os.write(2, f"modjax: {text}\n".encode())
 
 
 def leave(exit_status: int) -> NoReturn:
-    """End the process without the interpreter's tidying up.
+    """End the process without the interpreter's cleanup.
 
-    XLA may be compiling in a thread of its own, which the tidying up would take the devices from under its feet: the
-    process then ended with a segmentation fault. What is on the disk is whole at every moment.
+    XLA may be compiling in another thread; the cleanup removed the devices that it was using, and the process ended
+    with a segmentation fault. Files on the disk are complete at every moment, so that nothing is lost.
     """
     with suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -103,11 +103,11 @@ def leave(exit_status: int) -> NoReturn:
 
 @contextmanager
 def signals_wait() -> Iterator[Callable[[], bool]]:
-    """Within the block a first signal is only noted; the block asks whether there was one, saves, and ends.
+    """Defer a first signal to the end of the block; the block asks whether there was one, saves, and ends.
 
-    Then the signal does what it would have done: :class:`Interrupted` in the command line, ``KeyboardInterrupt`` (of
-    SIGINT alone) in a script or a notebook. A second one does so at once. Handlers that others have put up, and threads
-    beside the main one, are left alone; all handlers are put back.
+    Then the signal takes its usual effect: :class:`Interrupted` in the command line, ``KeyboardInterrupt`` (for SIGINT
+    only) in a script or a notebook. A second signal does so at once. Handlers that other code has installed, and
+    threads other than the main one, are left alone; all handlers are restored at the end.
 
     Example:
         >>> with signals_wait() as is_asked_to_stop:

@@ -1,7 +1,7 @@
-"""Several calls of compiled programs at once: what a single program leaves of a CPU's cores idle.
+"""Threads that call compiled programs at the same time, to use the CPU cores that a single program leaves idle.
 
-XLA runs a small matrix product on one thread of a CPU, however many there are; calls from different Python threads run
-side by side.
+XLA runs a small matrix product on one CPU thread, however many there are; calls from different Python threads run in
+parallel.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def available_cores() -> int:
-    """Cores that this process is to use: what ``NPROC`` says, as for XLA's own threads, or all that it may."""
+    """Return the number of cores to use: ``NPROC``, which XLA's own threads follow too, or all this process may use."""
     asked = os.environ.get("NPROC", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
@@ -19,10 +19,10 @@ def available_cores() -> int:
 
 
 class Threads:
-    """So many threads; one alone is the caller's own.
+    """A pool of threads; a single thread is the caller's own.
 
     Args:
-        num_threads: How many.
+        num_threads: Number of threads.
     """
 
     def __init__(self, num_threads: int) -> None:
@@ -30,14 +30,14 @@ class Threads:
         self._pool = ThreadPoolExecutor(num_threads, "modjax") if num_threads > 1 else None
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """``[function(item) for item in items]``, several at a time, under the caller's precision and default device.
+        """Compute ``[function(item) for item in items]`` in parallel, with the caller's precision and default device.
 
-        JAX keeps what ``jax.enable_x64`` and ``jax.default_device`` say for each thread by itself.
+        JAX keeps ``jax.enable_x64`` and ``jax.default_device`` per thread, so they are set again in each.
         """
         items = list(items)
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
-        import jax  # worker processes, which count their cores by this file, are spared it
+        import jax  # here, because worker processes import this file and must not import JAX
 
         is_double = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
         device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -49,6 +49,6 @@ class Threads:
         return list(self._pool.map(call, items))
 
     def close(self) -> None:
-        """Let the threads go."""
+        """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()

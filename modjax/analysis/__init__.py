@@ -1,1 +1,1 @@
-"""What is computed from a finished trial: matrices, modules, alignment."""
+"""Analysis of finished trials: matrices, modules, alignment."""

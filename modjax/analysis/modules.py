@@ -1,4 +1,4 @@
-"""From the weights of one finished trial to rows of tables: matrices on the device, modules in worker processes."""
+"""Matrices, graphs and table rows of finished trials; modules themselves are searched in worker processes."""
 
 from typing import Any, NamedTuple
 
@@ -18,20 +18,27 @@ Matrices = dict[int, dict[str, np.ndarray]]
 
 
 class Graph(NamedTuple):
-    """What one adjacency of a layer was made from."""
+    """Identity of a graph within a layer.
+
+    Attributes:
+        measure: Name of the similarity measure.
+        normalized: Whether the similarity is normalized.
+    """
 
     measure: str
     normalized: bool
 
 
 def stack_matrices(network: Network, params: Params, examples: Examples, spec: SweepSpec) -> list[Matrices]:
-    """The signed matrices of a stack of trials: ``{layer: {measure: [units units]}}`` for each; layer -1 is combined.
+    """Return the signed matrices of each trial of a stack, as ``{layer: {measure: [units units]}}``.
+
+    Layer -1 is the combined one.
 
     Args:
-        network: The architecture.
-        params: With a leading trials axis.
-        examples: To analyse.
-        spec: What is asked for.
+        network: Architecture of the trials.
+        params: Parameters with a leading trials axis.
+        examples: Examples to analyse.
+        spec: Spec of the sweep.
     """
     num_trials = jax.tree.leaves(params)[0].shape[0]
     matrices: list[Matrices] = [{} for _ in range(num_trials)]
@@ -49,73 +56,74 @@ def stack_matrices(network: Network, params: Params, examples: Examples, spec: S
 
 
 def graphs_of(measures: dict[str, np.ndarray]) -> tuple[list[Graph], np.ndarray]:
-    """Every (measure, normalized) of a layer, sorted, and their adjacencies ``[graphs units units]`` in float64."""
+    """Return every (measure, normalized) of a layer, sorted, and float64 adjacencies ``[graphs units units]``."""
     graphs = [Graph(measure, normalized) for measure in sorted(measures) for normalized in (False, True)]
     return graphs, np.stack([_adjacency_or_nan(measures[graph.measure], graph.normalized) for graph in graphs])
 
 
 def _adjacency_or_nan(matrix: np.ndarray, normalized: bool) -> np.ndarray:
-    """NaN throughout where the similarity overflowed: no unit of it is dead, and no module can be found."""
+    """Return the adjacency, or only NaN if the similarity overflowed, so that no unit counts as dead."""
     if not np.all(np.isfinite(matrix)):
         return np.full(matrix.shape, np.nan)
     return adjacency(matrix.astype(np.float64), normalized)
 
 
 def joint_groups(graphs: list[Graph]) -> list[list[int]]:
-    """The places of the graphs that get joint modules: all raw ones, and all normalized ones."""
-    return [[place for place, graph in enumerate(graphs) if graph.normalized == kind] for kind in (False, True)]
+    """Return the positions of the graphs with joint modules: all raw ones, and all normalized ones."""
+    return [[position for position, graph in enumerate(graphs) if graph.normalized == kind] for kind in (False, True)]
 
 
 def search_settings(spec: SweepSpec) -> SearchSettings:
-    """What the workers need to know of a spec."""
+    """Return the settings of a spec that workers need to search modules."""
     modules: dict[str, Any] = spec.modules.model_dump()
     modules["restarts"] = modules["restarts"] or None
     return SearchSettings(**modules, permutations=spec.alignment.permutations)
 
 
 def similarity_rows(trial_id: str, layer: int, measures: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Rows of the similarity table."""
+    """Return the rows of the similarity table for one layer of a trial."""
     return [
         {
             "trial_id": trial_id,
             "layer": layer,
             "measure": measure,
             "num_units": len(matrix),
-            "matrix": matrix.astype(np.float32).ravel(),  # as a list of floats it would take eight times the memory
+            "matrix": matrix.astype(np.float32).ravel(),  # a list of floats would take eight times the memory
         }
         for measure, matrix in sorted(measures.items())
     ]
 
 
-def module_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerModules) -> list[dict[str, Any]]:
-    """Rows of the modules table, but for what only the whole sweep can tell."""
+def module_rows(trial_id: str, layer: int, graphs: list[Graph], layer_modules: LayerModules) -> list[dict[str, Any]]:
+    """Return the rows of the modules table for one layer, without columns that need the whole sweep."""
+    # Joint modules are searched per group of graphs; map each graph to its group and its index there.
     joint = {
-        place: (joint, index)
-        for joint, group in zip(found.joint, joint_groups(graphs), strict=True)
-        for index, place in enumerate(group)
+        position: (joint, index)
+        for joint, group in zip(layer_modules.joint, joint_groups(graphs), strict=True)
+        for index, position in enumerate(group)
     }
     return [
         {
             "trial_id": trial_id,
             "layer": layer,
             **graph._asdict(),
-            **one.partition._asdict(),
-            "labels": one.partition.labels.tolist(),
-            "participation": one.participation.tolist(),
-            "within_module_z": one.within_module_z.tolist(),
-            "certainty": None if one.certainty is None else one.certainty.tolist(),
-            "joint_q": float(joint[place][0].q[joint[place][1]]),
-            "joint_labels": joint[place][0].labels.tolist(),
-            "profile_q": one.profile_q,
-            "profile_num_modules": one.profile_num_modules,
-            **_null_columns(one.null),
+            **modules.partition._asdict(),
+            "labels": modules.partition.labels.tolist(),
+            "participation": modules.participation.tolist(),
+            "within_module_z": modules.within_module_z.tolist(),
+            "certainty": None if modules.certainty is None else modules.certainty.tolist(),
+            "joint_q": float(joint[position][0].q[joint[position][1]]),
+            "joint_labels": joint[position][0].labels.tolist(),
+            "profile_q": modules.profile_q,
+            "profile_num_modules": modules.profile_num_modules,
+            **_null_columns(modules.null),
         }
-        for place, (graph, one) in enumerate(zip(graphs, found.graphs, strict=True))
+        for position, (graph, modules) in enumerate(zip(graphs, layer_modules.graphs, strict=True))
     ]
 
 
-def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerModules) -> list[dict[str, Any]]:
-    """Rows of the alignment table, but for what only the whole sweep can tell."""
+def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], layer_modules: LayerModules) -> list[dict[str, Any]]:
+    """Return the rows of the alignment table for one layer, without columns that need the whole sweep."""
     return [
         {
             "trial_id": trial_id,
@@ -128,7 +136,7 @@ def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], found: LayerM
             **_null_columns(pair.nulls["element_centric"]),
             **{f"{name}_{part}": getattr(pair.nulls[name], part) for name in ("mi", "ari", "rmi") for part in "zp"},
         }
-        for pair in found.pairs
+        for pair in layer_modules.pairs
     ]
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks that come with the package: how fast, how large, how exact."""
+"""Benchmarks of speed, memory and accuracy that come with the package."""

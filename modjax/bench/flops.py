@@ -1,9 +1,9 @@
-"""How many FLOPs the measures of a dense chain need, whatever computes them: by the formulas of the closed forms.
+"""FLOPs that the measures of a dense chain need, by the formulas of the closed forms, whatever computes them.
 
-For one example, D inputs, hidden layers of U_0 ... U_{L-1} units, O outputs, R = min(D, U_0); a multiplication and an
-addition are 2 FLOPs, and what is done unit by unit is not counted, nor products of parameters alone. A matrix a layer:
+For one example, D inputs, hidden layers of U_0 ... U_{L-1} units, O outputs, R = min(D, U_0). A multiplication and an
+addition are 2 FLOPs; elementwise operations and products of parameters alone are not counted. One matrix per layer:
 
-    forward          2 (D U_0 + sum_{l>0} U_{l-1} U_l), once for all measures; 2 U_{L-1} O more for the loss
+    forward          2 (D U_0 + sum_{l>0} U_{l-1} U_l), once for all measures; another 2 U_{L-1} O for the loss
     covariance       sum_l 2 U_l^2
     input_jacobian   2 U_0^2 + sum_{l>0} (2 R U_{l-1} U_l + 2 R U_l^2)
     output_jacobian  2 U_{L-1}^2 (of the layer before the last; the last needs none) + Z + sum_{0<l<L-1} 2 O U_l^2
@@ -25,41 +25,41 @@ from modjax.names import PIECEWISE_LINEAR
 
 
 def forward_flops(num_inputs: int, widths: Sequence[int]) -> int:
-    """The hidden layers, once; the logits are counted with the loss."""
+    """Return the FLOPs of the hidden layers, once; the logits are counted with the loss."""
     return sum(2 * below * above for below, above in pairwise((num_inputs, *widths)))
 
 
 def covariance_flops(widths: Sequence[int]) -> int:
-    """The outer products."""
+    """Return the FLOPs of the outer products."""
     return sum(2 * width**2 for width in widths)
 
 
 def input_jacobian_flops(num_inputs: int, widths: Sequence[int]) -> int:
-    """The slopes' outer product of the first layer; of every other the Jacobian and its Gram."""
+    """Return the FLOPs of the first layer's outer product of slopes and of the other layers' Jacobians and Grams."""
     rank = min(num_inputs, widths[0])
     deeper = sum(2 * rank * below * above + 2 * rank * above**2 for below, above in pairwise(widths))
     return 2 * widths[0] ** 2 + deeper
 
 
 def output_jacobian_flops(widths: Sequence[int], num_outputs: int) -> int:
-    """The slopes' outer product of the last layer, and the Grams below it; without Z."""
+    """Return the FLOPs of the slopes' outer product of the last layer, and of the Grams below it; without Z."""
     if len(widths) == 1:
         return 0
     return 2 * widths[-1] ** 2 + sum(2 * num_outputs * width**2 for width in widths[1:-1])
 
 
 def loss_hessian_flops(widths: Sequence[int], num_outputs: int) -> int:
-    """The probabilities' outer product for the last layer, and the Grams below it; without Z and f''."""
+    """Return the FLOPs of the last layer's outer product of probabilities and of the Grams below; without Z and f''."""
     return 2 * num_outputs**2 + sum(2 * num_outputs * width**2 for width in widths[1:])
 
 
 def downstream_flops(widths: Sequence[int], num_outputs: int) -> int:
-    """Z of the layers between the first and the last."""
+    """Return the FLOPs of Z, for the layers between the first and the last."""
     return sum(2 * num_outputs * below * above for below, above in pairwise(widths[1:]))
 
 
 def curvature_flops(widths: Sequence[int], num_outputs: int) -> int:
-    """What f'' adds to the Hessian: the gradient, and the Gram of every layer in those two or more above it."""
+    """Return the FLOPs that f'' adds to the Hessian: the gradient, and Grams of each layer in those 2 or more above."""
     gradient = 2 * num_outputs * widths[-1] + sum(2 * below * above for below, above in pairwise(widths[1:]))
     total = gradient if len(widths) > 1 else 0
     for layer, width in enumerate(widths):
@@ -70,7 +70,7 @@ def curvature_flops(widths: Sequence[int], num_outputs: int) -> int:
 def example_flops(
     num_inputs: int, widths: Sequence[int], num_outputs: int, measures: Sequence[str], activation: str = "relu"
 ) -> int:
-    """FLOPs that one example of one network needs for some measures, all layers, the forward pass included.
+    """Return the FLOPs of some measures for one example of one network, all layers and the forward pass included.
 
     Example:
         >>> from modjax.names import MEASURES

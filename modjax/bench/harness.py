@@ -1,4 +1,4 @@
-"""What every benchmark shares: cases timed in turn in one process, the machine, rows of JSON, a table."""
+"""Shared parts of all benchmarks: timing of cases in turn, description of the machine, rows of JSON, tables."""
 
 import json
 import platform
@@ -22,16 +22,16 @@ POLL_SECONDS = 1e-3
 
 
 class Case(NamedTuple):
-    """One thing to time.
+    """One case to time.
 
     Attributes:
-        name: What it is.
-        prepare: Compiles or warms up, and returns the timed call; its own time is part of the first call's.
-        amount: Things that one call does, such as trial-epochs or networks.
-        flops: FLOP that one call needs, by formula; 0 where that means nothing.
-        is_timer: The call returns its own seconds per thing instead of being timed.
+        name: Name of the case.
+        prepare: Function that compiles or warms up and returns the timed call; its time is part of the first call's.
+        amount: Number of items that one call processes, such as trial-epochs or networks.
+        flops: FLOP that one call needs, by formula; 0 where that is not meaningful.
+        is_timer: Whether the call returns its own seconds per item instead of being timed.
         notes: Further columns.
-        peak_bytes: Memory that the last call took at most, where the case knows better than the harness.
+        peak_bytes: Function that returns the last call's peak memory, where the case knows it better than the harness.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
 
 def machine() -> dict[str, Any]:
-    """Processor or accelerator, threads, versions."""
+    """Return the processor, the number of threads, the accelerator and the versions."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -62,16 +62,16 @@ def machine() -> dict[str, Any]:
 
 
 def resident_bytes(field: str) -> int:
-    """``VmRSS`` or ``VmHWM`` of this process; 0 where the system does not say."""
+    """Return ``VmRSS`` or ``VmHWM`` of this process; 0 where the system does not report it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return 0
-    found = [line for line in status.read_text().splitlines() if line.startswith(field)]
-    return int(found[0].split()[1]) * 1024 if found else 0
+    lines = [line for line in status.read_text().splitlines() if line.startswith(field)]
+    return int(lines[0].split()[1]) * 1024 if lines else 0
 
 
 def reset_peak() -> None:
-    """Let the high-water mark of memory start again, where the system allows it."""
+    """Reset the high-water mark of memory, where the system allows it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -79,7 +79,7 @@ def reset_peak() -> None:
 
 
 class Report(NamedTuple):
-    """What a benchmark found: rows, tables of them as text, and the files that it wrote, the rows' first."""
+    """Result of a benchmark: rows, tables of them as text, and the files that it wrote, the rows' first."""
 
     rows: list[dict[str, Any]]
     table: str
@@ -87,15 +87,15 @@ class Report(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The file of the rows."""
+        """Path of the file of rows."""
         return self.paths[0]
 
 
 class PeakMemory:
-    """Memory that a ``with`` block takes at most, beside what was held when it began: ``bytes``.
+    """Measures a ``with`` block's peak memory, in addition to what was held when it began: ``bytes``.
 
-    On a CPU the process's, by its high-water mark. On an accelerator the device's, looked at every millisecond, so that
-    a shorter peak may be missed.
+    On a CPU this is the process's memory, by its high-water mark. On an accelerator it is the device's, read every
+    millisecond, so that a shorter peak may be missed.
     """
 
     def __enter__(self) -> "PeakMemory":
@@ -103,6 +103,7 @@ class PeakMemory:
         self._device = jax.devices()[0]
         release_free_memory()
         if self._device.platform == "cpu":
+            # The high-water mark is the process's: it must begin at what the process holds now.
             reset_peak()
             self._before = resident_bytes("VmRSS")
         else:
@@ -128,7 +129,7 @@ class PeakMemory:
 
 
 def matmul_flops_per_second(repeats: int = 5) -> Callable[[], float]:
-    """A float32 2000 x 2000 product at full precision: the speed that everything is compared to."""
+    """Return a function that measures the speed of a float32 2000 x 2000 product at full precision, the yardstick."""
     a = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE), jnp.float32)
     product = jax.jit(lambda a: jnp.dot(a, a, precision="highest"))
     jax.block_until_ready(product(a))
@@ -152,21 +153,21 @@ def run_cases(
     most_seconds: float = float("inf"),
     repeats: int = 5,
 ) -> list[dict[str, Any]]:
-    """Time all cases in turn, ``passes`` times over; a row each.
+    """Time all cases in turn, ``passes`` times; return one row per case.
 
     Each case is prepared once, before the first pass, and timed alone. ``seconds_per_<per>`` is the least over the
-    passes; ``compile_seconds`` the first call with its preparation; ``peak_mb`` the memory of that, compiler included,
-    ``call_mb`` the memory of a later call. ``matmul_share`` compares the least time with the best
+    passes; ``compile_seconds`` the time of the first call with its preparation; ``peak_mb`` the memory of that,
+    compiler included, ``call_mb`` the memory of a later call. ``matmul_share`` compares the least time with the best
     product speed of all passes, ``paired_share`` is the median over passes of the share of the product speed measured
     just before.
 
     Args:
-        cases: What to time.
-        passes: Times that each is timed.
-        say: Told of progress.
-        per: What a case counts.
-        most_seconds: A case that was timed for so long already sits out the passes that are left.
-        repeats: Products that the speed to compare with is the best of.
+        cases: Cases to time.
+        passes: Number of times that each case is timed.
+        say: Function called with messages about the progress.
+        per: Name of the items that a case's ``amount`` counts.
+        most_seconds: Seconds after which a case is not timed again in the remaining passes.
+        repeats: Number of products, of which the fastest gives the speed to compare with.
     """
     peak = matmul_flops_per_second(repeats)
     calls, rows = [], []
@@ -180,10 +181,11 @@ def run_cases(
     for number in range(passes):
         for case, call, row, times, before in zip(cases, calls, rows, seconds, speeds, strict=True):
             if sum(times) * case.amount < most_seconds:
+                # Right before the case, so that both meet the machine in the same state.
                 before.append(peak())
                 times.append(_time(case, call, row if number == 0 else None))
         say(f"pass {number + 1} of {passes}")
-    best = max(speed for some in speeds for speed in some)
+    best = max(speed for case_speeds in speeds for speed in case_speeds)
     for case, row, times, before in zip(cases, rows, seconds, speeds, strict=True):
         row[f"seconds_per_{per}"] = min(times)
         row["median_seconds"] = float(np.median(times))
@@ -198,11 +200,11 @@ def run_cases(
 
 
 def _prepare(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """The timed call of a case, called once, and what is known of it by then."""
+    """Return the timed call of a case, after calling it once, and the beginning of its row."""
     with PeakMemory() as memory:
         started = time.perf_counter()
         call = case.prepare()
-        if not case.is_timer:
+        if not case.is_timer:  # a timer measures its own time: it is called only for that
             jax.block_until_ready(call())
         elapsed = time.perf_counter() - started
     peak_mb = round(memory.bytes / MEGABYTE)
@@ -210,12 +212,13 @@ def _prepare(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
 
 
 def _time(case: Case, call: Callable[[], Any], row: dict[str, Any] | None) -> float:
-    """Seconds a thing; with a row to write them to, memory too, which may cost time."""
+    """Return the seconds per item; with a row, also measure memory and write it there, which may cost time."""
     if row is not None:
+        # Only in the first pass, so that the other passes are timed without it.
         with PeakMemory() as memory:
             taken = _time(case, call, None)
-        found = memory.bytes if case.peak_bytes is None else case.peak_bytes()
-        row["call_mb"] = round(found / MEGABYTE, 1)
+        peak_bytes = memory.bytes if case.peak_bytes is None else case.peak_bytes()
+        row["call_mb"] = round(peak_bytes / MEGABYTE, 1)
         return taken
     started = time.perf_counter()
     result = call()
@@ -226,14 +229,14 @@ def _time(case: Case, call: Callable[[], Any], row: dict[str, Any] | None) -> fl
 
 
 def machine_name() -> str:
-    """A short name for files: the accelerator, or ``cpu`` and the number of its threads."""
+    """Return a short name for files: the accelerator, or ``cpu`` and the number of its threads."""
     about = machine()
     kind = about["device"] if about["device"] != "cpu" else f"cpu{about['threads']}"
     return kind.replace(" ", "-").lower()
 
 
 def write_rows(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
-    """Write rows, one JSON object a line, with the machine and the date, to a folder."""
+    """Write rows to a file in a folder, one JSON object per line, with the machine and the date."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}_{machine_name()}.jsonl"
     about = {"date": time.strftime("%Y-%m-%d"), **machine()}
@@ -242,7 +245,7 @@ def write_rows(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
 
 
 def table_text(rows: list[dict[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table."""
+    """Return rows as a Markdown table."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in rows:
         cells = (row.get(column, "") for column in columns)
@@ -253,5 +256,5 @@ def table_text(rows: list[dict[str, Any]], columns: Sequence[str]) -> str:
 
 
 def print_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Print a Markdown table."""
+    """Print rows as a Markdown table."""
     print(table_text(rows, columns))

@@ -1,7 +1,7 @@
-"""How fast and how good module searches are, and what nulls and alignment cost: one core, side by side.
+"""Speed and quality of module searches, and the cost of nulls and alignment, compared on one core.
 
-Graphs: all measures, raw and normalized, of the first hidden layer of two networks on scikit-learn's digits, one as it
-was initialized and one trained with dropout: near-random graphs and clearly modular ones.
+Graphs: all measures, raw and normalized, of the first hidden layer of two networks on scikit-learn's digits, one
+untrained and one trained with dropout, which gives near-random graphs and clearly modular ones.
 """
 
 import time
@@ -31,7 +31,7 @@ from modjax.training.train import train
 
 WIDTHS = (64, 256, 1024)
 DROPOUT, EPOCHS = 0.5, 30
-MOST_SECONDS = 20.0  # a method that took longer for a graph is not tried on the other graphs of that width
+MOST_SECONDS = 20.0  # a method that takes longer for the first graph is not tried on the others of that width
 PERMUTATIONS, NULLS = 5000, 10
 COLUMNS = ("units", "method", "ms_per_graph", "graphs", "q_mean", "q_below_best", "q_most_below_best")
 COST_COLUMNS = ("units", "what", "ms", "amount")
@@ -40,14 +40,14 @@ Find = Callable[[np.ndarray], np.ndarray]
 
 
 class Other(NamedTuple):
-    """A search of another package, from an adjacency to labels, and the widest graphs that it is tried on."""
+    """A search of another package, from an adjacency to labels, and the largest number of units it is tried on."""
 
     find: Find
     most_units: int = max(WIDTHS)
 
 
 def graphs_of_width(width: int) -> np.ndarray:
-    """``[graphs units units]`` of the two networks: 4 measures x raw, normalized x untrained, trained."""
+    """Return graphs ``[graphs units units]`` of both networks: 4 measures x raw, normalized x untrained, trained."""
     data = load_dataset("digits")
     network = mlp(data.in_features, (width, width), data.num_classes)
     hyperparams = Hyperparams(*(np.full(1, value, np.float32) for value in (1e-3, 0.0, 1e-5, DROPOUT)))
@@ -58,31 +58,31 @@ def graphs_of_width(width: int) -> np.ndarray:
     return np.stack(
         [
             adjacency(np.asarray(layers[0], np.float64), normalized)
-            for one in params
-            for layers in similarity(network, one, data.x_test, data.y_test, MEASURES).values()
+            for network_params in params
+            for layers in similarity(network, network_params, data.x_test, data.y_test, MEASURES).values()
             for normalized in (False, True)
         ]
     )
 
 
 def searches() -> dict[str, Find]:
-    """Every search of modjax, and plain restarts of Leiden."""
+    """Return every search of modjax, and plain restarts of Leiden, by name."""
 
     def find(method: str, restarts: int | None, matrix: np.ndarray) -> np.ndarray:
         return search_living(METHODS[method], matrix, 1.0, restarts, 0).labels
 
-    found: dict[str, Find] = {"leiden (default)": partial(find, "leiden", None)}
-    found |= {f"leiden, best of {runs}": partial(find, "leiden", runs) for runs in (1, 10, 40)}
-    found |= {f"leidenalg, best of {runs}": partial(find, "leidenalg", runs) for runs in (1, 10)}
-    return found | {method: partial(find, method, None) for method in ("spectral", "monte_carlo")}
+    methods: dict[str, Find] = {"leiden (default)": partial(find, "leiden", None)}
+    methods |= {f"leiden, best of {runs}": partial(find, "leiden", runs) for runs in (1, 10, 40)}
+    methods |= {f"leidenalg, best of {runs}": partial(find, "leidenalg", runs) for runs in (1, 10)}
+    return methods | {method: partial(find, method, None) for method in ("spectral", "monte_carlo")}
 
 
 def time_searches(
     graphs: np.ndarray, methods: dict[str, Find], passes: int, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """A row a method: the least CPU time over passes of each graph, averaged, and Q beside the best of all methods.
+    """Return one row per method: the least CPU time of each graph, averaged, and Q relative to the best method's.
 
-    Methods take turns on each graph, so that all of them meet the same machine.
+    Methods take turns on each graph, so that all of them meet the machine in the same state.
     """
     for find in methods.values():
         find(graphs[0][:8, :8])  # compiles
@@ -96,7 +96,8 @@ def time_searches(
             seconds[name].append(taken)
             q[name].append(modularity_of(graph, labels))
         say(f"{len(graph)} units: graph {number + 1} of {len(graphs)}")
-    best = np.max([found + [-np.inf] * (len(graphs) - len(found)) for found in q.values()], 0)
+    # A method that was stopped after some graphs is no candidate for the best of the others.
+    best = np.max([values + [-np.inf] * (len(graphs) - len(values)) for values in q.values()], 0)
     return [
         {
             "units": len(graphs[0]),
@@ -112,10 +113,11 @@ def time_searches(
 
 
 def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
-    """What an alignment null costs a pair, and what a layer costs in all, with and without its nulls."""
+    """Time the alignment null per pair, and everything about a layer, with and without nulls."""
     layer, units = graphs[: 2 * len(MEASURES)], len(graphs[0])
     labels = [search_living(METHODS["leiden"], graph, 1.0, 1, 0).labels for graph in layer]
     pairs = [(a, b) for a in range(len(layer)) for b in range(a, len(layer))]
+    # Raw and normalized graphs alternate; each kind gets joint modules, as in a sweep.
     groups = [list(range(kind, len(layer), 2)) for kind in (0, 1)]
 
     def all_pairs() -> None:
@@ -142,10 +144,10 @@ def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
 
 
 def _time(call: Callable[[], Any], passes: int) -> tuple[float, Any]:
-    """The least CPU seconds over passes, and the result; a call of seconds is timed once."""
+    """Return the least CPU seconds over passes, and the result; a call that takes seconds is timed once."""
     least, result = float("inf"), None
     for _ in range(passes):
-        started = time.process_time()
+        started = time.process_time()  # CPU time, which other processes on the machine hardly affect
         result = call()
         taken = time.process_time() - started
         least = min(least, taken)
@@ -165,25 +167,26 @@ def run_benchmark(
 
     Args:
         out: Folder of the rows.
-        widths: Units, at least 8.
-        passes: Times that each is timed; the least counts.
-        say: Told of progress.
-        others: Searches of other packages to stand beside.
+        widths: Numbers of units, at least 8.
+        passes: Number of times that each search is timed; the least time counts.
+        say: Function called with messages about the progress.
+        others: Searches of other packages to compare with, by name.
 
     Returns:
-        The rows, as Markdown tables, and their file.
+        The rows, their Markdown tables, and their file.
 
     Raises:
-        ValueError: No pass, or a width below 8.
+        ValueError: No passes, or a width below 8.
     """
     if passes < 1 or not widths or min(widths) < 8:
         raise ValueError(f"passes must be at least 1 and widths at least 8; got {passes} and {list(widths)}.")
-    found, costs = [], []
+    timed, costs = [], []
     for width in widths:
         graphs = graphs_of_width(width)
         if not costs:
             costs = time_costs(graphs, passes)
         methods = searches() | {name: other.find for name, other in others.items() if width <= other.most_units}
-        found += time_searches(graphs if width < max(WIDTHS) else graphs[::4], methods, passes, say)
-    path = write_rows(out, "modules", [*found, *costs])
-    return Report([*found, *costs], f"{table_text(found, COLUMNS)}\n\n{table_text(costs, COST_COLUMNS)}", (path,))
+        # Searches of the largest graphs take seconds each: every fourth graph must do.
+        timed += time_searches(graphs if width < max(WIDTHS) else graphs[::4], methods, passes, say)
+    path = write_rows(out, "modules", [*timed, *costs])
+    return Report([*timed, *costs], f"{table_text(timed, COLUMNS)}\n\n{table_text(costs, COST_COLUMNS)}", (path,))

@@ -1,7 +1,7 @@
-"""The measures written down as they are defined: ``jax.jacrev`` and ``jax.hessian`` of every example, a layer a matrix.
+"""The measures by their definition: ``jax.jacrev`` and ``jax.hessian`` of every example, one matrix per layer.
 
-What one would write without thinking of cost: every example's derivatives stand in memory before they are multiplied,
-so that only few examples at a time fit.
+This is the straightforward implementation, regardless of cost: every example's derivatives are held in memory before
+they are multiplied, so that only few examples fit at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ MEMORY = 2**28  # bytes of derivatives at a time
 def naive_similarity(
     network: Network, params: Params, x: Any, y: Any, measures: Sequence[str] = MEASURES
 ) -> dict[str, tuple[np.ndarray, ...]]:
-    """What ``modjax.similarity`` computes, for one network of dense layers; covariance as ``jax.numpy.cov`` has it."""
+    """Compute ``modjax.similarity`` for one network of dense layers, with the covariance of ``jax.numpy.cov``."""
     dtype = jax.tree.leaves(params)[0].dtype
     widths = [shape[-1] for shape in layer_shapes(network, x.shape[1:])[0]]
     at_once = examples_at_once(widths, int(np.prod(x.shape[1:])), np.dtype(dtype).itemsize)
@@ -33,11 +33,12 @@ def naive_similarity(
     wanted = tuple(name for name in measures if name != "covariance")
     totals: dict[str, Any] = {}
     hidden = []
+    # A loop in Python, so that a batch's derivatives are released before those of the next are computed.
     for start in range(0, len(x), at_once):
         batch = slice(start, start + at_once)
-        found = _sums(network, wanted, params, to_unit_range(jnp.asarray(x[batch]), dtype), jnp.asarray(y[batch]))
-        hidden.append(found.pop("hidden"))
-        totals = jax.tree.map(jnp.add, totals, found) if totals else found
+        sums = _sums(network, wanted, params, to_unit_range(jnp.asarray(x[batch]), dtype), jnp.asarray(y[batch]))
+        hidden.append(sums.pop("hidden"))
+        totals = jax.tree.map(jnp.add, totals, sums) if totals else sums
     results = {name: tuple(np.asarray(total) / len(x) for total in totals[name]) for name in wanted}
     if "covariance" in measures:
         layers = [jnp.concatenate(parts) for parts in zip(*hidden, strict=True)]
@@ -49,17 +50,17 @@ def naive_similarity(
 
 
 def examples_at_once(widths: Sequence[int], num_inputs: int, itemsize: int) -> int:
-    """Examples whose derivatives of all units in all inputs, and in each other, fit the memory."""
+    """Return how many examples' derivatives of all units, by all inputs and by each other, fit in memory."""
     num_units = sum(widths)
     return max(1, MEMORY // (num_units * max(num_inputs, num_units) * itemsize))
 
 
 @partial(jax.jit, static_argnames=("network", "measures"))
 def _sums(network: Network, measures: tuple[str, ...], params: Params, x: Array, y: Array) -> dict[str, Any]:
-    """Sums over the examples of a batch, and their activations."""
+    """Return the sums over the examples of a batch, and the examples' activations."""
     with jax.default_matmul_precision("highest"):
-        found = {name: _of_examples(EXAMPLE_TERMS[name], network, params, x, y) for name in measures}
-        return {**found, "hidden": network.apply(params, x).hidden}
+        sums = {name: _of_examples(EXAMPLE_TERMS[name], network, params, x, y) for name in measures}
+        return {**sums, "hidden": network.apply(params, x).hidden}
 
 
 def _of_examples(terms: Callable[..., Any], network: Network, params: Params, x: Array, y: Array) -> Any:

@@ -1,4 +1,4 @@
-"""How busy the places of a sweep are, and what handing trials to them costs."""
+"""Use of a sweep's lanes, and the cost of scheduling trials on them."""
 
 import time
 from pathlib import Path
@@ -28,7 +28,7 @@ class Pixels(NamedTuple):
 
 
 def load_pixels(data_dir: Path | None) -> Pixels:
-    """MNIST's training images where they are on this machine, or random ones of their shape."""
+    """Return MNIST's training images if they are on this machine, or random ones of their shape."""
     if all(locate("mnist", part, data_dir) for part in SOURCES["mnist"].files):
         data = load_dataset("mnist", data_dir)
         return Pixels(data.x_train.reshape(len(data.x_train), -1), data.y_train, "mnist")
@@ -38,15 +38,15 @@ def load_pixels(data_dir: Path | None) -> Pixels:
 
 
 def paper_hyperparams(dropout: np.ndarray, learning_rate: float = 1e-3) -> Hyperparams:
-    """The paper's learning rate and L2 penalty, at these dropout rates."""
+    """Return the paper's learning rate and L2 penalty, with these dropout rates."""
     rate, l1, l2 = (np.full(len(dropout), value, np.float32) for value in (learning_rate, 0.0, 1e-5))
     return Hyperparams(rate, l1, l2, dropout.astype(np.float32))
 
 
 def utilization_rows(pixels: Pixels) -> list[dict[str, Any]]:
-    """Trained over available places of 200-trial sweeps with early stopping, in the layout that modjax chooses.
+    """Measure the share of lanes in use in 200-trial sweeps with early stopping, in the layout that modjax chooses.
 
-    On digits, which is over in a minute; and on 6,000 of MNIST's images, where trials share their batches.
+    On digits, which takes less than a minute, and on 6,000 of MNIST's images, where trials share their batches.
     """
     digits = load_dataset("digits")
     small = Batch(jnp.asarray(digits.x_train), jnp.asarray(digits.y_train))
@@ -59,15 +59,15 @@ def utilization_rows(pixels: Pixels) -> list[dict[str, Any]]:
         layout = choose_layout(task, config, hyperparams, seeds, examples)
         started = time.perf_counter()
         run = PopulationRun(task, hyperparams, seeds, examples, config, layout)
-        trained, places = 0, 0
+        trained, available = 0, 0  # trial-epochs
         for report in run.rounds():
-            trained, places = trained + len(report.rows), places + report.num_lanes
+            trained, available = trained + len(report.rows), available + report.num_lanes
         seconds = time.perf_counter() - started
-        programs = ", ".join(f"{one.lanes}{' shared' if one.is_paired else ''}" for one in run.programs)
+        programs = ", ".join(f"{program.lanes}{' shared' if program.is_paired else ''}" for program in run.programs)
         rows.append(
             {
                 "case": f"200 trials, {name}",
-                "utilization": round(trained / places, 3),
+                "utilization": round(trained / available, 3),
                 "trial_epochs": trained,
                 "seconds": round(seconds, 1),
                 "seconds_per_trial_epoch": seconds / trained,
@@ -78,7 +78,7 @@ def utilization_rows(pixels: Pixels) -> list[dict[str, Any]]:
 
 
 def overhead_rows(num_slots: int, most: int) -> list[dict[str, Any]]:
-    """Scheduling alone: a task that computes nothing, one epoch a trial."""
+    """Measure scheduling alone, with a task that computes nothing and one epoch per trial."""
     stub = Task(
         init=lambda key, h: {"w": jnp.zeros(1)},
         loss=lambda params, h, batch, key: jnp.sum(params["w"]) * 0.0,
@@ -93,7 +93,7 @@ def overhead_rows(num_slots: int, most: int) -> list[dict[str, Any]]:
         reset_peak()
         before = resident_bytes("VmRSS")
         rounds = PopulationRun(stub, hyperparams, seeds, {"x": jnp.zeros((4, 1))}, config, layout).rounds()
-        next(rounds)
+        next(rounds)  # compiles
         started = time.perf_counter()
         finished = sum(len(report.finished) for report in rounds)
         seconds = time.perf_counter() - started

@@ -1,7 +1,7 @@
-"""How fast, how large and how exact similarity is: closed forms, autodiff, the naive way, PyTorch.
+"""Speed, memory and accuracy of similarity: closed forms, autodiff, the naive way, PyTorch.
 
 Networks of 784 inputs and 10 outputs with random weights. "GFLOP needed" is what the closed forms need
-(:mod:`modjax.bench.flops`), whatever computes it; the share is of the speed of a float32 2000 x 2000 product at
+(:mod:`modjax.bench.flops`), whatever the method; the share is of the speed of a float32 2000 x 2000 product at
 precision highest, measured right before each case.
 """
 
@@ -32,13 +32,13 @@ NUM_EXAMPLES = 10_000
 ALL = "all"
 PATHS = {"closed form": "closed_form", "autodiff": "autodiff", "auto": "auto"}
 METHODS = (*PATHS, "naive", "torch")
-# What the examples of a case are limited by, on a CPU: GFLOP needed a call. The naive ways need many times as much.
+# Limit of the examples of a case on a CPU: GFLOP needed per call. The naive methods compute many times as much.
 CALL_GFLOP = {"closed form": 220.0, "auto": 26.0, "autodiff": 26.0, "naive": 2.0, "torch": 1.0}
 MIN_EXAMPLES, ERROR_EXAMPLES, WIDE_ERROR_EXAMPLES = 64, 64, 8
 WIDE = 512
-ACCELERATOR_FACTOR = 50.0  # an accelerator is so much faster than two cores, about
+ACCELERATOR_FACTOR = 50.0  # about how many times faster an accelerator is than two cores
 FULL_FACTOR = 8.0
-MOST_SECONDS = 8.0  # a case that was timed for longer is not timed again; of the full grid, FULL_FACTOR times that
+MOST_SECONDS = 8.0  # a case timed for longer is not timed again; in the full grid, FULL_FACTOR times as long
 MATMUL_REPEATS = 3
 WIDTHS = (16, 64, 256, 1024)
 COLUMNS = (
@@ -63,12 +63,12 @@ class Work(NamedTuple):
     """What one case measures.
 
     Attributes:
-        widths: Units of each hidden layer.
-        trials: Networks in one call.
-        measures: Which measures, a matrix a layer.
+        widths: Number of units of each hidden layer.
+        trials: Number of networks in one call.
+        measures: Names of the measures; each gives one matrix per layer.
         method: One of ``METHODS``; ``auto`` is a closed form where there is one.
-        activation: Of the hidden layers.
-        examples: As many at most.
+        activation: Activation of the hidden layers.
+        examples: Maximum number of examples.
     """
 
     widths: tuple[int, ...] = (64, 64)
@@ -80,12 +80,12 @@ class Work(NamedTuple):
 
     @property
     def network_name(self) -> str:
-        """All sizes, inputs to outputs."""
+        """All sizes, from inputs to outputs."""
         return "-".join(str(size) for size in (NUM_INPUTS, *self.widths, NUM_OUTPUTS))
 
     @property
     def measures_name(self) -> str:
-        """The measure, or that it is all of them."""
+        """Names of the measures, or ``all``."""
         return ALL if self.measures == MEASURES else ", ".join(self.measures)
 
     @property
@@ -95,7 +95,7 @@ class Work(NamedTuple):
 
 
 class BenchmarkExamples(NamedTuple):
-    """Pixels, labels, and where they are from: ``mnist`` or ``random``."""
+    """Pixels, labels, and their source: ``mnist`` or ``random``."""
 
     x: np.ndarray
     y: np.ndarray
@@ -103,7 +103,7 @@ class BenchmarkExamples(NamedTuple):
 
 
 def default_grid() -> list[Work]:
-    """A few minutes on two cores."""
+    """Return cases that take a few minutes on two cores."""
     works = [Work(), *(Work(measures=(name,)) for name in MEASURES)]
     works += [Work(trials=1), Work(trials=64)]
     works += [Work((16, 16)), Work((256, 256), trials=2), Work((1024, 1024), trials=2)]
@@ -114,7 +114,7 @@ def default_grid() -> list[Work]:
 
 
 def full_grid() -> list[Work]:
-    """Widths 16 to 1024 by depths 2 to 5, 1 to 270 trials, each measure by each method."""
+    """Return cases of widths 16 to 1024 by depths 2 to 5, 1 to 270 trials, and each measure by each method."""
     works = [Work((width,) * depth, trials=8 if width < 256 else 2) for depth in (2, 3, 4, 5) for width in WIDTHS]
     works += [Work(trials=trials) for trials in (1, 64, 270)]
     works += [Work(measures=(name,)) for name in MEASURES]
@@ -127,7 +127,7 @@ def full_grid() -> list[Work]:
 
 
 def tiny_grid() -> list[Work]:
-    """Seconds: is everything there?"""
+    """Return cases that take seconds, for a quick check that everything works."""
     works = [Work((4, 4), 2, method=method, examples=8) for method in METHODS]
     return [*works, Work((4, 4), 2, ("input_jacobian",), examples=8), Work((4, 4), 2, MEASURES, "auto", "tanh", 8)]
 
@@ -149,9 +149,9 @@ def run_benchmark(
         rows_dir: Folder for ``similarity_<machine>.jsonl``.
         figure: Path of the PNG.
         grid: ``default``, ``full`` or ``tiny``.
-        data_dir: Folder that holds ``mnist/``; random pixels stand in where MNIST is nowhere.
-        passes: Times that every case is timed.
-        say: Told of progress.
+        data_dir: Folder that holds ``mnist/``; random pixels are used where MNIST is not available.
+        passes: Number of times that every case is timed.
+        say: Function called with messages about the progress.
 
     Raises:
         ValueError: Unknown grid, or no passes.
@@ -169,7 +169,7 @@ def run_benchmark(
 
 
 def load_examples(data_dir: Path | None) -> BenchmarkExamples:
-    """MNIST's test images where they are on this machine, or random ones of their shape."""
+    """Return MNIST's test images if they are on this machine, or random ones of their shape."""
     if all(locate("mnist", part, data_dir) for part in SOURCES["mnist"].files):
         data = load_dataset("mnist", data_dir)
         return BenchmarkExamples(data.x_test, data.y_test, "mnist")
@@ -179,7 +179,7 @@ def load_examples(data_dir: Path | None) -> BenchmarkExamples:
 
 
 def num_examples(work: Work, factor: float = 1.0) -> int:
-    """Hundreds of examples, so many that a call needs no more than its GFLOP; at least a few."""
+    """Return the number of examples, in hundreds, with which a call needs at most its GFLOP; at least a few."""
     factor *= 1.0 if jax.default_backend() == "cpu" else ACCELERATOR_FACTOR
     most = CALL_GFLOP[work.method] * factor * 1e9 / (work.flops * work.trials)
     return min(work.examples, max(MIN_EXAMPLES, int(most) // 100 * 100))
@@ -188,9 +188,10 @@ def num_examples(work: Work, factor: float = 1.0) -> int:
 def measure_works(
     works: Sequence[Work], examples: BenchmarkExamples, passes: int, factor: float, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """A row a case; errors are computed last, so that they compile nothing for the timed calls."""
+    """Return one row per case; errors are computed last, so that they compile nothing for the timed calls."""
     cases = [_case(work, examples, num_examples(work, factor)) for work in works]
     timed = run_cases(cases, passes, say, "network", MOST_SECONDS * factor, MATMUL_REPEATS)
+    # The number of trials and the choice of measures do not change the error of a measure.
     errors: dict[tuple, dict[str, float]] = {}
     rows = []
     for work, row in zip(works, timed, strict=True):
@@ -214,14 +215,14 @@ def _case(work: Work, examples: BenchmarkExamples, count: int) -> Case:
 
 
 def init_population(network: Network, num_trials: int) -> Params:
-    """Networks of seeds 0, 1, ..., with a leading trials axis."""
+    """Return networks of seeds 0, 1, ..., with a leading trials axis."""
     return jax.vmap(network.init)(jax.vmap(jax.random.key)(jnp.arange(num_trials)))
 
 
 def compute(
     method: str, network: Network, population: Params, x: np.ndarray, y: np.ndarray, measures: tuple[str, ...]
 ) -> list[dict[str, tuple[np.ndarray, ...]]] | dict[str, Any]:
-    """Similarity of a population by one of the methods; those that know one network only take them in turn."""
+    """Compute the similarity of a population; methods for a single network are called once per network."""
     if method in PATHS:
         return similarity(network, population, x, y, measures, path=PATHS[method])
     num_trials = jax.tree.leaves(population)[0].shape[0]
@@ -234,21 +235,22 @@ def compute(
 
 
 def relative_errors(work: Work, examples: BenchmarkExamples) -> dict[str, float]:
-    """Of each measure ``|S - S'| / |S'|`` (Frobenius), the worst layer: float32 against the same in float64."""
+    """Return ``|S - S'| / |S'|`` (Frobenius) of each measure's worst layer: float32 against the same in float64."""
     network = mlp(NUM_INPUTS, work.widths, NUM_OUTPUTS, work.activation)
     count = min(work.examples, WIDE_ERROR_EXAMPLES if max(work.widths) > WIDE else ERROR_EXAMPLES)
-    one = jax.tree.map(np.asarray, init_population(network, 1))
+    population = jax.tree.map(np.asarray, init_population(network, 1))
     given = (examples.x[:count], examples.y[:count], MEASURES)
-    single = compute(work.method, network, one, *given)
+    single = compute(work.method, network, population, *given)
     with jax.enable_x64(True):
-        double = compute(work.method, network, jax.tree.map(np.float64, one), *given)
-    single, double = (found if isinstance(found, dict) else found[0] for found in (single, double))
+        double = compute(work.method, network, jax.tree.map(np.float64, population), *given)
+    # Some methods return a list with one dict per network.
+    single, double = (result if isinstance(result, dict) else result[0] for result in (single, double))
     return {name: max(map(_distance, single[name], double[name])) for name in MEASURES}
 
 
-def _distance(found: np.ndarray, exact: np.ndarray) -> float:
-    """Relative, in Frobenius norm; of a layer of dead units the absolute one."""
-    return float(np.linalg.norm(found - exact) / (np.linalg.norm(exact) or 1.0))
+def _distance(computed: np.ndarray, exact: np.ndarray) -> float:
+    """Return the relative distance in Frobenius norm; the absolute one for a layer of dead units."""
+    return float(np.linalg.norm(computed - exact) / (np.linalg.norm(exact) or 1.0))
 
 
 def _row(work: Work, timed: dict[str, Any], error: float) -> dict[str, Any]:
@@ -270,6 +272,7 @@ def _row(work: Work, timed: dict[str, Any], error: float) -> dict[str, Any]:
         "matmul_gflops": timed["matmul_gflops"],
         "matmul_share": timed["paired_share"],
         "peak_mb": timed["call_mb"],
+        # The first call both compiled and computed.
         "compile_seconds": round(max(0.0, timed["compile_seconds"] - seconds * work.trials), 2),
         "relative_error": float(f"{error:.2g}"),
         "data": timed["data"],

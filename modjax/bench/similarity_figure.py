@@ -1,4 +1,4 @@
-"""The figure of the similarity benchmark, from its rows: share of the product speed by width, time by method."""
+"""Figure of the similarity benchmark: share of the matrix-product speed by width, and time by method."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ TITLES = {
 
 
 def draw_figure(rows: Rows, path: Path) -> None:
-    """Draw the ReLU networks' rows of all measures together; of several numbers of trials the fastest counts."""
+    """Draw the rows of ReLU networks with all measures together; the fastest number of trials counts."""
     use_style()
     frame = pl.DataFrame(rows).filter(pl.col("measures") == "all", pl.col("activation") == "relu")
     frame = frame.filter(pl.col("method").is_in(list(TITLES)))
@@ -33,7 +33,7 @@ def draw_figure(rows: Rows, path: Path) -> None:
 
 
 def _draw_shares(axis: Axes, best: pl.DataFrame) -> None:
-    """A line for each depth of the closed form and for each other method."""
+    """Draw one line per depth of the closed form, and one per other method."""
     lines = best.filter((pl.col("method") == "closed form") | (pl.col("depth") == 2))
     groups = lines.partition_by("method", "depth", maintain_order=True, as_dict=True)
     for index, ((method, depth), points) in enumerate(groups.items()):
@@ -49,15 +49,15 @@ def _draw_shares(axis: Axes, best: pl.DataFrame) -> None:
 
 
 def _draw_times(axis: Axes, best: pl.DataFrame) -> None:
-    """A bar for each method, two layers of 64 units (of the narrowest, where there are none)."""
+    """Draw one bar per method, for two layers of 64 units (or of the narrowest width, if there are none)."""
     shallow = best.filter(pl.col("depth") == 2)
     width = 64 if 64 in shallow["width"] else shallow["width"][0]
     shown = shallow.filter(pl.col("width") == width).sort("ms_per_10000", descending=True)
-    places = range(shown.height)
-    axis.barh(places, shown["ms_per_10000"], color=ARM_COLOURS[1], height=0.6)
-    for place, value in zip(places, shown["ms_per_10000"], strict=True):
-        axis.text(value, place, f" {value:,.0f}" if value >= 10 else f" {value:.2g}", va="center", fontsize=8)
-    axis.set_yticks(places, [TITLES[name] for name in shown["method"]])
+    positions = range(shown.height)
+    axis.barh(positions, shown["ms_per_10000"], color=ARM_COLOURS[1], height=0.6)
+    for position, value in zip(positions, shown["ms_per_10000"], strict=True):
+        axis.text(value, position, f" {value:,.0f}" if value >= 10 else f" {value:.2g}", va="center", fontsize=8)
+    axis.set_yticks(positions, [TITLES[name] for name in shown["method"]])
     axis.set_xscale("log")
     axis.set_xlim(min(shown["ms_per_10000"]) / 5, max(shown["ms_per_10000"]) * 5)  # room for the numbers
     axis.set(xlabel="ms per network and 10,000 examples", title=f"784-{width}-{width}-10")

@@ -1,9 +1,9 @@
-"""The measures in PyTorch, by ``torch.func``: ``vmap`` of ``jacrev`` and ``hessian``, a layer a matrix.
+"""The measures in PyTorch, with ``torch.func``: ``vmap`` of ``jacrev`` and ``hessian``, one matrix per layer.
 
-PyTorch is imported where it is used: it need not be installed. It runs on its GPU where it sees one.
+PyTorch is imported inside functions, so that it need not be installed. It runs on a GPU where it sees one.
 """
 
-# torch is an extra, imported where it is used.
+# torch is an optional dependency.
 # pyright: reportMissingImports=false
 
 import importlib.util
@@ -27,14 +27,14 @@ def has_torch() -> bool:
 def torch_similarity(
     layers: Layers, activation: str, x: np.ndarray, y: np.ndarray, measures: Sequence[str] = MEASURES
 ) -> dict[str, tuple[np.ndarray, ...]]:
-    """What ``modjax.similarity`` computes, for one dense chain.
+    """Compute ``modjax.similarity`` for one dense chain.
 
     Args:
         layers: ``[(W, b), ...]`` from the first layer to the logits, W ``[inputs outputs]``; they decide the dtype.
         activation: A name of ``modjax.names.ACTIVATIONS``.
         x: Examples ``[examples ...]``; uint8 pixels are divided by 255.
         y: Labels ``[examples]``.
-        measures: Which measures.
+        measures: Names of the measures.
     """
     import torch
 
@@ -69,7 +69,7 @@ def torch_similarity(
 
 
 def device_peak_bytes() -> int:
-    """Memory of the GPU that the last call took at most."""
+    """Return the peak GPU memory of the last call."""
     import torch
 
     return torch.cuda.max_memory_allocated()
@@ -83,7 +83,7 @@ def is_on_gpu() -> bool:
 
 
 class _Terms:
-    """Each measure's matrices of every example, ``[batch units units]`` a layer."""
+    """Computes each measure's matrices of every example, ``[batch units units]`` per layer."""
 
     def __init__(self, weights: list[tuple[Any, Any]], activation: str) -> None:
         from torch.nn import functional
@@ -94,35 +94,35 @@ class _Terms:
         self.function = functions[activation]
 
     def run(self, x: Any, perturb: Sequence[Any] | None = None) -> tuple[tuple[Any, ...], Any]:
-        """Hidden activations and logits, of one example or of a batch."""
+        """Return the hidden activations and the logits, of one example or of a batch."""
         hidden = []
         for layer, (kernel, bias) in enumerate(self.weights[:-1]):
             x = self.function(x @ kernel + bias)
-            x = x if perturb is None else x + perturb[layer]
+            x = x if perturb is None else x + perturb[layer]  # zeros, to take derivatives by hidden activations
             hidden.append(x)
         kernel, bias = self.weights[-1]
         return tuple(hidden), x @ kernel + bias
 
     def zeros(self) -> tuple[Any, ...]:
-        """The perturbation of one example."""
+        """Return a perturbation of one example that is zero."""
         return tuple(bias.new_zeros(bias.shape) for _, bias in self.weights[:-1])
 
     def input_jacobian(self, x: Any, y: Any) -> list[Any]:
-        """``J J^T``."""
+        """Return ``J J^T`` of each layer."""
         from torch.func import jacrev, vmap
 
         jacobians = vmap(jacrev(lambda x: self.run(x)[0]))(x)
         return [J @ J.mT for J in jacobians]
 
     def output_jacobian(self, x: Any, y: Any) -> list[Any]:
-        """``J^T J``."""
+        """Return ``J^T J`` of each layer."""
         from torch.func import jacrev, vmap
 
         jacobians = vmap(lambda x: jacrev(lambda perturb: self.run(x, perturb)[1])(self.zeros()))(x)
         return [J.mT @ J for J in jacobians]
 
     def loss_hessian(self, x: Any, y: Any) -> list[Any]:
-        """Of the cross-entropy, a layer at a time."""
+        """Return the Hessian of the cross-entropy, one layer at a time."""
         from torch.func import hessian, vmap
         from torch.nn.functional import cross_entropy
 

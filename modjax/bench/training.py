@@ -1,7 +1,7 @@
-"""How fast many small networks train: against matrix products and one at a time, part by part, and how busy slots are.
+"""Training speed of many small networks: against matrix products, one at a time, part by part, and the use of slots.
 
-Network 784-64-64-10, batch 200, dropout on, Adam, on MNIST (random pixels of its shape where it is not there), training
-alone: the validation set is held to under 1 % of the examples. One example of one trial needs
+Network 784-64-64-10, batch 200, dropout on, Adam, on MNIST (or random pixels of its shape, if MNIST is not available).
+Only training counts: the validation set is kept below 1 % of the examples. One example of one trial needs
 4 x 784 x 64 + 6 x 64 x 64 + 6 x 64 x 10 = 229,120 FLOP (no input gradient in the first layer). All cases are timed in
 turn in one process.
 """
@@ -43,7 +43,7 @@ OVERHEAD_COLUMNS = ("case", "microseconds_per_trial", "bytes_per_trial")
 
 
 def plain_classification(network: Network) -> Task:
-    """The paper's task without dropout and penalties: what they cost is the difference."""
+    """Return the paper's task without dropout and penalties, to measure by the difference what they cost."""
     whole = classification(network)
 
     def loss(params: Any, hyperparams: Any, batch: Batch, key: Any) -> jax.Array:
@@ -62,9 +62,9 @@ def modjax_case(
     num_threads: int | None = None,
     **config: Any,
 ) -> Case:
-    """One epoch of ``variant.lanes`` trials in each of so many threads, one a core where None."""
+    """Return a case: one epoch of ``variant.lanes`` trials in each of ``num_threads`` threads (None: one per core)."""
     num_threads = num_threads or (available_cores() if jax.default_backend() == "cpu" else 1)
-    num_train -= num_train % BATCH
+    num_train -= num_train % BATCH  # an epoch leaves out an incomplete batch
     scale, learning_rate = config.pop("scale", 1.0), config.pop("learning_rate", 1e-3)
     examples = Batch(jnp.asarray(pixels.x[: num_train + HELD_OUT]), jnp.asarray(pixels.y[: num_train + HELD_OUT]))
     network = mlp(784, WIDTHS, 10)
@@ -78,9 +78,10 @@ def modjax_case(
         slots = jnp.arange(lanes, dtype=jnp.int32)
         pool = init_pool(None, state_shapes(task, settings, hyperparams), lanes)
         pool = init_slots(task, settings, None, pool, slots, seeds, hyperparams)
-        if scale != 1.0:  # in NumPy: XLA flushes denormal results to zero
+        if scale != 1.0:  # in NumPy, since XLA flushes denormal results to zero
             factor = np.float32(scale)
             pool = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) * factor) if leaf.ndim > 1 else leaf, pool)
+        # Trials that share batches share one clock.
         step = lanes if variant.is_paired else 1
         clocks = Clock(seeds[::step], jnp.zeros(lanes, jnp.int32)[::step])
         arguments = (clocks, pool, slots, hyperparams, examples)
@@ -93,14 +94,17 @@ def modjax_case(
 
 
 def in_threads(call: Callable[[], Any], num_threads: int) -> Callable[[], Any]:
-    """The same call in so many threads at once, as shards of a population make theirs; compiled by the first."""
+    """Return a function that makes a call in several threads at once, as shards of a population do.
+
+    The call is made once before, so that it is compiled.
+    """
     jax.block_until_ready(call())
     threads = Threads(num_threads)
     return lambda: threads.map(lambda _: jax.block_until_ready(call()), range(num_threads))
 
 
 def product_case(lanes: int) -> Case:
-    """The products of an epoch of ``lanes`` trials that share their batches, and nothing else; in every thread."""
+    """Return a case: only the matrix products of an epoch of ``lanes`` trials that share batches, in every thread."""
     num_threads = available_cores() if jax.default_backend() == "cpu" else 1
     steps = NUM_TRAIN // BATCH
     key = jax.random.key(0)
@@ -108,11 +112,11 @@ def product_case(lanes: int) -> Case:
     x, w, d = (jax.random.normal(key, s) for s in ((BATCH, 784), (784, wide), (BATCH, wide)))
     h, v, o, e = (jax.random.normal(key, s) for s in (width, (lanes, 64, 64), (lanes, 64, 10), (lanes, BATCH, 10)))
 
-    def one(carry: Any, _: Any) -> Any:
+    def one_step(carry: Any, _: Any) -> Any:
         x, w, d, h, v, o, e = carry
         with jax.default_matmul_precision("highest"):
             parts = [x @ w, x.T @ d, h @ v, h.mT @ h, h @ v.mT, h @ o, h.mT @ e, e @ o.mT]
-        # Each product is kept, and the next step's inputs depend on this step's products.
+        # So that XLA removes no product and reorders no steps: the next step's inputs depend on this step's products.
         nudge = sum(part.ravel()[0] for part in jax.lax.optimization_barrier(parts)) * 1e-30
         return jax.tree.map(lambda leaf: leaf + nudge if leaf.ndim == 0 else leaf, carry), nudge
 
@@ -120,7 +124,7 @@ def product_case(lanes: int) -> Case:
         def body(_: int, state: tuple) -> tuple:
             inner, total = state
             inner = jax.lax.optimization_barrier((*inner, total))[:-1]
-            _, nudge = one(inner, None)
+            _, nudge = one_step(inner, None)
             return inner, total + nudge
 
         return jax.lax.fori_loop(0, steps, body, (carry, jnp.float32(0)))[1]
@@ -136,7 +140,7 @@ def product_case(lanes: int) -> Case:
 
 
 def speed_cases(pixels: Pixels) -> list[Case]:
-    """Ways to train side by side, and parts of the work left out one at a time."""
+    """Return cases for the ways to train several trials at once, and with parts of the work left out one at a time."""
     part = NUM_TRAIN // 6
     plain_sgd: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.0}
     cases = [
@@ -168,7 +172,7 @@ def speed_cases(pixels: Pixels) -> list[Case]:
 
 
 def tiny_cases(pixels: Pixels) -> list[Case]:
-    """A case a layout, on a few steps."""
+    """Return one case per layout, with few steps each."""
     variants = {
         "modjax, 2 trials share batches (default)": EpochProgram(2, True),
         "modjax, 4 slots": EpochProgram(4, False),
@@ -177,7 +181,7 @@ def tiny_cases(pixels: Pixels) -> list[Case]:
 
 
 def speed_rows(cases: Sequence[Case], passes: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """A row a case, with how many times the fastest of ours it takes."""
+    """Return one row per case, with its time relative to the fastest of modjax's own cases."""
     rows = run_cases(cases, passes, say)
     base = min(row["seconds_per_trial_epoch"] for row in rows if row["case"].startswith("modjax"))
     for row in rows:
@@ -198,11 +202,11 @@ def run_benchmark(
 
     Args:
         out: Folder of ``training_<machine>.jsonl``.
-        grid: ``default``, or ``tiny``: is everything there?
-        data_dir: Folder that holds ``mnist/``; random pixels stand in where MNIST is nowhere.
-        passes: Times that every case is timed.
-        say: Told of progress.
-        others: Trainers of other packages to stand beside, of things that are trial-epochs.
+        grid: ``default``, or ``tiny`` for a quick check that everything works.
+        data_dir: Folder that holds ``mnist/``; random pixels are used where MNIST is not available.
+        passes: Number of times that every case is timed.
+        say: Function called with messages about the progress.
+        others: Cases of other packages' trainers to compare with; their amounts are trial-epochs.
 
     Raises:
         ValueError: Unknown grid, or no passes.

@@ -29,7 +29,7 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 bench_app = typer.Typer(help="Benchmarks of this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
-app.add_typer(cli_results.app)  # its commands stand beside these
+app.add_typer(cli_results.app)  # without a name: its commands are on the same level as these
 
 Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <name>/train-images-idx3-ubyte[.gz] and so on.")]
@@ -48,11 +48,11 @@ def plan(
 
     from modjax.estimate.plan_text import plan_text
 
-    found = modjax.plan_sweep(spec, data_dir, slots, probe, like)
-    trials = found.setup.trials
+    planned = modjax.plan_sweep(spec, data_dir, slots, probe, like)
+    trials = planned.setup.trials
     print_frame(trials.select("trial_id", "arm", "seed", *HYPERPARAMETERS), max_rows=60)
     print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))
-    typer.echo("\n".join(plan_text(found)))
+    typer.echo("\n".join(plan_text(planned)))
 
 
 @app.command()
@@ -63,10 +63,10 @@ def sweep(
     engine: Annotated[str, typer.Option(help="Where the work runs: local, or ray (a cluster).")] = "local",
     data_dir: DataDir = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster (default: the one Ray finds, or a new one).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Ray: at most so many workers train.")] = None,
-    cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores of each (default: a node's).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray: maximum number of training workers.")] = None,
+    cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores per worker (default: a node's).")] = None,
     copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
-    fork: Annotated[Path | None, typer.Option(help="Begin a sweep here with what the one in --out has.")] = None,
+    fork: Annotated[Path | None, typer.Option(help="Start a new sweep here from the trials in --out.")] = None,
     report: Annotated[bool, typer.Option(help="Draw the figures and write report.html at the end.")] = True,
 ) -> int:
     """Train all trials of a spec, find their modules, and write tables and figures."""
@@ -136,7 +136,7 @@ def bench_similarity(
     out: Annotated[Path, typer.Option(help="Folder for the rows and the figure.")] = Path("bench_results"),
     full: Annotated[bool, typer.Option("--full", help="All widths by all depths, every method; takes long.")] = False,
     tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
-    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    passes: Annotated[int, typer.Option(help="Number of times each case is timed.")] = 3,
     data_dir: DataDir = None,
 ) -> None:
     """Time similarity: closed forms, autodiff, PyTorch. Minutes."""
@@ -153,7 +153,7 @@ def bench_similarity(
 def bench_training(
     out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
     tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
-    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    passes: Annotated[int, typer.Option(help="Number of times each case is timed.")] = 3,
     data_dir: DataDir = None,
 ) -> None:
     """Time training: layouts, parts left out, the use of slots, scheduling. Minutes."""
@@ -167,8 +167,8 @@ def bench_training(
 @bench_app.command("modules")
 def bench_modules(
     out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
-    widths: Annotated[list[int] | None, typer.Option("--width", help="Units; may be given again.")] = None,
-    passes: Annotated[int, typer.Option(help="Times that every case is timed.")] = 3,
+    widths: Annotated[list[int] | None, typer.Option("--width", help="Number of units; may be repeated.")] = None,
+    passes: Annotated[int, typer.Option(help="Number of times each case is timed.")] = 3,
 ) -> None:
     """Time module searches and what nulls and alignment cost, on one core. A minute for 64 units."""
     from modjax.bench.modules import run_benchmark
@@ -178,7 +178,7 @@ def bench_modules(
 
 
 def what_to_do(error: BaseException) -> str:
-    """The end of the line that tells of a file that could not be written."""
+    """Return advice to append to the message about a file that could not be written."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "; make room, then run the same command again: what was written before is whole."
@@ -188,7 +188,7 @@ def what_to_do(error: BaseException) -> str:
 
 
 def _or_help(arguments: list[str]) -> list[str]:
-    """A command group by itself asks for its help."""
+    """Add ``--help`` to the arguments if they name only a command group, or nothing."""
     return [*arguments, "--help"] if arguments in ([], ["data"], ["bench"]) else arguments
 
 
@@ -198,9 +198,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def _unraisable(error: Any) -> None:
-    """Errors that nobody can catch; not those of tensorstore's callbacks after a save that failed.
+    """Report errors that cannot be raised, except those of tensorstore's callbacks after a failed save.
 
-    The save has its own error, where it is waited for.
+    The save raises its own error where it is waited for.
     """
     is_late = isinstance(error.exc_value, RuntimeError) and str(error.exc_value) == "Event loop is closed"
     if not is_late:
@@ -208,7 +208,7 @@ def _unraisable(error: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit 0 done, 1 something failed, 2 the input is wrong, 130 or 143 interrupted."""
+    """Run the command line; exit with 0 if done, 1 if anything failed, 2 for wrong input, 130 or 143 if interrupted."""
     before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         with signals_stop_the_process():
@@ -230,7 +230,7 @@ def _main(arguments: list[str]) -> None:
         typer.echo(f"modjax: {_one_line(error)}{what_to_do(error)}", err=True)
         sys.exit(FAILED)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # not an argument error of the parser: a bug, told in full
+        if not hasattr(error, "format_message"):  # not an argument error of the parser: a bug, with its traceback
             raise
         typer.echo(f"modjax: {_one_line(error)} (see modjax --help)", err=True)
         sys.exit(WRONG_INPUT)

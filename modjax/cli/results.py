@@ -1,4 +1,4 @@
-"""Commands that look at a sweep: each parses, calls one public function, and prints what it found or wrote."""
+"""Commands on an existing sweep: each parses, calls one public function, and prints its result or what it wrote."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,9 @@ Directory = Annotated[Path, typer.Argument(help="A sweep's directory.", metavar=
 @app.command()
 def status(
     directory: Directory,
-    watch: Annotated[float, typer.Option(help="Print it again every so many seconds while it runs.", min=0)] = 0,
+    watch: Annotated[
+        float, typer.Option(help="Seconds after which it is printed again, while the sweep runs.", min=0)
+    ] = 0,
 ) -> None:
     """Print how far a sweep is: while it runs, after an interruption, or when it is complete."""
     import time
@@ -26,10 +28,10 @@ def status(
     from modjax.sweep.status import status_text, watch_sweep
 
     while True:
-        found = watch_sweep(directory)
-        print_frame(found.trials)
-        typer.echo("\n".join(status_text(found)))
-        if not (watch and found.is_running):
+        progress = watch_sweep(directory)
+        print_frame(progress.trials)
+        typer.echo("\n".join(status_text(progress)))
+        if not (watch and progress.is_running):
             return
         time.sleep(watch)
 
@@ -48,6 +50,7 @@ def table(
     if not csv:
         print_frame(frame, max_rows=rows)
         return
+    # CSV has no lists: they are written as JSON text.
     lists = [column for column, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
     as_json = [
         pl.format("[{}]", pl.col(column).cast(pl.List(pl.String)).list.join(",")).alias(column) for column in lists
@@ -58,15 +61,15 @@ def table(
 @app.command()
 def verify(directory: Directory) -> None:
     """Check every file of a sweep; exit 0 whole, 1 damaged, 2 not a sweep."""
-    found = modjax.verify_sweep(directory)
-    for problem in found.problems:
+    verification = modjax.verify_sweep(directory)
+    for problem in verification.problems:
         typer.echo(problem)
-    told = ", ".join(f"{number} {name}" for name, number in found.checked.items() if number)
-    state = "run to its end" if found.is_finished else "not finished; run its sweep again to go on"
-    if found.problems:
+    counts = ", ".join(f"{number} {name}" for name, number in verification.checked.items() if number)
+    state = "run to its end" if verification.is_finished else "not finished; run its sweep again to go on"
+    if verification.problems:
         typer.echo("Run its sweep again: what is damaged is set aside and made anew.", err=True)
         raise typer.Exit(FAILED)
-    typer.echo(f"{directory} is whole ({told}); {state}")
+    typer.echo(f"{directory} is whole ({counts}); {state}")
 
 
 @app.command()
@@ -116,16 +119,16 @@ def claims(
     from modjax.report.reproduction import reproduction_text
 
     opened = modjax.open_sweep(directory)
-    found = modjax.claims(opened)
-    for name, lines in found.headlines.items():
+    tested = modjax.claims(opened)
+    for name, lines in tested.headlines.items():
         typer.echo("\n".join(lines))
-        if found.shown(name).height:
-            print_frame(found.shown(name), max_rows=10_000)
-    typer.echo("\n".join(found.notes), nl=bool(found.notes))
+        if tested.shown(name).height:
+            print_frame(tested.shown(name), max_rows=10_000)
+    typer.echo("\n".join(tested.notes), nl=bool(tested.notes))
     if out is not None:
-        write_text(out, found.table.write_csv())
+        write_text(out, tested.table.write_csv())
     if markdown is not None:
-        write_text(markdown, reproduction_text(opened, found))
+        write_text(markdown, reproduction_text(opened, tested))
 
 
 @app.command()
@@ -140,10 +143,10 @@ def export(
     """
     from modjax.export.trackers import export_sweep
 
-    found = export_sweep(directory, to, dest)
-    typer.echo(f"{found.added} trials added to {to} in {found.folder}")
-    if found.left:
-        typer.echo(f"{found.left} trials left for a later export: not whole yet, or failed")
+    exported = export_sweep(directory, to, dest)
+    typer.echo(f"{exported.added} trials added to {to} in {exported.folder}")
+    if exported.left:
+        typer.echo(f"{exported.left} trials left for a later export: not whole yet, or failed")
 
 
 def print_frame(frame: Any, max_rows: int = 100) -> None:
@@ -153,7 +156,7 @@ def print_frame(frame: Any, max_rows: int = 100) -> None:
         shown.add_column(column, justify="right" if dtype.is_numeric() else "left", no_wrap=True)
     for row in frame.head(max_rows).iter_rows():
         shown.add_row(*(_cell(value) for value in row))
-    # As wide as it needs to be: a long row wraps in a narrow terminal, no column is left out.
+    # Wide enough for any row: a long row wraps in a narrow terminal, and no column is left out.
     Console(width=10_000, highlight=False, markup=False, soft_wrap=True).print(shown)
     if frame.height > max_rows:
         typer.echo(f"... {frame.height - max_rows} more rows")

@@ -24,9 +24,10 @@ SCORES = (
 
 
 def alignment(labels_a: Any, labels_b: Any, dead: str = "dropped") -> dict[str, float]:
-    """Scores of agreement between two partitions, all symmetric in them.
+    """Return scores of the agreement between two partitions, all symmetric in them.
 
-    With n_rs the units in module r of one and s of the other, a_r and b_s the sizes, n all units, H entropies in bits:
+    With n_rs the number of units in module r of one and s of the other, a_r and b_s the modules' sizes, n the number of
+    all units, H entropies in bits:
 
     element_centric: element-centric similarity, 1/n sum_rs n_rs^2 / max(a_r, b_s) for partitions (it does not depend on
         alpha); 1 = identical.
@@ -41,11 +42,11 @@ def alignment(labels_a: Any, labels_b: Any, dead: str = "dropped") -> dict[str, 
         labels_a: ``[units]`` integers; negative for dead units.
         labels_b: As ``labels_a``.
         dead: ``dropped`` leaves out the units that are dead in either partition; ``pooled`` makes the dead units of
-            each partition one module more, as the paper does.
+            each partition a further module, as the paper does.
 
     Returns:
-        The scores, ``num_units`` compared and ``num_dead`` left out or pooled. NaN where a score has no meaning: no
-        unit to compare, or an entropy of zero to divide by.
+        The scores, the number ``num_units`` of units compared and ``num_dead`` of units left out or pooled. A score is
+        NaN where it is undefined: no unit to compare, or an entropy of zero to divide by.
 
     Raises:
         ValueError: Not two integer vectors of one length, or an unknown ``dead``.
@@ -63,6 +64,7 @@ def alignment(labels_a: Any, labels_b: Any, dead: str = "dropped") -> dict[str, 
     a = check_partition("labels_a", labels_a)
     b = check_partition("labels_b", labels_b, len(a))
     is_dead = (a < 0) | (b < 0)
+    # All negative labels become -1, so that pooled dead units are one module.
     a, b = np.maximum(a, -1), np.maximum(b, -1)
     if dead == "dropped":
         a, b = a[~is_dead], b[~is_dead]
@@ -87,7 +89,7 @@ def _adjusted_scores(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 def contingency(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``n_rs``: units in module r of one partition and s of the other; no empty row or column."""
+    """Return ``n_rs``, the number of units in module r of one partition and s of the other, without zero rows."""
     _, rows = np.unique(a, return_inverse=True)
     _, columns = np.unique(b, return_inverse=True)
     table = np.zeros((rows.max() + 1, columns.max() + 1))
@@ -96,7 +98,7 @@ def contingency(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def element_centric(table: np.ndarray) -> float:
-    """Element-centric similarity from a contingency table.
+    """Return the element-centric similarity from a contingency table.
 
     A unit in cell (r, s) has 1/2 sum_j |[j in r]/a_r - [j in s]/b_s| = 1 - n_rs / max(a_r, b_s).
     """
@@ -104,7 +106,7 @@ def element_centric(table: np.ndarray) -> float:
 
 
 def element_centric_units(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Each unit's share in :func:`element_centric`, ``n_rs / max(a_r, b_s)`` of its own modules: ``[units]``."""
+    """Return each unit's part in :func:`element_centric`, ``n_rs / max(a_r, b_s)`` of its own modules: ``[units]``."""
     _, rows = np.unique(a, return_inverse=True)
     _, columns = np.unique(b, return_inverse=True)
     table = contingency(a, b)
@@ -113,31 +115,33 @@ def element_centric_units(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _information(table: np.ndarray) -> dict[str, float]:
-    """Mutual information, its reduced form, and variation of information, each with its normalized form."""
+    """Return mutual information, its reduced form and variation of information; the last two also normalized."""
     a, b = table.sum(1), table.sum(0)
     of_a, of_b, of_both = (_entropy(counts) for counts in (a, b, table.ravel()))
     reduced = reduced_mutual_information(table)
-    itself = (reduced_mutual_information(np.diag(a)) + reduced_mutual_information(np.diag(b))) / 2
-    both = of_a > 0 and of_b > 0
+    # The table of a partition with itself is the diagonal of its modules' sizes.
+    with_themselves = (reduced_mutual_information(np.diag(a)) + reduced_mutual_information(np.diag(b))) / 2
+    has_entropies = of_a > 0 and of_b > 0
     return {
+        # Rounding may make these slightly negative.
         "mi": max(0.0, of_a + of_b - of_both),
         "rmi": reduced,
-        "rmi_normalized": reduced / itself if itself else float("nan"),
+        "rmi_normalized": reduced / with_themselves if with_themselves else float("nan"),
         "vi": max(0.0, 2 * of_both - of_a - of_b),
-        "vi_normalized": 1 - ((of_both - of_a) / of_b + (of_both - of_b) / of_a) / 2 if both else float("nan"),
+        "vi_normalized": 1 - ((of_both - of_a) / of_b + (of_both - of_b) / of_a) / 2 if has_entropies else float("nan"),
     }
 
 
 def _entropy(counts: np.ndarray) -> float:
-    """Bits."""
+    """Return the entropy in bits of a distribution given by counts."""
     shares = counts[counts > 0] / counts.sum()
     return float(-np.sum(shares * np.log2(shares)))
 
 
 def reduced_mutual_information(table: np.ndarray) -> float:
-    """``[log2 (n! prod n_rs! / (prod a_r! prod b_s!)) - log2 Omega(a, b)] / n``, bits per element.
+    """Return ``[log2 (n! prod n_rs! / (prod a_r! prod b_s!)) - log2 Omega(a, b)] / n``, in bits per element.
 
-    Omega, the number of contingency tables with these margins, by the estimate of Diaconis and Efron.
+    Omega is the number of contingency tables with these margins, by the estimate of Diaconis and Efron.
 
     References:
         Newman, Cantwell & Young, Physical Review E 101, 042304 (2020), equations 19 to 22 and 26.
@@ -150,7 +154,7 @@ def reduced_mutual_information(table: np.ndarray) -> float:
 
 
 def _log_num_tables(a: np.ndarray, b: np.ndarray) -> float:
-    """Natural log of the Diaconis-Efron estimate."""
+    """Return the natural log of the Diaconis-Efron estimate of the number of tables with these margins."""
     from scipy.special import gammaln
 
     n, num_rows, num_columns = a.sum(), len(a), len(b)

@@ -1,4 +1,4 @@
-"""Agreement by chance: scores of two partitions with the units of one exchanged at random."""
+"""Agreement by chance: scores of two partitions after the units of one are permuted at random."""
 
 from typing import Any
 
@@ -18,18 +18,19 @@ NULL_SCORES = ("element_centric", "mi", "ari", "rmi")
 def alignment_null(
     labels_a: Any, labels_b: Any, permutations: int = 5000, dead: str = "dropped", seed: int = 0
 ) -> dict[str, NullSummary]:
-    """How the agreement of two partitions compares with that of the same modules with their units exchanged at random.
+    """Compare the agreement of two partitions with that of the same modules with their units permuted at random.
 
     Args:
         labels_a: ``[units]`` integers; negative for dead units.
         labels_b: As ``labels_a``.
-        permutations: How many.
+        permutations: Number of permutations.
         dead: As in :func:`modjax.alignment`.
-        seed: Same seed, same permutations.
+        seed: Random seed; the same seed gives the same permutations.
 
     Returns:
-        For ``element_centric``, ``mi``, ``ari`` and ``rmi`` the mean, sd, z and p = (1 + k) / (1 + n), k permutations
-        with a score at least as high. Given the modules' sizes ami rises and vi falls with mi: their p is that of mi.
+        For ``element_centric``, ``mi``, ``ari`` and ``rmi`` the mean, sd, z and p = (1 + k) / (1 + n), where k
+        permutations have a score at least as high. Given the modules' sizes, ami rises and vi falls with mi: their p is
+        that of mi.
 
     Raises:
         ValueError: Not two integer vectors of one length, an unknown ``dead``, or a negative number.
@@ -52,13 +53,13 @@ def alignment_null(
 class LayerPermutations:
     """Random orders of a layer's units, the same for all pairs of its partitions.
 
-    Units that are dead in either partition of a pair keep out: the ranks of the others in an order are a uniform
+    Units that are dead in either partition of a pair are left out: the ranks of the others in an order are a uniform
     permutation of them.
 
     Args:
-        num_units: Units of the layer.
-        num_permutations: Orders to draw.
-        seed: Same seed, same orders.
+        num_units: Number of units of the layer.
+        num_permutations: Number of orders to draw.
+        seed: Random seed; the same seed gives the same orders.
     """
 
     def __init__(self, num_units: int, num_permutations: int, seed: int) -> None:
@@ -68,31 +69,32 @@ class LayerPermutations:
         self._among: dict[bytes, np.ndarray] = {}
 
     def among(self, is_alive: np.ndarray) -> np.ndarray:
-        """``[permutations living]``: the orders of the living units alone, numbered among themselves."""
+        """Return the orders of the living units alone, numbered among themselves: ``[permutations living]``."""
         key = is_alive.tobytes()
         if key not in self._among:
-            place = np.cumsum(is_alive) - 1
-            kept = place[self.orders[is_alive[self.orders]]]
+            rank = np.cumsum(is_alive) - 1
+            # Every order has the same number of living units, so that the flat selection is a matrix again.
+            kept = rank[self.orders[is_alive[self.orders]]]
             self._among[key] = kept.reshape(len(self.orders), -1)
         return self._among[key]
 
     def null(self, labels_a: np.ndarray, labels_b: np.ndarray) -> dict[str, NullSummary]:
-        """The null of each score of two partitions; negative labels are left out."""
+        """Return the null comparison of each score of two partitions; units with negative labels are left out."""
         is_alive = (labels_a >= 0) & (labels_b >= 0)
         if not is_alive.any() or not len(self.orders):
             empty = summarize_null(LABEL_PERMUTATION, float("nan"), np.empty(0))
             return dict.fromkeys(NULL_SCORES, empty)
         a, b = (canonical(labels[is_alive]).astype(np.int64) for labels in (labels_a, labels_b))
         table = contingency(a, b)
-        terms = _terms(table)
-        itself = np.arange(len(a))[None]
-        observed = _scores(table, table_sums(a, b, itself, *terms))
+        terms = _terms(table)  # tables of logarithms, so that the loop over permutations computes none
+        identity = np.arange(len(a))[None]
+        observed = _scores(table, table_sums(a, b, identity, *terms))
         drawn = _scores(table, table_sums(a, b, self.among(is_alive), *terms))
         return {name: summarize_null(LABEL_PERMUTATION, float(observed[name][0]), drawn[name]) for name in NULL_SCORES}
 
 
 def _terms(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``1 / max(a_r, b_s)``, and ``x ln x`` and ``ln x!`` for every count x that a cell can hold."""
+    """Return ``1 / max(a_r, b_s)``, and ``x ln x`` and ``ln x!`` for every count x that a cell can hold."""
     from scipy.special import gammaln, xlogy
 
     a, b = table.sum(1), table.sum(0)
@@ -101,7 +103,7 @@ def _terms(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _scores(table: np.ndarray, sums: np.ndarray) -> dict[str, np.ndarray]:
-    """From :func:`table_sums` to scores; ``table`` gives the sizes of the modules, which permutations do not change."""
+    """Turn :func:`table_sums` into scores; ``table`` gives the modules' sizes, which permutations do not change."""
     from scipy.special import xlogy
 
     a, b, n = table.sum(1), table.sum(0), table.sum()
@@ -120,18 +122,19 @@ def _scores(table: np.ndarray, sums: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def reduced_from_factorials(table: np.ndarray, factorials: np.ndarray) -> np.ndarray:
-    """Reduced mutual information, from ``sum_rs ln n_rs!`` and the sizes of the modules."""
+    """Return the reduced mutual information from ``sum_rs ln n_rs!`` and the sizes of the modules."""
     from scipy.special import gammaln
 
+    # Only this sum depends on the cells: everything else is that of the table at hand.
     own = gammaln(table + 1).sum()
     return reduced_mutual_information(table) + (factorials - own) / (table.sum() * np.log(2))
 
 
 @compiled
 def table_sums(a, b, orders, weights, x_log_x, log_factorials):
-    """Sums over the cells of the contingency table of ``a`` and ``b[order]``, ``[orders 4]``.
+    """Return sums over the cells of the contingency table of ``a`` and ``b[order]``: ``[orders 4]``.
 
-    They are of ``n^2 weight``, ``n^2``, ``n ln n`` and ``ln n!``.
+    The four sums are of ``n^2 weight``, ``n^2``, ``n ln n`` and ``ln n!``.
     """
     num_rows, num_columns = weights.shape
     table = np.zeros((num_rows, num_columns), np.int64)

@@ -1,4 +1,4 @@
-"""Loops that Python is too slow for: compiled by Numba on their first call, kept on disk for every later process."""
+"""Numba compilation of loops that are too slow in Python: on their first call, cached on disk for later processes."""
 
 import inspect
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import numba
 def compiled(function: Callable) -> Any:
     """Compile a function of numbers and NumPy arrays to machine code.
 
-    The code is kept beside the source, or in the user's cache, or where ``NUMBA_CACHE_DIR`` says; where none of them
-    can be written, every process compiles anew (seconds).
+    The machine code is cached beside the source, in the user's cache folder, or in ``NUMBA_CACHE_DIR``. If none of them
+    can be written, every process compiles again, which takes seconds.
     """
-    function = inspect.unwrap(function)  # tests wrap every function to check its shapes
+    function = inspect.unwrap(function)  # the tests wrap every function to check the shapes of its arguments
     try:
         return numba.njit(cache=True)(function)
-    except RuntimeError:  # no place for the cache
+    except RuntimeError:  # no folder for the cache can be written
         return numba.njit(function)

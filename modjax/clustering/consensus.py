@@ -1,4 +1,4 @@
-"""What many runs of a search agree on."""
+"""Consensus of many runs of a module search."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ MAX_ROUNDS = 20
 
 
 class Consensus(NamedTuple):
-    """What many runs agree on.
+    """Consensus of many runs of a search.
 
     Attributes:
-        partition: The consensus partition; its ``q`` is that of the graph itself.
+        partition: Consensus partition; its ``q`` is that of the graph itself.
         agreement: ``[units units]`` share of runs with both units in one module; zero diagonal.
         certainty: ``[units]`` mean over runs of the unit's element-centric similarity to the consensus, 1 = the same
             module-mates in every run; NaN for dead units.
@@ -32,7 +32,7 @@ class Consensus(NamedTuple):
 
 
 def agreement_matrix(partitions: Sequence[Any]) -> np.ndarray:
-    """Share of partitions in which two units are in one module; zero diagonal, zero for dead units.
+    """Return the share of partitions in which two units are in one module; zero diagonal, zero for dead units.
 
     Args:
         partitions: Labels ``[units]`` of each; negative for dead units.
@@ -64,19 +64,20 @@ def consensus_modules(
     restarts: int | None = 1,
     seed: int = 0,
 ) -> Consensus:
-    """Search many times, and find the partition that the runs agree on and how certain each unit's place is.
+    """Search many times; return the partition that the runs agree on and how certain each unit's module is.
 
     The agreement matrix of the runs, without entries below the threshold (each unit keeps its largest), is itself
-    searched for modules as often, until all runs on it find the same.
+    searched for modules the same number of times, and so on until all runs find the same partition.
 
     Args:
         adjacency: ``[units units]``.
-        runs: Searches.
-        threshold: Of agreement, from 0 up to 1.
-        method: As in :func:`modjax.find_modules`; one with random choices.
-        resolution: As there.
-        restarts: Of each run: 1, since runs that are each the best of many hide how many good partitions there are.
-        seed: Same seed, same result.
+        runs: Number of searches.
+        threshold: Least agreement that is kept, at least 0 and below 1.
+        method: As in :func:`modjax.find_modules`; it should make random choices.
+        resolution: As in :func:`modjax.find_modules`.
+        restarts: Restarts of each run; 1, since runs that are each the best of many hide how many good partitions there
+            are.
+        seed: Random seed; the same seed gives the same result.
 
     Raises:
         ValueError: As :func:`modjax.find_modules`; runs or threshold that are not allowed.
@@ -101,10 +102,11 @@ def consensus_modules(
 def find_consensus(
     search: Search, matrix: np.ndarray, runs: int, threshold: float, resolution: float, restarts: int | None, seed: int
 ) -> Consensus:
-    """:func:`consensus_modules` of checked arguments."""
-    found = [search_living(search, matrix, resolution, restarts, seed + run) for run in range(runs)]
-    partitions = [one.labels for one in found]
+    """Compute :func:`consensus_modules` of checked arguments."""
+    results = [search_living(search, matrix, resolution, restarts, seed + run) for run in range(runs)]
+    partitions = [result.labels for result in results]
     agreement = agreement_matrix(partitions)
+    # Each round searches the agreement matrix of the round before, which is closer to blocks of ones.
     agreed, level = partitions, agreement
     for _ in range(MAX_ROUNDS):
         if all(np.array_equal(labels, agreed[0]) for labels in agreed):
@@ -118,17 +120,19 @@ def find_consensus(
     if alive.any():
         of_runs = [element_centric_units(labels[alive], consensus.labels[alive]) for labels in partitions]
         certainty[alive] = np.mean(of_runs, 0)
-    return Consensus(consensus, agreement, certainty, np.array([one.q for one in found]))
+    return Consensus(consensus, agreement, certainty, np.array([result.q for result in results]))
 
 
 def _without_weak(agreement: np.ndarray, threshold: float) -> np.ndarray:
+    """Drop entries below the threshold, except for each unit's largest."""
+    # Otherwise a unit without a certain module would lose all its edges.
     largest = agreement.max(1, initial=0.0)
     is_kept = (agreement >= threshold) | (agreement == largest[:, None]) | (agreement == largest)
     return np.where(is_kept, agreement, 0.0)
 
 
 def _with_lonely(partition: Partition, matrix: np.ndarray) -> np.ndarray:
-    """Living units that never shared a module are modules of their own: a search on the agreement calls them dead."""
+    """Make living units that never share a module modules of their own: in the agreement matrix they look dead."""
     labels = partition.labels.astype(np.int64)
     lonely = np.flatnonzero((labels < 0) & matrix.any(1))
     labels[lonely] = labels.max(initial=-1) + 1 + np.arange(len(lonely))

@@ -20,11 +20,11 @@ class JointModules(NamedTuple):
 
     Attributes:
         labels: ``[units]``; -1 for units that are dead in every graph.
-        q: ``[graphs]`` Q of each graph under these modules; NaN for a graph without weight.
-        own_q: ``[graphs]`` Q of each graph under modules of its own: ``own_q - q`` is what it gives up.
+        q: ``[graphs]`` Q of each graph with these modules; NaN for a graph without weight.
+        own_q: ``[graphs]`` Q of each graph with modules of its own: ``own_q - q`` is what it gives up.
         num_modules: Number of modules.
         effective_modules: exp(entropy of module sizes as shares of the living units).
-        num_dead: Units in no module.
+        num_dead: Number of units in no module.
     """
 
     labels: np.ndarray
@@ -48,8 +48,8 @@ def joint_modules(
         adjacencies: Graphs of the same units, ``[graphs units units]`` or a sequence of ``[units units]``.
         weights: w, not negative and not all zero; equal if None.
         resolution: g of :func:`modjax.modularity`.
-        restarts: Runs of multiplex Leiden, the best is kept; None is one run and iterated moves.
-        seed: Same seed, same labels.
+        restarts: Number of runs of multiplex Leiden, of which the best is kept; None is one run and iterated moves.
+        seed: Random seed; the same seed gives the same labels.
 
     Raises:
         ValueError: Not adjacencies of one size; weights, resolution, restarts or seed that are not allowed.
@@ -79,7 +79,7 @@ def joint_modules(
 def make_joint(
     matrices: Sequence[np.ndarray], labels: np.ndarray, own_q: np.ndarray, resolution: float
 ) -> JointModules:
-    """Joint modules with everything that follows from their labels."""
+    """Make joint modules, with everything that follows from their labels."""
     q = np.array([modularity_of(matrix, labels, resolution) for matrix in matrices])
     return JointModules(
         labels, q, own_q, int(labels.max(initial=DEAD)) + 1, effective_number(labels), int((labels < 0).sum())
@@ -89,7 +89,7 @@ def make_joint(
 def joint_labels(
     matrices: Sequence[np.ndarray], weights: np.ndarray, resolution: float, restarts: int | None, seed: int
 ) -> np.ndarray:
-    """The labels of :func:`joint_modules`, of checked arguments.
+    """Return the labels of :func:`joint_modules` for checked arguments.
 
     Graphs that are not finite or have no weight are left out.
     """
@@ -103,20 +103,22 @@ def joint_labels(
         return labels
     alive = np.flatnonzero(np.any([matrix.any(1) for matrix, _ in used], 0))
     graphs = [(np.ascontiguousarray(matrix[np.ix_(alive, alive)]), weight) for matrix, weight in used]
+    # The weighted sum of the graphs' Q is the sum of one matrix over pairs in one module: iterated moves apply to it.
     gains = np.sum([weight * gain_matrix(matrix, resolution) for matrix, weight in graphs], 0)
     runs = [_multiplex(graphs, resolution, seed + run) for run in range(restarts or 1)]
     if restarts is None:
+        # One chain starts from multiplex Leiden, the others from single units.
         alone = np.tile(np.arange(len(alive)), (STARTS - 1, 1))
         starts = np.concatenate([np.stack(runs), alone])
-        found = iterate(gains, starts, ROUNDS, TOLERANCE * weights.sum(), np.random.default_rng(seed))[0]
+        best = iterate(gains, starts, ROUNDS, TOLERANCE * weights.sum(), np.random.default_rng(seed))[0]
     else:
-        found = max(runs, key=lambda run: gains[run[:, None] == run].sum())
-    labels[alive] = found
+        best = max(runs, key=lambda run: gains[run[:, None] == run].sum())
+    labels[alive] = best
     return canonical(labels)
 
 
 def _multiplex(graphs: list[tuple[np.ndarray, float]], resolution: float, seed: int) -> np.ndarray:
-    """One run of leidenalg's multiplex Leiden; each layer's weights have sum 1, so that its quality is its Q."""
+    """Run leidenalg's multiplex Leiden once; each layer's weights are scaled so that its quality is its Q."""
     import leidenalg
 
     layers = []
@@ -128,5 +130,6 @@ def _multiplex(graphs: list[tuple[np.ndarray, float]], resolution: float, seed: 
     optimiser = leidenalg.Optimiser()
     optimiser.set_rng_seed(int(np.random.default_rng([seed, 3]).integers(2**31)))
     shares_of_layers = [weight for _, weight in graphs]
+    # The optimiser changes the layers in place and gives all of them the same membership.
     repeat_passes(lambda: optimiser.optimise_partition_multiplex(layers, shares_of_layers, n_iterations=1))
     return canonical(np.asarray(layers[0].membership)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Everything about the graphs of one layer of one trial: what a worker process does in one job."""
+"""Modules of all graphs of one layer of one trial, their null models and alignment: one job of a worker process."""
 
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
@@ -21,7 +21,7 @@ CONSENSUS_THRESHOLD = 0.5
 
 
 class SearchSettings(NamedTuple):
-    """How modules are searched for and compared; the defaults do nothing but search."""
+    """Settings of module searches and comparisons; with the defaults, modules are only searched for."""
 
     method: str = "leiden"
     resolution: float = 1.0
@@ -35,16 +35,16 @@ class SearchSettings(NamedTuple):
 
 
 class GraphModules(NamedTuple):
-    """What is known of one graph's modules.
+    """Modules of one graph and the statistics on them.
 
     Attributes:
-        partition: Its modules.
-        null: Q against null graphs.
+        partition: Partition of the graph.
+        null: Comparison of Q with that of null graphs.
         participation: ``[units]`` participation coefficient.
-        within_module_z: ``[units]``.
-        certainty: ``[units]`` of the consensus of single runs; None if not asked for.
+        within_module_z: ``[units]`` within-module z-score.
+        certainty: ``[units]`` certainty of the consensus of single runs; None if not asked for.
         profile_q: ``[resolutions]`` Q at each resolution asked for.
-        profile_num_modules: ``[resolutions]``.
+        profile_num_modules: ``[resolutions]`` number of modules at each.
     """
 
     partition: Partition
@@ -57,7 +57,7 @@ class GraphModules(NamedTuple):
 
 
 class PairScores(NamedTuple):
-    """Alignment of two of a layer's graphs, by their places in the job."""
+    """Alignment of two of a layer's graphs, given by their indices in the job."""
 
     first: int
     second: int
@@ -66,7 +66,7 @@ class PairScores(NamedTuple):
 
 
 class LayerModules(NamedTuple):
-    """The modules of each graph, those of each group of graphs together, and all pairs a <= b."""
+    """Modules of each graph, joint modules of each group of graphs, and scores of all pairs a <= b."""
 
     graphs: list[GraphModules]
     joint: list[JointModules]
@@ -80,9 +80,9 @@ def cluster_layer(
 
     Args:
         adjacencies: ``[graphs units units]``, float64, as :func:`modjax.adjacency` makes them.
-        settings: Search and nulls.
-        seed: Of the trial; the result depends on nothing else.
-        groups: Places of graphs that get joint modules.
+        settings: Settings of the searches and null models.
+        seed: Seed of the trial; all random draws depend on it alone.
+        groups: Groups of graphs, by index, that get joint modules.
     """
     graphs = [_search_graph(matrix, settings, seed) for matrix in adjacencies]
     return LayerModules(
@@ -96,6 +96,7 @@ def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> Gr
     search = search_of(settings.method, settings.quality)
     reported = settings.resolution if settings.quality == "modularity" else 1.0
 
+    # The resolution of another quality is no g of modularity: Q is then reported at g = 1, but in profiles at theirs.
     def find(graph: np.ndarray, start: int, resolution: float = settings.resolution) -> Partition:
         is_own = resolution == settings.resolution
         return search_living(search, graph, resolution, settings.restarts, start, reported if is_own else None)
@@ -104,7 +105,7 @@ def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> Gr
     null = score_null(
         matrix, partition.q, lambda graph, start: find(graph, start).q, settings.nulls, seed, settings.null_kind
     )
-    is_whole = bool(np.all(np.isfinite(matrix)))
+    is_whole = bool(np.all(np.isfinite(matrix)))  # a similarity may have overflowed
     certainty = None
     if settings.consensus and is_whole:
         runs = find_consensus(
@@ -119,20 +120,20 @@ def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> Gr
         participation_of(matrix, partition.labels) if is_whole else unknown,
         zscore_of(matrix, partition.labels) if is_whole else unknown,
         certainty,
-        [one.q for one in profile],
-        [one.num_modules for one in profile],
+        [result.q for result in profile],
+        [result.num_modules for result in profile],
     )
 
 
 def _search_group(
     adjacencies: np.ndarray, graphs: list[GraphModules], group: Sequence[int], settings: SearchSettings, seed: int
 ) -> JointModules:
-    matrices = [adjacencies[place] for place in group]
+    matrices = [adjacencies[index] for index in group]
     labels = joint_labels(matrices, np.ones(len(group)), settings.resolution, settings.restarts, seed)
     own_q = np.array(
         [
-            modularity_of(matrix, graphs[place].partition.labels, settings.resolution)
-            for matrix, place in zip(matrices, group, strict=True)
+            modularity_of(matrix, graphs[index].partition.labels, settings.resolution)
+            for matrix, index in zip(matrices, group, strict=True)
         ]
     )
     return make_joint(matrices, labels, own_q, settings.resolution)
@@ -142,18 +143,19 @@ def _compare_all(
     adjacencies: np.ndarray, partitions: list[Partition], settings: SearchSettings, seed: int
 ) -> list[PairScores]:
     permutations = LayerPermutations(adjacencies.shape[-1], settings.permutations, seed)
+    # Most pairs share their living units, so that each graph's ranks are needed many times.
     ranks: dict[tuple[int, bytes], np.ndarray] = {}
 
-    def ranks_of(place: int, is_alive: np.ndarray) -> np.ndarray:
-        key = (place, is_alive.tobytes())
+    def ranks_of(index: int, is_alive: np.ndarray) -> np.ndarray:
+        key = (index, is_alive.tobytes())
         if key not in ranks:
-            ranks[key] = weight_ranks(adjacencies[place], np.flatnonzero(is_alive))
+            ranks[key] = weight_ranks(adjacencies[index], np.flatnonzero(is_alive))
         return ranks[key]
 
     pairs = []
     for first, second in combinations_with_replacement(range(len(adjacencies)), 2):
         a, b = partitions[first].labels, partitions[second].labels
-        is_alive = (a >= 0) & (b >= 0)
+        is_alive = (a >= 0) & (b >= 0)  # the same rule as "dropped" in alignment
         ab = transfer_modularity_of(adjacencies[first], b, settings.resolution)
         ba = transfer_modularity_of(adjacencies[second], a, settings.resolution)
         own_a = modularity_of(adjacencies[first], a, settings.resolution)

@@ -1,4 +1,4 @@
-"""Leiden search through igraph's C code: the best of several runs, or a few runs and iterated moves from each."""
+"""Leiden search with igraph's C code: the best of several runs, or a few runs with iterated moves from each."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from modjax.clustering.modularity import modularity_of
 from modjax.clustering.moves import gain_matrix
 from modjax.clustering.partition import canonical
 
-# The recipe: so many chains, each from a Leiden run; shakes of each chain; how much worse in Q a chain may get. Chosen
-# on graphs with permuted and random weights (benchmarks/README.md), not on the networks that tests hold it against.
-STARTS = 4
-ROUNDS = 400
-PASSES = 100  # of a Leiden run; three or four are usual
-TOLERANCE = 1e-3
+# The recipe, chosen on graphs with permuted and random weights (benchmarks/README.md), not on the networks that the
+# tests check it with.
+STARTS = 4  # chains, each from a Leiden run
+ROUNDS = 400  # shakes of each chain
+PASSES = 100  # most passes of a Leiden run; three or four are usual
+TOLERANCE = 1e-3  # loss in Q that a chain may accept
 
 
 def leiden(adjacency: np.ndarray, resolution: float, restarts: int | None, seed: int) -> np.ndarray:
-    """Labels of the partition with the highest Q among ``restarts`` runs of the Leiden algorithm.
+    """Return the labels with the highest Q among ``restarts`` runs of the Leiden algorithm.
 
     On near-random graphs even the best of 30 runs misses the highest Q in two of five cases. The method's own recipe
     therefore takes four runs and goes on from each by iterated local search (:mod:`modjax.clustering.iterated`).
@@ -27,8 +27,8 @@ def leiden(adjacency: np.ndarray, resolution: float, restarts: int | None, seed:
     Args:
         adjacency: ``[units units]`` of living units, at least two.
         resolution: g of :func:`modjax.modularity`.
-        restarts: Runs; None is the method's own recipe.
-        seed: Same seed, same labels.
+        restarts: Number of runs; None is the method's own recipe.
+        seed: Random seed; the same seed gives the same labels.
 
     References:
         Traag, Waltman & van Eck, "From Louvain to Leiden", Scientific Reports 2019; Lourenco, Martin & Stutzle,
@@ -43,12 +43,13 @@ def leiden(adjacency: np.ndarray, resolution: float, restarts: int | None, seed:
 
 
 def leiden_runs(adjacency: np.ndarray, resolution: float, num_runs: int, seed: int) -> np.ndarray:
-    """``[runs units]``: labels of single Leiden runs, each until nothing changes, or for ``PASSES`` passes.
+    """Return labels ``[runs units]`` of single Leiden runs, each until nothing changes, or for ``PASSES`` passes.
 
-    Pass by pass, since igraph's own ``n_iterations=-1`` never ends on a graph where its passes go round in a circle.
+    The passes are made one by one, since igraph's own ``n_iterations=-1`` never ends on a graph where they go round in
+    a circle.
     """
     graph, weights = weighted_graph(adjacency)
-    found = []
+    labels_of_runs = []
     with igraph_seed(seed):
         for _ in range(num_runs):
             labels = None
@@ -64,14 +65,14 @@ def leiden_runs(adjacency: np.ndarray, resolution: float, num_runs: int, seed: i
                 labels = canonical(np.asarray(once.membership)).tolist()
                 if labels == before:
                     break
-            found.append(labels)
-    return np.array(found, np.int64)
+            labels_of_runs.append(labels)
+    return np.array(labels_of_runs, np.int64)
 
 
 def repeat_passes(one_pass: Callable[[], float]) -> None:
-    """Repeat a pass that answers what it gained until it gains nothing, or for ``PASSES`` passes.
+    """Repeat a pass, which returns its gain, until it gains nothing, or for ``PASSES`` passes.
 
-    What leidenalg's own ``n_iterations=-1`` does, which has no end where rounding makes passes gain for ever.
+    This replaces leidenalg's own ``n_iterations=-1``, which never ends where passes keep gaining by rounding.
     """
     for _ in range(PASSES):
         if one_pass() <= 0:

@@ -1,4 +1,4 @@
-"""Leiden search through the leidenalg package: other quality functions than modularity."""
+"""Leiden search with the leidenalg package, which has quality functions other than modularity."""
 
 from typing import Any
 
@@ -21,18 +21,18 @@ QUALITIES = {
 def leidenalg_search(
     adjacency: np.ndarray, resolution: float, restarts: int | None, seed: int, quality: str = "modularity"
 ) -> np.ndarray:
-    """Labels of the partition with the highest quality among ``restarts`` runs.
+    """Return the labels with the highest quality among ``restarts`` runs.
 
     modularity: :func:`modjax.modularity`. cpm: sum_ij (w_ij - g) [c_i = c_j], the constant Potts model. rber: the same
-    with g times the mean weight. surprise: asymptotic surprise, without resolution. w is A over its mean weight, so
-    that g = 1 of cpm means "heavier than average within a module".
+    with g times the mean weight. surprise: asymptotic surprise, without resolution. w is A divided by its mean weight,
+    so that g = 1 of cpm means "heavier than average within a module".
 
     Args:
         adjacency: ``[units units]`` of living units, at least two.
         resolution: g.
-        restarts: Runs; None is 10.
-        seed: Same seed, same labels.
-        quality: Quality function.
+        restarts: Number of runs; None is 10.
+        seed: Random seed; the same seed gives the same labels.
+        quality: Name of the quality function.
 
     References:
         Traag, Van Dooren & Nesterov 2011 (CPM); Reichardt & Bornholdt 2006 (RBER); Traag, Aldecoa & Delvenne 2015
@@ -47,7 +47,7 @@ def leidenalg_search(
 
 
 def _run(partition: Any, seed: int) -> Any:
-    """``partition`` after one Leiden run from it, which is ``leidenalg.find_partition`` with an end to its passes."""
+    """Return ``partition`` after one Leiden run: ``leidenalg.find_partition`` with a limit on its passes."""
     optimiser = leidenalg.Optimiser()
     optimiser.set_rng_seed(seed)
     repeat_passes(lambda: optimiser.optimise_partition(partition, n_iterations=1))

@@ -1,4 +1,4 @@
-"""Modularity Q from its definition."""
+"""Modularity Q by its definition."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from modjax.checks import check_adjacency
 
 
 def modularity(adjacency: Any, labels: Any, resolution: float = 1.0) -> float:
-    """Weighted Newman modularity of a partition.
+    """Return the weighted Newman modularity of a partition.
 
     Q(A, c) = sum_ij [A_ij / s - g k_i k_j / s^2] [c_i = c_j >= 0],  s = sum A,  k = row sums.
 
     Args:
         adjacency: ``[units units]``, symmetric, non-negative.
-        labels: ``[units]`` integers; negative ones are in no module.
+        labels: ``[units]`` integers; units with negative labels are in no module.
         resolution: g; larger values favour smaller modules.
 
     Returns:
@@ -37,7 +37,7 @@ def modularity(adjacency: Any, labels: Any, resolution: float = 1.0) -> float:
 
 
 def modularity_of(adjacency: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
-    """:func:`modularity` of checked arguments."""
+    """Compute :func:`modularity` of checked arguments."""
     total = adjacency.sum()
     if total == 0:
         return float("nan")
@@ -48,12 +48,12 @@ def modularity_of(adjacency: np.ndarray, labels: np.ndarray, resolution: float =
 
 
 def membership(labels: np.ndarray) -> np.ndarray:
-    """``[units modules]``: 1 where a unit is in a module; a negative label is in none."""
+    """Return a matrix ``[units modules]``, 1 where a unit is in a module; units with negative labels are in none."""
     return (labels[:, None] == np.unique(labels[labels >= 0])).astype(np.float64)
 
 
 def check_partition(name: str, labels: Any, num_units: int | None = None) -> np.ndarray:
-    """Return labels as an integer vector; raise unless they are one (of the given length)."""
+    """Return labels as an integer vector; raise unless they are integers (and as many as given)."""
     array = np.asarray(labels)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be a vector of integers; got {array.dtype} of shape {array.shape}.")

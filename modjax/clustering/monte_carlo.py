@@ -1,4 +1,4 @@
-"""The paper's Monte Carlo search: single units choose their modules at random, better ones more often."""
+"""The paper's Monte Carlo search: single units choose their modules at random, better modules more often."""
 
 import numpy as np
 
@@ -14,16 +14,16 @@ HALVINGS = 40
 
 
 def monte_carlo(adjacency: np.ndarray, resolution: float, restarts: int | None, seed: int) -> np.ndarray:
-    """Labels of the best partition met by 5,000 Gibbs moves of single units, from the spectral partition.
+    """Return the best labels met in 5,000 Gibbs moves of single units, starting from the spectral partition.
 
     In each move a unit drawn at random goes to one of the modules, or to a new one, with probability
-    exp(Q_m / T) / sum exp(Q / T); T is such that the entropy of the choice is 0.15 nats. Options that were not chosen
-    count as met, too.
+    exp(Q_m / T) / sum exp(Q / T), where T is such that the entropy of the choice is 0.15 nats. Options that were not
+    chosen count as met, too.
 
     Args:
         adjacency: ``[units units]`` of living units, at least two.
         resolution: g of :func:`modjax.modularity`.
-        restarts: Runs of 5,000 moves, the best is kept; None is one, as in the paper.
+        restarts: Number of runs of 5,000 moves, of which the best is kept; None is one, as in the paper.
         seed: Same seed, same labels.
 
     References:
@@ -42,9 +42,9 @@ def monte_carlo(adjacency: np.ndarray, resolution: float, restarts: int | None, 
 
 @compiled
 def gibbs_moves(gains, labels, entropy, rng, trace):
-    """The best labels met in ``len(trace)`` moves, and their Q less that of the start.
+    """Return the best labels met in ``len(trace)`` moves, and their Q minus that of the start.
 
-    A row of ``trace`` gets the temperature, the entropy in nats, and the gain of the state that was chosen.
+    Each row of ``trace`` is filled with the temperature, the entropy in nats, and the gain in Q of the chosen state.
     """
     num_units = len(labels)
     sizes = np.zeros(num_units + 1, np.int64)
@@ -55,7 +55,7 @@ def gibbs_moves(gains, labels, entropy, rng, trace):
     for step in range(len(trace)):
         i = rng.integers(0, num_units)
         own = labels[i]
-        num_options = count if sizes[own] == 1 else count + 1
+        num_options = count if sizes[own] == 1 else count + 1  # a new module is no change for a lone unit
         for m in range(num_options):
             options[m] = links[m, i] - links[own, i]
         top = np.argmax(options[:num_options])
@@ -63,19 +63,19 @@ def gibbs_moves(gains, labels, entropy, rng, trace):
             best = value + options[top]
             best_labels[:] = labels
             best_labels[i] = top
-        temperature, found = choose_temperature(options[:num_options], entropy)
+        temperature, reached = choose_temperature(options[:num_options], entropy)
         target = draw(options[:num_options], temperature, rng)
         value += options[target]
         count = move(gains, labels, sizes, links, count, i, target)
-        trace[step, 0], trace[step, 1], trace[step, 2] = temperature, found, value
+        trace[step, 0], trace[step, 1], trace[step, 2] = temperature, reached, value
     return best_labels, best
 
 
 @compiled
 def choose_temperature(options, entropy):
-    """The temperature at which the softmax of the options has an entropy, by halving an interval; and that entropy."""
+    """Return the temperature at which the softmax of the options has the entropy, by bisection, and that entropy."""
     low, high = LEAST_LOG_TEMPERATURE, MOST_LOG_TEMPERATURE
-    if softmax_entropy(options, np.exp(low)) > entropy:
+    if softmax_entropy(options, np.exp(low)) > entropy:  # several options are equally good
         return np.exp(low), softmax_entropy(options, np.exp(low))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -88,12 +88,12 @@ def choose_temperature(options, entropy):
 
 @compiled
 def softmax_entropy(options, temperature):
-    """Entropy of ``exp(options / temperature)``, normalized, in nats."""
+    """Return the entropy of the softmax of ``options / temperature``, in nats."""
     top = options.max()
     total, weighted = 0.0, 0.0
     for option in options:
         exponent = (option - top) / temperature
-        if exponent > -700:
+        if exponent > -700:  # smaller ones underflow
             weight = np.exp(exponent)
             total += weight
             weighted += weight * exponent
@@ -102,7 +102,7 @@ def softmax_entropy(options, temperature):
 
 @compiled
 def draw(options, temperature, rng):
-    """An option, with probability proportional to ``exp(option / temperature)``."""
+    """Draw an option's index, with probability proportional to ``exp(option / temperature)``."""
     top = options.max()
     weights = np.exp(np.maximum((options - top) / temperature, -700.0))
     rest = rng.random() * weights.sum()
@@ -110,4 +110,4 @@ def draw(options, temperature, rng):
         rest -= weights[m]
         if rest < 0:
             return m
-    return int(np.argmax(options))
+    return int(np.argmax(options))  # rounding may leave a rest

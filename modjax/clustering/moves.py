@@ -1,26 +1,26 @@
-"""Moving single units between modules, each move's gain in Q known beforehand: what all searches here are made of.
+"""Moves of single units between modules with the gain in Q known beforehand, which the searches are built from.
 
-A partition under search is ``labels`` [units] with modules 0 to ``count - 1``, none of them empty, ``sizes``
-[units + 1] and ``links`` [units + 1, units]: ``links[m, i] = sum_{j in m} B_ij`` with B of :func:`gain_matrix`. Row
-``count`` is all zero: the empty module that a unit may found. Moving unit i from module a to m gains
-``links[m, i] - links[a, i]``, and costs two rows to keep up: O(units), not a new Q.
+The state of a search is ``labels`` [units] with modules 0 to ``count - 1``, none of them empty, ``sizes`` [units + 1]
+and ``links`` [units + 1, units]: ``links[m, i] = sum_{j in m} B_ij`` with B of :func:`gain_matrix`. Row ``count`` is
+all zero: the empty module that a unit may move to. Moving unit i from module a to m gains
+``links[m, i] - links[a, i]`` and updates two rows of ``links``: O(units), without computing Q again.
 """
 
 import numpy as np
 
 from modjax.clustering.compiled import compiled
 
-LEAST_GAIN = 1e-13  # of Q: below it is rounding
+LEAST_GAIN = 1e-13  # smaller gains in Q are rounding errors
 
 
 def gain_matrix(adjacency: np.ndarray, resolution: float = 1.0) -> np.ndarray:
     """``B_ij = 2 [A_ij / s - g k_i k_j / s^2]``, zero on the diagonal: Q = sum over pairs i < j in one module + const.
 
     Args:
-        adjacency: ``[units units]`` with some weight.
+        adjacency: ``[units units]``, not all zero.
         resolution: g of :func:`modjax.modularity`.
     """
-    shares = adjacency / adjacency.max()  # weights as small as 1e-300 have a sum and squares, too
+    shares = adjacency / adjacency.max()  # first, so that weights as small as 1e-300 do not underflow below
     shares = shares / shares.sum()
     strengths = shares.sum(1)
     gains = 2 * (shares - resolution * np.outer(strengths, strengths))
@@ -30,7 +30,7 @@ def gain_matrix(adjacency: np.ndarray, resolution: float = 1.0) -> np.ndarray:
 
 @compiled
 def count_links(gains, labels, sizes, links):
-    """Fill ``sizes`` and ``links`` for ``labels`` (0 to count - 1, none missing); returns count."""
+    """Fill ``sizes`` and ``links`` for ``labels`` (0 to count - 1, none missing); return count."""
     sizes[:] = 0
     links[:] = 0.0
     count = 0
@@ -43,9 +43,9 @@ def count_links(gains, labels, sizes, links):
 
 @compiled
 def move(gains, labels, sizes, links, count, i, target):
-    """Put unit i into module ``target`` (``count``: a new one); returns the new count.
+    """Move unit i to module ``target`` (``count`` for a new module); return the new count.
 
-    An emptied module's number goes to the last module.
+    If a module becomes empty, the last module takes over its number.
     """
     own = labels[i]
     if own == target:
@@ -65,7 +65,7 @@ def move(gains, labels, sizes, links, count, i, target):
 
 @compiled
 def close_gap(labels, sizes, links, count, gap):
-    """Give the number of an empty module to the last one; returns the new count."""
+    """Give the number of an empty module to the last module; return the new count."""
     last = count - 1
     for j in range(len(labels)):
         if labels[j] == last:
@@ -79,19 +79,20 @@ def close_gap(labels, sizes, links, count, gap):
 
 @compiled
 def move_units(gains, labels, sizes, links, count, order):
-    """Visit the units in turn, each to where Q gains most, until no single move gains; returns count and the gain."""
+    """Move each unit in turn to where Q gains most, until no single move gains; return count and the gain in Q."""
     total = 0.0
-    num_settled = 0
-    place = 0
+    num_settled = 0  # units visited in a row without a move; once all have stayed, no single move gains
+    position = 0
     while num_settled < len(order):
-        i = order[place]
-        place = (place + 1) % len(order)
+        i = order[position]
+        position = (position + 1) % len(order)
         own = labels[i]
         target = own
         best = links[own, i] + LEAST_GAIN
         for m in range(count):
             if links[m, i] > best:
                 target, best = m, links[m, i]
+        # Links to an empty module are 0: leaving is best where all others are negative, except for a lone unit.
         if best < 0 and sizes[own] > 1:
             target, best = count, 0.0
         if target == own:
@@ -105,7 +106,7 @@ def move_units(gains, labels, sizes, links, count, order):
 
 @compiled
 def merge_modules(labels, sizes, links, count):
-    """Merge the pair of modules that gains most, until none gains; returns count and the gain in Q."""
+    """Merge the pair of modules that gains most, until no merge gains; return count and the gain in Q."""
     between = np.zeros((count, count))
     for m in range(count):
         for i in range(len(labels)):
@@ -125,6 +126,7 @@ def merge_modules(labels, sizes, links, count):
                 labels[i] = kept
             links[kept, i] += links[gone, i]
         sizes[kept] += sizes[gone]
+        # The last module takes over the number of the one that is gone, here as in close_gap.
         between[kept, :] += between[gone, :]
         between[:, kept] += between[:, gone]
         between[gone, :] = between[count - 1, :]
@@ -134,7 +136,7 @@ def merge_modules(labels, sizes, links, count):
 
 @compiled
 def settle(gains, labels, sizes, links, count, order):
-    """Move units and merge modules by turns until neither gains; returns count and the gain in Q."""
+    """Move units and merge modules in turn until neither gains; return count and the gain in Q."""
     count, total = move_units(gains, labels, sizes, links, count, order)
     while True:
         count, gain = merge_modules(labels, sizes, links, count)

@@ -1,4 +1,4 @@
-"""Graphs without structure to compare with, and what the comparison says."""
+"""Null models: graphs without structure, and the comparison of a score with theirs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,17 +12,17 @@ from modjax.clustering.search import check_search, search_living, search_of
 from modjax.names import NULL_KINDS, one_of
 from modjax.records import resolve
 
-MOVES_PER_EDGE = 10  # of strength-preserving rewiring
+MOVES_PER_EDGE = 10  # in strength-preserving rewiring
 
 
 class NullSummary(NamedTuple):
-    """An observed score against scores of a null.
+    """Comparison of an observed score with scores under a null model.
 
     Attributes:
-        kind: Name of the null; None if none was drawn.
-        n: Null scores drawn.
-        mean: Their mean.
-        sd: Their standard deviation (divided by n - 1).
+        kind: Name of the null model; None if no null score was drawn.
+        n: Number of null scores.
+        mean: Mean of the null scores.
+        sd: Standard deviation of the null scores (divided by n - 1).
         z: (observed - mean) / sd.
         p: (1 + number of null scores >= observed) / (1 + n).
         effect: observed - mean.
@@ -38,7 +38,7 @@ class NullSummary(NamedTuple):
 
 
 def summarize_null(kind: str, observed: float, scores: np.ndarray) -> NullSummary:
-    """Mean, sd, z, p and effect of an observed score; None for what too few (or no) scores cannot tell.
+    """Return mean, sd, z, p and effect of an observed score; None where there are too few null scores.
 
     Example:
         >>> summarize_null("example", 3.0, np.array([0.0, 1.0, 2.0])).p
@@ -50,15 +50,15 @@ def summarize_null(kind: str, observed: float, scores: np.ndarray) -> NullSummar
         return NullSummary(None, 0, None, None, None, None, None)
     mean = float(scores.mean())
     sd = float(scores.std(ddof=1)) if num > 1 else None
-    # A spread that is rounding, of scores that are all the same, is none.
+    # If all scores are equal up to rounding, there is no spread to divide by.
     z = (observed - mean) / sd if sd and sd > 1e-12 * max(1.0, abs(mean)) else None
-    # Ties that differ by rounding count as ties.
+    # Scores that are equal up to rounding count as ties.
     num_as_high = int(np.sum(scores >= observed - 1e-12))
     return NullSummary(kind, num, mean, sd, z, (1 + num_as_high) / (1 + num), observed - mean)
 
 
 def permute_weights(adjacency: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same weights on randomly exchanged pairs of living units; dead units stay dead."""
+    """Return a graph with the same weights permuted over all pairs of living units; dead units stay dead."""
     alive = np.flatnonzero(adjacency.any(1))
     rows, columns = (alive[index] for index in np.triu_indices(len(alive), k=1))
     result = np.zeros_like(adjacency)
@@ -67,11 +67,12 @@ def permute_weights(adjacency: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def rewire_strengths(adjacency: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random graph in which every unit has the strength k_i = sum_j A_ij that it had; dead units stay dead.
+    """Return a random graph in which every unit keeps its strength k_i = sum_j A_ij; dead units stay dead.
 
-    Many times: four units in a ring, drawn at random; d, uniform where no weight gets negative, is added to two
-    opposite edges of the ring and taken from the other two. This draws from all graphs with these strengths, each as
-    likely as the other; the distribution of weights is not kept. Graphs of fewer than four units stay as they are.
+    A move draws four units at random, arranged in a ring, and a d, uniform over the values that leave all weights
+    non-negative; d is added to two opposite edges of the ring and subtracted from the other two. Many such moves draw
+    uniformly from all graphs with these strengths; the distribution of weights is not kept. Graphs of fewer than four
+    units stay as they are.
 
     References:
         Ansmann & Lehnertz, "Constrained randomization of weighted networks", Physical Review E 84, 026103 (2011).
@@ -87,7 +88,7 @@ def rewire_strengths(adjacency: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 @compiled
 def move_weights(weights, num_moves, rng):
-    """The moves of :func:`rewire_strengths`, in place."""
+    """Make the moves of :func:`rewire_strengths`, in place."""
     num_units = len(weights)
     ring = np.empty(4, np.int64)
     for _ in range(num_moves):
@@ -96,6 +97,7 @@ def move_weights(weights, num_moves, rng):
         i, j, k, m = ring
         if i in (j, k, m) or j in (k, m) or k == m:
             continue
+        # The range of changes that leave all four weights non-negative; max(0, .) below only removes rounding.
         least, most = -min(weights[i, j], weights[k, m]), min(weights[j, k], weights[m, i])
         change = least + (most - least) * rng.random()
         weights[i, j] = weights[j, i] = max(0.0, weights[i, j] + change)
@@ -118,25 +120,25 @@ def modularity_null(
     restarts: int | None = None,
     seed: int = 0,
 ) -> NullSummary:
-    """Q of a graph against Q of ``n`` graphs without structure, all searched in the same way.
+    """Compare Q of a graph with Q of ``n`` graphs without structure, all searched in the same way.
 
-    weight_permutation: the same weights on other pairs of units. strength_rewiring: other weights with which every unit
-    has the strength that it had (:func:`rewire_strengths`).
+    weight_permutation: the same weights on other pairs of units. strength_rewiring: other weights, with the strength of
+    every unit kept (:func:`rewire_strengths`).
 
     Args:
         adjacency: ``[units units]``.
-        n: Null graphs.
+        n: Number of null graphs.
         kind: ``weight_permutation`` or ``strength_rewiring``.
         method: As in :func:`modjax.find_modules`.
-        resolution: As there.
-        restarts: As there.
-        seed: Same seed, same null graphs and searches.
+        resolution: As in :func:`modjax.find_modules`.
+        restarts: As in :func:`modjax.find_modules`.
+        seed: Random seed; the same seed gives the same null graphs and searches.
 
     Returns:
         Mean, sd, z, p and effect.
 
     Raises:
-        ValueError: As :func:`modjax.find_modules`; an unknown kind, or n negative.
+        ValueError: As :func:`modjax.find_modules`; an unknown kind, or a negative n.
 
     Example:
         >>> two_cliques = np.kron(np.eye(2), np.ones((6, 6)) - np.eye(6))
@@ -163,14 +165,14 @@ def score_null(
     seed: int,
     kind: str = "weight_permutation",
 ) -> NullSummary:
-    """Q of null graphs, each found by the very search that found the observed Q.
+    """Compare an observed Q with Q of null graphs, each found by the same search.
 
     Args:
         adjacency: ``[units units]``, checked.
-        observed: Its Q.
-        search: ``search(adjacency, seed) -> Q``.
-        num_nulls: Graphs to draw.
-        seed: Same seed, same graphs and searches.
+        observed: Q of the graph.
+        search: Function ``search(adjacency, seed) -> Q``.
+        num_nulls: Number of null graphs.
+        seed: Random seed; the same seed gives the same graphs and searches.
         kind: One of ``NULL_GRAPHS``.
     """
     if not np.isfinite(observed):
@@ -181,7 +183,7 @@ def score_null(
 
 
 def adjusted_p(p: Any) -> np.ndarray:
-    """Benjamini-Hochberg q-values: the least false discovery rate at which each p-value would be called significant.
+    """Return Benjamini-Hochberg q-values: the least false discovery rate at which each p-value is significant.
 
     q_(i) = min over j >= i of p_(j) m / j, p sorted, m of them; NaN stays NaN and does not count.
 

@@ -1,4 +1,4 @@
-"""Matching modules of two partitions, and units of two networks."""
+"""Matching of the modules of two partitions, and of the units of two networks."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from modjax.checks import check_finite
 
 
 def greedy_overlap(table: np.ndarray) -> float:
-    """Share of units in matched modules, the largest overlap matched first.
+    """Return the share of units in matched modules, where the largest overlap is matched first.
 
     Args:
-        table: ``n_rs``: units in module r of one partition and s of the other.
+        table: ``n_rs``, the number of units in module r of one partition and s of the other.
 
     Example:
         >>> greedy_overlap(np.array([[5.0, 4.0], [4.0, 0.0]])), optimal_overlap(np.array([[5.0, 4.0], [4.0, 0.0]]))
@@ -21,29 +21,29 @@ def greedy_overlap(table: np.ndarray) -> float:
     for _ in range(min(rest.shape)):
         row, column = np.unravel_index(np.argmax(rest), rest.shape)
         matched += rest[row, column]
-        rest[row] = rest[:, column] = -1
+        rest[row] = rest[:, column] = -1  # below any count: both modules are taken
     return float(matched / table.sum())
 
 
 def optimal_overlap(table: np.ndarray) -> float:
-    """Share of units in matched modules, matched so that it is largest."""
+    """Return the largest share of units in matched modules that any matching has."""
     from scipy.optimize import linear_sum_assignment
 
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
 
 
 def match_units(cross: Any) -> np.ndarray:
-    """For each unit of one network the unit of another that plays its part, one to one.
+    """Match each unit of one network with a unit of another, one to one.
 
-    The matching m of largest sum_i |S_{i, m(i)}|: with it, partitions of networks that were trained apart can be
-    compared: ``alignment(labels_a, labels_b[match_units(cross)])``.
+    The matching m has the largest sum_i |S_{i, m(i)}|. With it, partitions of networks that were trained separately can
+    be compared: ``alignment(labels_a, labels_b[match_units(cross)])``.
 
     Args:
         cross: ``[units_a units_b]``, similarity across two networks (:func:`modjax.cross_similarity`), with
             ``units_a <= units_b``.
 
     Returns:
-        ``[units_a]`` distinct units of the other network.
+        ``[units_a]`` distinct indices of units of the other network.
 
     Raises:
         ValueError: Not such a matrix, or not finite.

@@ -13,11 +13,11 @@ class Partition(NamedTuple):
     """Modules of one graph.
 
     Attributes:
-        labels: ``[units]``, the module of each unit, numbered by the order of their first units; -1 for dead units.
+        labels: ``[units]`` module of each unit; modules are numbered by the order of their first units, -1 = dead unit.
         q: Modularity Q; NaN where every unit is dead.
         num_modules: Number of modules.
         effective_modules: exp(entropy of module sizes as shares of the living units), natural log; 0 without modules.
-        num_dead: Units in no module.
+        num_dead: Number of units in no module.
     """
 
     labels: np.ndarray
@@ -60,7 +60,7 @@ def effective_number(labels: np.ndarray) -> float:
 
 
 def make_partition(adjacency: np.ndarray, labels: np.ndarray, resolution: float) -> Partition:
-    """A partition with everything that follows from its labels."""
+    """Make a partition, with everything that follows from its labels."""
     labels = canonical(labels)
     return Partition(
         labels,

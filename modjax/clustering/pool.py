@@ -1,4 +1,4 @@
-"""Many jobs over worker processes that import no JAX; a worker that dies is replaced and its jobs done again."""
+"""Runs many jobs in worker processes that do not import JAX; a worker that dies is replaced and its jobs run again."""
 
 import os
 import signal
@@ -20,14 +20,13 @@ PARENT_SECONDS = 1.0
 
 
 class WorkerPool:
-    """Submit jobs, collect results by name. Results do not depend on the number of workers.
+    """A pool of processes: submit jobs, collect results by name. Results do not depend on the number of workers.
 
-    Workers are started with the first job (without a job there are none), by loky: it needs no ``__main__`` guard and
-    works in notebooks.
-    They run at low priority, since the device's own threads matter more.
+    The workers are started with the first job, by loky, which needs no ``__main__`` guard and works in notebooks. They
+    run at low priority, since the device's own threads matter more.
 
     Args:
-        num_workers: Processes; None is one for each core that this process may use.
+        num_workers: Number of worker processes; None is one per core that this process may use.
     """
 
     def __init__(self, num_workers: int | None = None) -> None:
@@ -40,12 +39,12 @@ class WorkerPool:
 
     @property
     def peak_bytes(self) -> int:
-        """So many times the memory of the largest worker: at least what all took at any one moment; 0 without jobs."""
+        """Upper bound of the workers' memory together: their number times the largest worker's peak; 0 without jobs."""
         return self.num_workers * self._largest_worker
 
     @property
     def num_unfinished(self) -> int:
-        """Jobs whose results have not been collected and are not there yet."""
+        """Number of jobs whose results are not available yet."""
         return sum(not future.done() for future in self._futures.values())
 
     def submit(self, name: Hashable, function: Callable, *arguments: Any) -> None:
@@ -55,7 +54,7 @@ class WorkerPool:
         self._futures[name] = self._executor().submit(_with_peak, function, *arguments)
 
     def is_done(self, name: Hashable) -> bool:
-        """Whether a result is there; a job whose worker died is queued again."""
+        """Whether the result of a job is available; a job whose worker died is queued again."""
         future = self._futures[name]
         if not future.done():
             return False
@@ -65,10 +64,10 @@ class WorkerPool:
         return True
 
     def result(self, name: Hashable) -> Any:
-        """The result of a job, waiting for it; the job is forgotten.
+        """Wait for the result of a job, return it and forget the job.
 
         Raises:
-            RuntimeError: Its worker died each time it was tried, the last time with no other job beside it.
+            RuntimeError: The job's worker died each time it was tried, the last time with no other job beside it.
             Exception: Whatever the job raised.
         """
         try:
@@ -84,7 +83,7 @@ class WorkerPool:
                 record.pop(name)
 
     def _result_alone(self, name: Hashable) -> Any:
-        """A dying worker takes the jobs beside it with it: by itself, a job shows whether it is the one that kills."""
+        """Run a job in a pool of its own: a dying worker fails all jobs of its pool, whichever was the cause."""
         function, arguments = self._jobs[name]
         alone = ProcessPoolExecutor(1, initializer=_prepare_worker, initargs=(os.getpid(),))
         try:
@@ -97,8 +96,9 @@ class WorkerPool:
         finally:
             alone.shutdown(wait=False, kill_workers=True)
 
-    def _counted(self, found: tuple[Any, int]) -> Any:
-        result, peak = found
+    def _counted(self, result_and_peak: tuple[Any, int]) -> Any:
+        """Return the result alone, and keep account of the largest worker."""
+        result, peak = result_and_peak
         self._largest_worker = max(self._largest_worker, peak)
         return result
 
@@ -120,7 +120,7 @@ class WorkerPool:
 
 
 def _with_peak(function: Callable, *arguments: Any) -> tuple[Any, int]:
-    """A job's result, and the most memory that its worker has had."""
+    """Return a job's result and its worker's peak memory so far."""
     return function(*arguments), peak_resident_bytes()
 
 
@@ -131,7 +131,7 @@ def _prepare_worker(parent: int) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """A worker whose parent was killed, perhaps before it came here, has nobody to work for."""
+    """End this process when its parent is gone, also if it was killed before this thread started."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)

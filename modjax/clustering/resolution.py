@@ -1,4 +1,4 @@
-"""Modules at many resolutions."""
+"""Modules as a function of the resolution."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ class ResolutionProfile(NamedTuple):
     """The best partition found at each resolution.
 
     Attributes:
-        resolutions: ``[resolutions]`` g, as given.
+        resolutions: ``[resolutions]`` values of g, as given.
         q: ``[resolutions]`` modularity at that g.
         standard_q: ``[resolutions]`` modularity of the same partition at g = 1.
-        num_modules: ``[resolutions]``.
-        effective_modules: ``[resolutions]``.
-        labels: ``[resolutions units]``; -1 for dead units.
+        num_modules: ``[resolutions]`` number of modules.
+        effective_modules: ``[resolutions]`` effective number of modules.
+        labels: ``[resolutions units]`` module of each unit; -1 for dead units.
     """
 
     resolutions: np.ndarray
@@ -64,12 +64,12 @@ def resolution_profile(
     values = [check_search(g, restarts, seed)[0] for g in (DEFAULT_RESOLUTIONS if resolutions is None else resolutions)]
     if not values:
         raise ValueError("resolutions must be one or more positive numbers; got none.")
-    found = [search_living(search, matrix, g, restarts, int(seed)) for g in values]
+    partitions = [search_living(search, matrix, g, restarts, int(seed)) for g in values]
     return ResolutionProfile(
         np.array(values),
-        np.array([partition.q for partition in found]),
-        np.array([modularity_of(matrix, partition.labels) for partition in found]),
-        np.array([partition.num_modules for partition in found]),
-        np.array([partition.effective_modules for partition in found]),
-        np.stack([partition.labels for partition in found]),
+        np.array([partition.q for partition in partitions]),
+        np.array([modularity_of(matrix, partition.labels) for partition in partitions]),
+        np.array([partition.num_modules for partition in partitions]),
+        np.array([partition.effective_modules for partition in partitions]),
+        np.stack([partition.labels for partition in partitions]),
     )

@@ -1,4 +1,4 @@
-"""The part that a unit plays in its module and between modules."""
+"""Roles of units within their module and between modules."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from modjax.clustering.modularity import check_partition, membership
 
 
 def participation_coefficient(adjacency: Any, labels: Any) -> np.ndarray:
-    """How evenly a unit's weight is spread over the modules.
+    """Return the participation coefficient: how evenly a unit's weight is spread over the modules.
 
-    P_i = 1 - sum_m (k_im / k_i)^2,  k_im = sum_{j in m} A_ij,  k_i = sum_m k_im: 0 where all of it goes to one module.
+    P_i = 1 - sum_m (k_im / k_i)^2,  k_im = sum_{j in m} A_ij,  k_i = sum_m k_im: 0 where all weight goes to one module.
 
     Args:
         adjacency: ``[units units]``.
@@ -36,7 +36,7 @@ def participation_coefficient(adjacency: Any, labels: Any) -> np.ndarray:
 
 
 def within_module_zscore(adjacency: Any, labels: Any) -> np.ndarray:
-    """How strongly a unit is tied to its own module, compared with the module's other units.
+    """Return the within-module z-score: how strongly a unit is tied to its module, compared with the other units in it.
 
     z_i = (k_i - mean) / sd with k_i = sum of A_ij over j in the module of i, mean and sd (divided by n) over that
     module; 0 where sd is 0.
@@ -65,7 +65,7 @@ def within_module_zscore(adjacency: Any, labels: Any) -> np.ndarray:
 
 
 def participation_of(adjacency: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """:func:`participation_coefficient` of checked arguments."""
+    """Compute :func:`participation_coefficient` of checked arguments."""
     strengths = adjacency @ membership(labels)
     totals = strengths.sum(1)
     has_role = (labels >= 0) & (totals > 0)
@@ -75,12 +75,12 @@ def participation_of(adjacency: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def zscore_of(adjacency: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """:func:`within_module_zscore` of checked arguments."""
+    """Compute :func:`within_module_zscore` of checked arguments."""
     result = np.full(len(labels), np.nan)
     for module in np.unique(labels[labels >= 0]):
         members = np.flatnonzero(labels == module)
         strengths = adjacency[np.ix_(members, members)].sum(1)
         sd = strengths.std()
-        is_spread = sd > 1e-12 * strengths.max()  # else it is rounding
+        is_spread = sd > 1e-12 * strengths.max()  # a smaller sd is a rounding error
         result[members] = (strengths - strengths.mean()) / sd if is_spread else 0.0
     return result

@@ -1,4 +1,4 @@
-"""One entry to every module search."""
+"""A common interface to all module searches."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,8 +28,8 @@ def find_modules(
 ) -> Partition:
     """Find the partition of the units with the highest modularity Q.
 
-    Units whose row is all zero are dead: label -1, in no module, counted in ``num_dead``. A graph without any weight is
-    an answer too: no modules, Q = NaN.
+    Units whose row is all zero are dead: they get label -1, belong to no module and are counted in ``num_dead``. A
+    graph without any weight has no modules, and Q = NaN.
 
     leiden: igraph's Leiden and iterated moves, the default and the best. leidenalg: the package of that name, with
     other quality functions. spectral: leading-eigenvector splits. monte_carlo: the paper's search.
@@ -38,11 +38,11 @@ def find_modules(
         adjacency: ``[units units]``, symmetric, non-negative: what :func:`modjax.adjacency` returns.
         method: ``leiden``, ``leidenalg``, ``spectral`` or ``monte_carlo``.
         resolution: g of :func:`modjax.modularity`.
-        restarts: Searches from different starts, the best is kept; None is the method's own recipe.
-        seed: Same seed, same labels.
+        restarts: Number of searches from different starts, of which the best is kept; None is the method's own recipe.
+        seed: Random seed; the same seed gives the same labels.
         quality: What ``leidenalg`` maximizes: ``modularity``, ``cpm``, ``rber`` or ``surprise``
-            (:func:`modjax.clustering.leidenalg.leidenalg_search`). The result's ``q`` is modularity all the same, with
-            g = 1 where the resolution is another quality's.
+            (:func:`modjax.clustering.leidenalg.leidenalg_search`). The result's ``q`` is always modularity, with g = 1
+            where the resolution is that of another quality.
 
     Raises:
         ValueError: Not square, symmetric, finite or non-negative; unknown method or quality; a resolution, restarts or
@@ -61,7 +61,7 @@ def find_modules(
 
 
 def search_of(method: str, quality: str = "modularity") -> Search:
-    """The search of a method; raise ValueError unless it is known and maximizes the quality."""
+    """Return the search of a method; raise ValueError unless it is known and can maximize the quality."""
     search = METHODS[one_of(method, SEARCH_METHODS, "method")]
     one_of(quality, QUALITY_FUNCTIONS, "quality")
     if quality == "modularity":
@@ -72,7 +72,12 @@ def search_of(method: str, quality: str = "modularity") -> Search:
 
 
 def check_search(resolution: float, restarts: int | None, seed: int) -> tuple[float, int | None, int]:
-    """Return them as plain numbers; raise ValueError unless positive, positive or None, and not negative."""
+    """Return the arguments as plain numbers.
+
+    Raises:
+        ValueError: A resolution that is not positive, restarts that are neither None nor a positive whole number, or a
+            seed that is not a whole number from 0.
+    """
     if restarts is not None and (not float(restarts).is_integer() or restarts < 1):
         raise ValueError(f"restarts must be a whole number, at least 1, or None; got {restarts}.")
     if not float(seed).is_integer() or seed < 0:
@@ -88,9 +93,9 @@ def search_living(
     seed: int,
     reported_resolution: float | None = None,
 ) -> Partition:
-    """Search among the living units of a checked adjacency; Q is reported at a resolution of its own if asked to."""
+    """Search among the living units of a checked adjacency; Q is reported at ``reported_resolution`` if given."""
     labels = np.full(len(matrix), DEAD, np.int64)
-    if not np.all(np.isfinite(matrix)):  # a similarity that overflowed: no module, and nobody can say who is dead
+    if not np.all(np.isfinite(matrix)):  # the similarity overflowed: no modules, and dead units cannot be told apart
         return Partition(labels, float("nan"), 0, float("nan"), 0)
     alive = np.flatnonzero(matrix.any(1))
     if len(alive) == 1:

@@ -1,4 +1,4 @@
-"""Two graphs of the same units: the modules of one in the other, and the correlation of their weights."""
+"""Comparison of two graphs of the same units: modularity with the other's modules, and correlation of their weights."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from modjax.clustering.alignment import DEAD_RULES
 from modjax.clustering.modularity import check_partition, check_resolution, membership
 from modjax.names import one_of
 
-NORMALIZATION_FLOOR = 1e-3  # the authors'
+NORMALIZATION_FLOOR = 1e-3  # as in the authors' code
 
 
 def transfer_modularity(adjacency: Any, labels: Any, resolution: float = 1.0) -> float:
-    """``Q(A_a, P_b)``: how modular one measure's graph is under another measure's modules.
+    """Return ``Q(A_a, P_b)``: how modular one measure's graph is with another measure's modules.
 
-    Q = sum_r [e_rr - g (sum_s e_rs)^2],  e_rs = sum_{i in r, j in s} A_ij / sum A, modules r, s alone: the authors'
-    definition. It is :func:`modjax.modularity` unless a unit that is dead in the partition has edges in the graph:
+    Q = sum_r [e_rr - g (sum_s e_rs)^2],  e_rs = sum_{i in r, j in s} A_ij / sum A, over modules r, s: the authors'
+    definition. It equals :func:`modjax.modularity` unless a unit that is dead in the partition has edges in the graph:
     those edges count in ``sum A`` but not in the strengths of the modules.
 
     Args:
         adjacency: ``[units units]`` of one measure.
-        labels: ``[units]`` found for another; negative ones are in no module.
+        labels: ``[units]`` labels found for another measure; units with negative labels are in no module.
         resolution: g of :func:`modjax.modularity`.
 
     Raises:
@@ -41,7 +41,7 @@ def transfer_modularity(adjacency: Any, labels: Any, resolution: float = 1.0) ->
 
 
 def transfer_modularity_of(adjacency: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
-    """:func:`transfer_modularity` of checked arguments."""
+    """Compute :func:`transfer_modularity` of checked arguments."""
     total = adjacency.sum()
     if total == 0:
         return float("nan")
@@ -51,17 +51,17 @@ def transfer_modularity_of(adjacency: np.ndarray, labels: np.ndarray, resolution
 
 
 def normalized_transfer(transfer: float, q: float) -> float:
-    """``Q(A_a, P_b) / (Q(A_a, P_a) + 0.001)``: the share of a graph's modularity that another's modules keep.
+    """Return ``Q(A_a, P_b) / (Q(A_a, P_a) + 0.001)``: the share of a graph's modularity that another's modules keep.
 
     Args:
-        transfer: :func:`transfer_modularity` of the graph and another's modules.
+        transfer: :func:`transfer_modularity` of the graph with another's modules.
         q: Modularity of the graph's own modules.
     """
     return transfer / (q + NORMALIZATION_FLOOR)
 
 
 def adjacency_spearman(adjacency_a: Any, adjacency_b: Any, dead: str = "dropped") -> float:
-    """Spearman correlation of the weights of two graphs over all pairs of units i < j.
+    """Return the Spearman correlation of the weights of two graphs over all pairs of units i < j.
 
     Args:
         adjacency_a: ``[units units]``.
@@ -89,7 +89,7 @@ def adjacency_spearman(adjacency_a: Any, adjacency_b: Any, dead: str = "dropped"
 
 
 def weight_ranks(adjacency: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Ranks (ties share their mean) of the weights of all pairs of the kept units, less their mean."""
+    """Return the ranks (ties share their mean) of the weights of all pairs of the kept units, minus their mean."""
     from scipy.stats import rankdata
 
     rows, columns = np.triu_indices(len(kept), k=1)
@@ -100,6 +100,6 @@ def weight_ranks(adjacency: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(ranks_a: np.ndarray, ranks_b: np.ndarray) -> float:
-    """Pearson correlation of ranks that have mean zero."""
+    """Return the Pearson correlation of ranks that have mean zero; NaN where all ranks of one are equal."""
     scale = np.sqrt((ranks_a @ ranks_a) * (ranks_b @ ranks_b))
     return float(ranks_a @ ranks_b / scale) if scale else float("nan")

@@ -1,1 +1,1 @@
-"""Datasets on the host, batches on the device."""
+"""Datasets on the host, and batches on the device."""

@@ -1,6 +1,6 @@
-"""Load a dataset to host arrays with a fixed train/test split.
+"""Datasets as arrays on the host, with a fixed train/test split.
 
-Images stay ``uint8`` until they are on the device; there ``uint8`` always means pixels that are divided by 255.
+Images stay ``uint8`` until they are on the device, where ``uint8`` always means pixels, which are divided by 255.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from modjax.records import resolve
 
 
 class Dataset(NamedTuple):
-    """Examples on the host, split once and for all.
+    """Examples on the host, with a fixed split.
 
     Attributes:
         name: ``digits``, ``mnist``, ``fashion_mnist``, or the path of an ``.npz`` file.
@@ -40,11 +40,11 @@ class Dataset(NamedTuple):
 
     @property
     def in_features(self) -> int:
-        """Values per example."""
+        """Number of values per example."""
         return int(np.prod(self.x_train.shape[1:]))
 
     def checksum(self) -> str:
-        """SHA-256 over the four arrays with their shapes and types."""
+        """Return the SHA-256 of the four arrays with their shapes and types."""
         digest = hashlib.sha256()
         for array in (self.x_train, self.y_train, self.x_test, self.y_test):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -55,9 +55,9 @@ class Dataset(NamedTuple):
 def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """Load a dataset by name, or a user's own ``.npz`` file by path.
 
-    ``digits`` comes with scikit-learn. ``mnist`` and ``fashion_mnist`` are looked for in ``data_dir``, then in the
+    ``digits`` comes with scikit-learn. ``mnist`` and ``fashion_mnist`` are searched for in ``data_dir``, then in the
     folder named by the environment variable ``MODJAX_DATA_DIR``, then in the user's cache, and downloaded to the cache
-    if they are in none.
+    if they are in none of them.
 
     Args:
         name: ``digits``, ``mnist``, ``fashion_mnist``, or a path that ends in ``.npz`` with ``x_train, y_train,
@@ -80,7 +80,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
 
 
 def load_digits_dataset(data_dir: str | os.PathLike | None = None) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits; of each class, every fifth image is a test image."""
+    """Load scikit-learn's 1,797 handwritten digits; in each class, every fifth image is a test image."""
     del data_dir  # they come with the package
     from sklearn.datasets import load_digits
 
@@ -88,26 +88,26 @@ def load_digits_dataset(data_dir: str | os.PathLike | None = None) -> Dataset:
     # Sixteen grey levels become pixels; 255/16 keeps them distinct and the largest at exactly 1 on the device.
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # pyright: ignore[reportAttributeAccessIssue]
     labels = bunch.target.astype(np.int32)  # pyright: ignore[reportAttributeAccessIssue]
-    # In file order the classes come in rounds, so every fifth image of all would favour some of them.
-    place_in_class = np.empty(len(labels), np.int64)
+    # In the file the classes come in rounds, so taking every fifth image of all would favour some classes.
+    index_in_class = np.empty(len(labels), np.int64)
     for label in range(10):
-        place_in_class[labels == label] = np.arange(np.sum(labels == label))
-    is_test = place_in_class % 5 == 4
+        index_in_class[labels == label] = np.arange(np.sum(labels == label))
+    is_test = index_in_class % 5 == 4
     return Dataset("digits", images[~is_test], labels[~is_test], images[is_test], labels[is_test], 10)
 
 
 def load_mnist(data_dir: str | os.PathLike | None = None) -> Dataset:
-    """MNIST: 60,000 and 10,000 handwritten digits."""
+    """Load MNIST: 60,000 training and 10,000 test images of handwritten digits."""
     return _idx_dataset("mnist", data_dir)
 
 
 def load_fashion_mnist(data_dir: str | os.PathLike | None = None) -> Dataset:
-    """Fashion-MNIST: as many pictures of clothes."""
+    """Load Fashion-MNIST: as many images of clothes."""
     return _idx_dataset("fashion_mnist", data_dir)
 
 
 def _idx_dataset(name: str, data_dir: str | os.PathLike | None) -> Dataset:
-    """Four IDX files; as many classes as the dataset's record says, else as the training labels show."""
+    """Load four IDX files; the number of classes is that of the dataset's record, else the largest label plus one."""
     arrays = {part: find_or_fetch(name, part, data_dir) for part in SOURCES[name].files}
     info = DATASETS.get(name)
     num_classes = info.num_classes if info is not None else None
@@ -156,7 +156,8 @@ def _npz(path: Path) -> Dataset:
 
 
 def _check_archive(path: Path, wanted: tuple[str, ...]) -> None:
-    """Raise if the arrays that an archive's headers promise are not in it, or do not fit this machine."""
+    """Raise if the arrays that an archive's headers promise are not in it, or do not fit in this machine's memory."""
+    # Before anything is unpacked: a small file may claim arrays that fill the memory.
     total = 0
     with zipfile.ZipFile(path) as archive:
         inside = [entry for entry in archive.infolist() if entry.filename.removesuffix(".npy") in wanted]

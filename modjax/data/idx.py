@@ -1,4 +1,4 @@
-"""Read the IDX format of MNIST: magic (two zeros, type, number of axes), big-endian axis lengths, then the bytes."""
+"""Reads the IDX format of MNIST: magic (two zeros, type, number of axes), big-endian axis lengths, then the bytes."""
 
 import gzip
 import zlib
@@ -41,9 +41,9 @@ def parse_idx(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     header = 4 + 4 * len(shape)
     if len(content) < header or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE or content[3] != len(shape):
         raise ValueError(f"it is not an IDX file of bytes with {len(shape)} axes")
-    found = tuple(np.frombuffer(content, ">u4", count=len(shape), offset=4).tolist())
-    if found != shape:
-        raise ValueError(f"its header says shape {found}, expected {shape}")
+    header_shape = tuple(np.frombuffer(content, ">u4", count=len(shape), offset=4).tolist())
+    if header_shape != shape:
+        raise ValueError(f"its header says shape {header_shape}, expected {shape}")
     if len(content) != header + int(np.prod(shape)):
         raise ValueError(f"it has {len(content):,} bytes, expected {header + int(np.prod(shape)):,}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -1,4 +1,4 @@
-"""Where the downloaded datasets come from, how they are checked, and where they are looked for."""
+"""Sources of the downloaded datasets, their checksums, and the folders that are searched for them."""
 
 import hashlib
 import os
@@ -15,7 +15,8 @@ HEADER_BYTES = 16
 class SourceFile(NamedTuple):
     """One IDX file: its name (without .gz), shape, and the SHA-256 of its unpacked bytes.
 
-    The sum is of the unpacked bytes: a copy packed anew (as Debian's ``dataset-fashion-mnist`` is) is known too.
+    The sum is of the unpacked bytes, so that a copy that was compressed again (as Debian's ``dataset-fashion-mnist``)
+    is accepted too.
     """
 
     name: str
@@ -91,20 +92,20 @@ SOURCES: dict[str, DatasetSource] = {
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for datasets."""
+    """Return the user's cache folder for datasets."""
     import pooch
 
     return Path(pooch.os_cache("modjax"))
 
 
 def search_dirs(data_dir: str | os.PathLike | None) -> list[Path]:
-    """The folders looked in, first to last."""
+    """Return the folders that are searched, first to last."""
     named = [data_dir, os.environ.get("MODJAX_DATA_DIR")]
     return [*(Path(folder) for folder in named if folder), cache_dir()]
 
 
 def locate(name: str, part: str, data_dir: str | os.PathLike | None = None) -> Path | None:
-    """The path of one file of a dataset, plain or gzipped, or None where no folder has it."""
+    """Return the path of one file of a dataset, plain or gzipped; None if no folder has it."""
     file = SOURCES[name].files[part]
     for folder in search_dirs(data_dir):
         for candidate in (folder / name / file.name, folder / name / f"{file.name}.gz"):
@@ -114,10 +115,10 @@ def locate(name: str, part: str, data_dir: str | os.PathLike | None = None) -> P
 
 
 def find_or_fetch(name: str, part: str, data_dir: str | os.PathLike | None = None) -> np.ndarray:
-    """Read and check one file of a dataset, downloading it to the cache if it is nowhere.
+    """Read and check one file of a dataset, after downloading it to the cache if no folder has it.
 
     Raises:
-        ValueError: The file found is damaged (it is never replaced in silence), or no mirror served a whole one.
+        ValueError: The local file is damaged (it is never replaced silently), or no mirror served an intact one.
     """
     path = locate(name, part, data_dir)
     if path is None:
@@ -133,6 +134,7 @@ def find_or_fetch(name: str, part: str, data_dir: str | os.PathLike | None = Non
 
 def read_checked(path: Path, file: SourceFile) -> np.ndarray:
     """Return the array of an IDX file after checking its published checksum and its shape."""
+    # Bounded, so that a bad file cannot unpack to more than the dataset's size.
     content = read_bytes(path, max_bytes=HEADER_BYTES + int(np.prod(file.shape)))
     array = parse_idx(content, file.shape)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -144,7 +146,7 @@ def read_checked(path: Path, file: SourceFile) -> np.ndarray:
 
 
 def download(name: str, part: str) -> Path:
-    """Download one file to the cache from the first mirror that serves a whole one.
+    """Download one file to the cache from the first mirror that serves an intact one.
 
     Raises:
         ValueError: No mirror did.
@@ -158,13 +160,14 @@ def download(name: str, part: str) -> Path:
     failures = []
     pooch.get_logger().setLevel("ERROR")
     for mirror in source.mirrors:
+        # Downloaded under another name, so that an interrupted or bad download never looks like the dataset.
         partial = folder / f".{file.name}.gz.{os.getpid()}.part"
         try:
             pooch.retrieve(f"{mirror}{file.name}.gz", known_hash=None, fname=partial.name, path=folder)
             read_checked(partial, file)
             partial.replace(target)
             return target
-        except Exception as error:  # a mirror may fail in any way; the next one is tried and all failures are told
+        except Exception as error:  # a mirror may fail in any way; the next one is tried, all failures are reported
             failures.append(f"{mirror} ({_first_line(error)})")
         finally:
             partial.unlink(missing_ok=True)

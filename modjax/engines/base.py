@@ -1,6 +1,7 @@
 """Where the work of a sweep runs: in this process and its workers (``local``), or on the nodes of a cluster (``ray``).
 
-An engine trains trials and searches modules; all else (the directory, its lock, stacks, tables) is the same for each.
+An engine trains trials and searches for modules. Everything else (the directory, its lock, stacks and tables) does not
+depend on the engine.
 """
 
 from collections.abc import Callable, Generator, Hashable
@@ -14,8 +15,8 @@ class Measurements(NamedTuple):
     """What is computed on a device from a finished trial's weights.
 
     Attributes:
-        numbers: Losses, accuracies and norms, by their column.
-        matrices: Of similarity.
+        numbers: Losses, accuracies and norms, by column name.
+        matrices: Similarity matrices.
     """
 
     numbers: dict[str, float]
@@ -23,22 +24,22 @@ class Measurements(NamedTuple):
 
 
 class TrainedTrial(NamedTuple):
-    """A trial that left training, by its row in the trials to train; measured where that was done on the way."""
+    """A trial that has left training, with its measurements if the engine has already computed them."""
 
     trial: FinishedTrial
     measured: Measurements | None = None
 
 
 class TrainingUpdate(NamedTuple):
-    """What an engine says from time to time.
+    """Progress since the previous update of an engine.
 
     Attributes:
-        finished: Trials that finished since; each trial is told once.
-        num_training: Trials in training now.
-        num_epochs: Epochs that ended since, of all trials.
-        messages: What the user should know.
-        is_saving: Trials in training are saved next: what finished is to be committed now.
-        is_stopping: The process is about to stop: what finished is to be saved, and nothing else done.
+        finished: Trials that finished since the previous update; each trial is reported once.
+        num_training: Number of trials in training now.
+        num_epochs: Number of epochs, over all trials, that ended since the previous update.
+        messages: Messages for the user.
+        is_saving: Whether trials in training are saved next; finished trials must be committed first.
+        is_stopping: Whether the process is about to stop; finished trials are saved and nothing else is done.
     """
 
     finished: list[TrainedTrial]
@@ -51,16 +52,16 @@ class TrainingUpdate(NamedTuple):
 
 @runtime_checkable
 class SearchExecutor(Protocol):
-    """Jobs of module searches by name, as :class:`modjax.clustering.pool.WorkerPool` takes them."""
+    """Runs module searches as named jobs, as :class:`modjax.clustering.pool.WorkerPool` does."""
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that this machine's workers took together, from the jobs whose results were collected."""
+        """Peak memory of this machine's workers together, over the jobs whose results were collected."""
         ...
 
     @property
     def num_unfinished(self) -> int:
-        """Jobs without a result."""
+        """Number of jobs without a result."""
         ...
 
     def submit(self, name: Hashable, function: Callable, *arguments: Any) -> None:
@@ -68,26 +69,26 @@ class SearchExecutor(Protocol):
         ...
 
     def is_done(self, name: Hashable) -> bool:
-        """Whether a result is there."""
+        """Whether the result of a job is available."""
         ...
 
     def result(self, name: Hashable) -> Any:
-        """The result, waiting for it; the job is forgotten."""
+        """Wait for the result of a job, return it and forget the job."""
         ...
 
     def close(self, wait: bool = True) -> None:
-        """Let the workers go; can be called twice."""
+        """Release the workers; can be called twice."""
         ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """An engine at work.
+    """Runs the work of a sweep.
 
     Attributes:
-        searches: Where modules are searched.
-        cores: Threads of a CPU that each worker computes with; None: those of this process.
-        programs: Programs that trained, once training is over.
+        searches: Executor of the module searches.
+        cores: Number of CPU threads per worker; None for those of this process.
+        programs: Training programs that were used, available once training is over.
     """
 
     searches: SearchExecutor
@@ -99,22 +100,22 @@ class Engine(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """Return the engine's entries in the manifest."""
         ...
 
     def close(self, wait: bool = True) -> None:
-        """Let everything go; can be called twice."""
+        """Release all resources; can be called twice."""
         ...
 
 
 class EngineOptions(NamedTuple):
-    """An engine by name, with its own options.
+    """Name and options of an engine.
 
     Attributes:
         name: ``local`` or ``ray``.
         address: Address of a Ray cluster; None takes the one that Ray finds, or starts one on this machine.
         workers: Maximum number of training workers; None starts as many as the cluster has room for.
-        cores_per_worker: CPU cores of each worker; None gives a worker all cores of a node.
+        cores_per_worker: Number of CPU cores per worker; None gives a worker all cores of a node.
     """
 
     name: str = "local"

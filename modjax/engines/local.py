@@ -20,7 +20,7 @@ from modjax.training.runner import PopulationRun
 
 
 class LocalEngine:
-    """While the next epoch's numbers are made, worker processes search the modules of what finished."""
+    """Trains in this process while worker processes search the modules of the trials that have finished."""
 
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         del options  # has none of its own
@@ -35,13 +35,13 @@ class LocalEngine:
 
     @staticmethod
     def check_installed() -> None:
-        """Needs nothing that modjax does not."""
+        """Do nothing: this engine has no further dependencies."""
 
     def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
-        """Train the trials to their end; after a signal, to the end of the epoch, where all is saved.
+        """Train the trials to their end; after a signal, stop at the end of the epoch and save.
 
-        ``programs`` are then those that ran: the layout's (with fewer lanes, if memory ran out), and those with the
-        same bits.
+        Afterwards ``programs`` holds those that ran: the layout's (with fewer lanes, if memory ran out), and those
+        that compute the same bits.
         """
         context, trials = job.context, job.trials
         names, hyperparams = trials["trial_id"].to_list(), hyperparams_of(trials)
@@ -68,7 +68,7 @@ class LocalEngine:
                 is_stopping = is_asked_to_stop()
                 is_due = is_stopping or time.perf_counter() - saved >= job.snapshot_seconds
                 yield TrainingUpdate(
-                    [TrainedTrial(one) for one in report.finished],
+                    [TrainedTrial(trial) for trial in report.finished],
                     report.num_training,
                     len(report.rows),
                     report.messages,
@@ -79,30 +79,31 @@ class LocalEngine:
                     if report.num_training:
                         store.save(run.snapshot(), names)
                         store.wait()
-                    told = f"checkpoint saved: {report.num_training} trials in training, and all that had finished"
-                    yield TrainingUpdate([], report.num_training, 0, (told,), is_stopping=True)
-                    break  # the signal does what it does at the end of the block
+                    message = f"checkpoint saved: {report.num_training} trials in training, and all that had finished"
+                    yield TrainingUpdate([], report.num_training, 0, (message,), is_stopping=True)
+                    break  # the signal takes effect at the end of the block
                 if is_due:
+                    # The caller has committed the finished trials by now, so the snapshot may leave them out.
                     store.save(run.snapshot(), names)
                     release_free_memory()
                     saved = time.perf_counter()
-        self.programs = [one._asdict() for one in run.programs]
+        self.programs = [program._asdict() for program in run.programs]
 
     def describe(self) -> dict[str, Any]:
-        """Nothing: the manifest's device and threads are this process's."""
+        """Return nothing: the manifest already describes this process's device and threads."""
         return {}
 
     def close(self, wait: bool = True) -> None:
-        """End the workers."""
+        """End the worker processes."""
         self.searches.close(wait=wait)
 
 
 def _earlier(
-    job: TrainingJob, store: SnapshotStore, names: list[str], shapes: Any, told: list[str]
+    job: TrainingJob, store: SnapshotStore, names: list[str], shapes: Any, messages: list[str]
 ) -> tuple[Snapshot | None, list[Snapshot]]:
-    """The newest snapshot of this machine; or, where a cluster has trained before, all that it left."""
+    """Return this machine's newest snapshot, or all snapshots that the workers of a cluster left."""
     index_of = {name: index for index, name in enumerate(names)}
     if not worker_folders(job.paths.training):
-        return store.newest(shapes, index_of, told.append), []
-    found = {index_of[name]: one for name, one in find_saved(job.paths.training).items() if name in index_of}
-    return None, load_saved(found, names, shapes, told.append)
+        return store.newest(shapes, index_of, messages.append), []
+    saved = {index_of[name]: position for name, position in find_saved(job.paths.training).items() if name in index_of}
+    return None, load_saved(saved, names, shapes, messages.append)

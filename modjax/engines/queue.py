@@ -1,4 +1,4 @@
-"""The one queue of trials of a cluster: who has which, what comes back from the dead, what counts."""
+"""The queue of trials of a cluster: which worker holds which trial, what dead workers give back, what has finished."""
 
 import heapq
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ MAX_LOSSES = 10
 
 
 class TrialQueue:
-    """Trials by index, handed out to workers by number, counted once.
+    """Hands trials (by index) to workers (by number) and counts each finished trial once.
 
     Args:
-        trials: In the order in which they are to be trained.
-        saved: Where those that were in training go on.
+        trials: Trials in the order in which they are to be trained.
+        saved: Snapshots from which trials that were in training resume.
 
     Example:
         >>> queue = TrialQueue([0, 1, 2], {})
@@ -26,7 +26,7 @@ class TrialQueue:
     def __init__(self, trials: Iterable[int], saved: dict[int, Saved]) -> None:
         order = list(trials)
         self._rank = {trial: rank for rank, trial in enumerate(order)}
-        # Those that have begun come first, so that what was saved of them is needed no longer than it must.
+        # Trials that have begun come first, so that their snapshots are needed as briefly as possible.
         self._waiting = [(trial not in saved, rank, trial) for trial, rank in self._rank.items()]
         heapq.heapify(self._waiting)
         self.saved = dict(saved)
@@ -37,16 +37,16 @@ class TrialQueue:
 
     @property
     def num_unfinished(self) -> int:
-        """Trials that have not finished."""
+        """Number of trials that have not finished."""
         return len(self._unfinished)
 
     @property
     def num_waiting(self) -> int:
-        """Trials that no worker has."""
+        """Number of unfinished trials that no worker holds."""
         return len(self._unfinished) - len(self._holder)
 
     def num_held(self, worker: int) -> int:
-        """Trials that a worker has."""
+        """Number of trials that a worker holds."""
         return len(self._held.get(worker, ()))
 
     def take(self, worker: int, count: int) -> list[int]:
@@ -54,14 +54,14 @@ class TrialQueue:
         taken: list[int] = []
         while len(taken) < count and self._waiting:
             trial = heapq.heappop(self._waiting)[2]
-            if trial in self._unfinished:  # a worker given up for dead may have finished it meanwhile
+            if trial in self._unfinished:  # a worker presumed dead may have finished it in the meantime
                 taken.append(trial)
                 self._holder[trial] = worker
                 self._held.setdefault(worker, {})[trial] = None
         return taken
 
     def finish(self, trial: int) -> bool:
-        """Count a trial, whoever trained it; False where it was counted before."""
+        """Count a finished trial, whichever worker trained it; return False if it was counted before."""
         if trial not in self._unfinished:
             return False
         self._unfinished.remove(trial)
@@ -73,14 +73,15 @@ class TrialQueue:
         return True
 
     def lose(self, worker: int, saved: dict[int, Saved]) -> list[int]:
-        """Take back all that a worker had; they go on from where they were ``saved``, or from where they did before.
+        """Take back and return a worker's trials; they resume from ``saved``, or from an earlier snapshot.
 
         Raises:
-            RuntimeError: A trial was lost over and over without getting any farther.
+            RuntimeError: A trial was lost ``MAX_LOSSES`` times without any progress.
         """
         lost = list(self._held.pop(worker, ()))
         for trial in lost:
             del self._holder[trial]
+            # Progress since the last loss clears the count: only a trial that never gets farther is given up.
             if trial in saved and saved[trial].epochs > (self.saved[trial].epochs if trial in self.saved else -1):
                 self.saved[trial] = saved[trial]
                 self._losses.pop(trial, None)

@@ -1,4 +1,4 @@
-"""The engines by name: an engine is one class, named here as ``"module:name"`` and imported when it is asked for."""
+"""Engines by name: each is one class, given here as ``"module:name"`` and imported on first use."""
 
 from modjax.engines.base import Engine, EngineOptions
 from modjax.names import one_of
@@ -8,15 +8,15 @@ ENGINES = {"local": "modjax.engines.local:LocalEngine", "ray": "modjax.engines.r
 
 
 def as_options(engine: str | EngineOptions) -> EngineOptions:
-    """An engine's name as its default options."""
+    """Return options, with a bare engine name standing for that engine's defaults."""
     return EngineOptions(engine) if isinstance(engine, str) else engine
 
 
 def check_options(options: EngineOptions) -> None:
-    """Raise unless the engine is there and understands its options.
+    """Raise unless the engine is available and accepts its options.
 
     Raises:
-        ValueError: An unknown engine, Ray that is not installed, options of another engine.
+        ValueError: An unknown engine, a missing Ray package, or options of another engine.
 
     Example:
         >>> check_options(EngineOptions("local", workers=2))
@@ -35,15 +35,15 @@ def check_options(options: EngineOptions) -> None:
 
 
 def open_engine(options: EngineOptions, threads: int | None = None) -> Engine:
-    """Start the engine; for Ray, connect to the cluster.
+    """Start an engine; for Ray, connect to the cluster.
 
     Args:
-        options: Which engine, and what is asked of it.
-        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
+        options: Name and options of the engine.
+        threads: Number of CPU threads that the sweep's trials were trained with so far; None for a new sweep.
 
     Raises:
         OSError: No cluster at the address.
-        RuntimeError: No node of it has room for a worker.
-        ValueError: Trials to come would be trained with other threads than those that the sweep has.
+        RuntimeError: No node of the cluster has room for a worker.
+        ValueError: The remaining trials would be trained with a different number of threads than the earlier ones.
     """
     return resolve(ENGINES[options.name])(options, threads)

@@ -1,4 +1,4 @@
-"""Where trials in training were last saved: by this machine, or by a worker of a cluster, alive or not."""
+"""Finds where trials in training were last saved, by this machine or by a worker of a cluster, alive or not."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from modjax.training.checkpoint import Snapshot, SnapshotStore
 
 
 class Saved(NamedTuple):
-    """A place where a trial was saved.
+    """A snapshot that holds a trial.
 
     Attributes:
-        folder: Of snapshots.
+        folder: Folder of snapshots.
         step: Number of the snapshot.
-        epochs: That the trial had behind it.
+        epochs: Number of epochs the trial had completed.
     """
 
     folder: str
@@ -25,42 +25,43 @@ class Saved(NamedTuple):
 
 
 def saved_in(folder: Path) -> dict[str, Saved]:
-    """The trials of one folder, by name."""
+    """Return the trials saved in one folder, by name."""
     with closing(SnapshotStore(folder)) as store:
-        return {name: Saved(str(folder), *found) for name, found in store.trials().items()}
+        return {name: Saved(str(folder), *step_and_epochs) for name, step_and_epochs in store.trials().items()}
 
 
 def find_saved(root: Path) -> dict[str, Saved]:
-    """Where every trial got farthest, by name."""
-    found: dict[str, Saved] = {}
+    """Return every trial's snapshot with the most epochs, by name."""
+    farthest: dict[str, Saved] = {}
     for folder in (root, *worker_folders(root).values()):
         for name, saved in saved_in(folder).items():
-            if name not in found or saved.epochs > found[name].epochs:
-                found[name] = saved
-    return found
+            if name not in farthest or saved.epochs > farthest[name].epochs:
+                farthest[name] = saved
+    return farthest
 
 
 def load_saved(saved: dict[int, Saved], names: list[str], template: Any, say: Callable[[str], None]) -> list[Snapshot]:
-    """The states of some trials; those of a damaged snapshot are left out, and said so.
+    """Load the states of some trials; those in a damaged snapshot are left out and reported.
 
     Args:
-        saved: By the trial's index.
-        names: Of all trials, by index.
-        template: Tree of one trial's state, shapes and dtypes.
-        say: Told of what cannot be read.
+        saved: Snapshot of each trial, by the trial's index.
+        names: Names of all trials, by index.
+        template: Tree of one trial's state, with shapes and dtypes.
+        say: Function called with a message about each snapshot that cannot be read.
     """
+    # Several trials share a snapshot: each snapshot is read once.
     groups: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-    for trial, one in saved.items():
-        groups[one.folder, one.step][names[trial]] = trial
+    for trial, position in saved.items():
+        groups[position.folder, position.step][names[trial]] = trial
     loaded = []
     for (folder, step), index_of in groups.items():
         with closing(SnapshotStore(Path(folder))) as store:
             try:
                 loaded.append(store.read(step, template, index_of))
-            except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
-                told = " ".join(str(error).split())[:100]
+            except Exception as error:  # orbax and tensorstore raise all kinds of errors for a damaged file
+                reason = " ".join(str(error).split())[:100]
                 say(
-                    f"{Path(folder) / str(step)} cannot be read ({type(error).__name__}: {told}); "
+                    f"{Path(folder) / str(step)} cannot be read ({type(error).__name__}: {reason}); "
                     f"{len(index_of)} trials begin again"
                 )
     return loaded

@@ -1,1 +1,1 @@
-"""What a sweep will take: time, memory and disk, before it starts."""
+"""Estimates of a sweep's time, memory and disk space, before it starts."""

@@ -1,4 +1,4 @@
-"""What a sweep would take on machines that were benchmarked before: rows under ``benchmarks/results`` of a checkout."""
+"""A sweep's time on machines that were benchmarked before: rows under ``benchmarks/results`` of a checkout."""
 
 import json
 import math
@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import modjax
 
 MAX_BYTES = 2**24
-WIDTH = 64  # units that the rows about module searches are read for
+WIDTH = 64  # units of the graphs whose search times are read
 
 
 class Elsewhere(NamedTuple):
-    """A machine's rates, and where they come from.
+    """Rates of a benchmarked machine, and where they come from.
 
     Attributes:
-        name: Of the machine: the end of its files' names.
-        about: Processor or device, threads.
-        train_gflops: While training, by modjax.
-        similarity_gflops: While measuring.
-        graph_seconds: Processor seconds of one module search of 64 units.
-        threads: Cores.
-        files: What was read.
+        name: Name of the machine, with which its files' names end.
+        about: Processor and device.
+        train_gflops: GFLOP per second while modjax trains.
+        similarity_gflops: GFLOP per second while modjax computes similarity.
+        graph_seconds: CPU seconds of one module search of 64 units.
+        threads: Number of cores.
+        files: Names of the files that were read.
     """
 
     name: str
@@ -34,27 +34,32 @@ class Elsewhere(NamedTuple):
 
 
 def results_folder() -> Path:
-    """Where a checkout keeps its benchmarks; an installed package has none."""
+    """Return the folder where a checkout keeps its benchmark results; an installed package has none."""
     return Path(modjax.__file__).parent.parent / "benchmarks" / "results"
 
 
 def known_machines(folder: Path | None = None) -> list[Elsewhere]:
-    """All machines with rows; none where there is no folder."""
+    """Return all machines with benchmark rows; none where there is no folder."""
     folder = folder or results_folder()
     names = {path.stem.split("_", 1)[1] for path in folder.glob("*_*.jsonl")} if folder.is_dir() else set()
     return [machine for name in sorted(names) if (machine := _machine(folder, name)) is not None]
 
 
 def _machine(folder: Path, name: str) -> Elsewhere | None:
-    kinds = {kind: _rows(folder / f"{kind}_{name}.jsonl") for kind in ("training", "similarity", "modules")}
-    rows = [row for found in kinds.values() for row in found]
+    benchmarks = {kind: _rows(folder / f"{kind}_{name}.jsonl") for kind in ("training", "similarity", "modules")}
+    rows = [row for kind_rows in benchmarks.values() for row in kind_rows]
     if not rows:
         return None
-    ours = [row for row in kinds["training"] if "default" in str(row.get("case"))] or [
-        row for row in kinds["training"] if str(row.get("case", "")).startswith("modjax")
+    # The default layout where it was timed, else whatever of modjax's own cases comes first.
+    ours = [row for row in benchmarks["training"] if "default" in str(row.get("case"))] or [
+        row for row in benchmarks["training"] if str(row.get("case", "")).startswith("modjax")
     ]
-    closed = [row for row in kinds["similarity"] if row.get("method") == "closed form" and row.get("measures") == "all"]
-    graphs = [row for row in kinds["modules"] if row.get("method") == "leiden (default)" and row.get("units") == WIDTH]
+    closed = [
+        row for row in benchmarks["similarity"] if row.get("method") == "closed form" and row.get("measures") == "all"
+    ]
+    graphs = [
+        row for row in benchmarks["modules"] if row.get("method") == "leiden (default)" and row.get("units") == WIDTH
+    ]
     about = f"{rows[0].get('cpu', 'unknown processor')}, {rows[0].get('device', 'cpu')}"
     milliseconds = _number(graphs, "ms_per_graph")
     return Elsewhere(
@@ -64,14 +69,14 @@ def _machine(folder: Path, name: str) -> Elsewhere | None:
         _number(closed, "gflops"),
         None if milliseconds is None else milliseconds / 1e3,
         int(_number(rows, "threads") or 1),
-        tuple(f"{kind}_{name}.jsonl" for kind, found in kinds.items() if found),
+        tuple(f"{kind}_{name}.jsonl" for kind, kind_rows in benchmarks.items() if kind_rows),
     )
 
 
 def _number(rows: list[dict[str, Any]], key: str) -> float | None:
-    """The first row's positive number of a name."""
-    found = [float(row[key]) for row in rows if type(row.get(key)) in (int, float)]
-    return next((value for value in found if math.isfinite(value) and value > 0), None)
+    """Return the first positive number under a key; None if no row has one."""
+    values = [float(row[key]) for row in rows if type(row.get(key)) in (int, float)]
+    return next((value for value in values if math.isfinite(value) and value > 0), None)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -85,15 +90,15 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def seconds_there(machine: Elsewhere, train_flops: float, similarity_flops: float, num_graphs: float) -> float | None:
-    """Training, similarity and module searches by a machine's rates; compiling, tables and figures not counted.
+    """Return the seconds that training, similarity and module searches take by a machine's rates.
 
-    None where its training was not measured.
+    Compiling, tables and figures are not counted. None where the machine's training was not measured.
 
     Args:
-        machine: The machine.
-        train_flops: Of the whole sweep.
-        similarity_flops: Of the whole sweep.
-        num_graphs: Module searches of 64 units, as many as take as long as all of the sweep's.
+        machine: Rates of the machine.
+        train_flops: FLOP of the whole sweep's training.
+        similarity_flops: FLOP of the whole sweep's similarity.
+        num_graphs: Number of module searches of 64 units that take as long as all of the sweep's.
     """
     if machine.train_gflops is None:
         return None

@@ -1,4 +1,4 @@
-"""Before a sweep is paid for: its trials, layout, programs, memory, bytes on the disk, and time."""
+"""Plan of a sweep before it runs: its trials, layout, programs, memory, bytes on the disk, and time."""
 
 import math
 import os
@@ -21,31 +21,31 @@ from modjax.training.batch_layout import BatchLayout, choose_layout, expected_us
 from modjax.training.config import TrainConfig
 from modjax.training.objective import classification
 
-# Seconds of what no probe measures, on two cores of a server of 2024.
+# Seconds of the steps that no probe measures, on two cores of a server of 2024.
 START_SECONDS = 4.0  # the interpreter, imports, reading the data
 WORKER_SECONDS = 3.0  # a worker's imports
 FIGURE_SECONDS = 6.0
 TABLE_SECONDS, STACK_TABLE_SECONDS = 0.5, 0.1
-GRAPH_EXPONENT = 1.5  # a module search takes so much longer with more units
+GRAPH_EXPONENT = 1.5  # the time of a module search grows with this power of the units
 
 
 class Plan(NamedTuple):
-    """What a sweep would be.
+    """Plan of a sweep.
 
     Attributes:
         setup: Spec, data, and the table of trials.
-        num_trained: Trials to train; the others are untrained networks.
-        layout: Seats and the training program, as the run would choose them.
-        slots: Trials in lanes at once.
-        programs: What is compiled.
+        num_trained: Number of trials to train; the others are untrained networks.
+        layout: Batch layout, as the run would choose it.
+        slots: Number of trials that train at the same time.
+        programs: Descriptions of the programs that are compiled.
         device_bytes: Memory of each device.
         host_bytes: Memory of this process and its workers.
-        disk: Bytes on the disk, by what they hold.
-        epochs: Mean epochs of a trained trial: the assumption.
-        measured: What the probe found; None without one.
-        stages: Seconds of each stage; empty without a probe. They are added up: on a CPU all stages share its cores.
-        seconds: Least, typical, most, for the range of epochs; None without a probe.
-        elsewhere: Seconds by machine that was benchmarked before, and the files that say so.
+        disk: Bytes on the disk, by their content.
+        epochs: Assumed mean number of epochs of a trained trial.
+        measured: Costs measured by the probe; None without a probe.
+        stages: Seconds of each stage; empty without a probe. They add up, since on a CPU all stages share its cores.
+        seconds: Least, typical and most seconds, for the range of epochs; None without a probe.
+        elsewhere: Seconds on each machine that was benchmarked before, and the names of the files they come from.
     """
 
     setup: Setup
@@ -70,17 +70,18 @@ def plan_sweep(
     is_probed: bool = True,
     like: str | os.PathLike | None = None,
 ) -> Plan:
-    """What a sweep would take; nothing is written but a temporary folder, which is removed.
+    """Estimate what a sweep would take; only a temporary folder is written, and removed.
 
     Args:
         spec: A spec or the path of one.
-        data_dir: Folder looked in first for the dataset.
+        data_dir: Folder searched first for the dataset.
         slots: As for :func:`modjax.run_sweep`.
-        is_probed: Measure this machine: compile, train for some seconds, measure and cluster one stack of networks.
-        like: Directory of an earlier sweep of the same dataset, whose mean epochs are taken.
+        is_probed: Whether to measure this machine: compile, train for some seconds, measure and cluster one stack of
+            networks.
+        like: Directory of an earlier sweep of the same dataset, whose mean epochs are assumed.
 
     Raises:
-        ValueError: What :func:`modjax.run_sweep` would raise for such a spec, or a ``like`` that is no such sweep.
+        ValueError: A spec for which :func:`modjax.run_sweep` would raise, or a ``like`` that is no such sweep.
     """
     setup = prepare(spec, data_dir)
     guess = guess_epochs(setup.spec, like)
@@ -117,7 +118,7 @@ def plan_sweep(
 
 
 def _context(setup: Setup, trained: pl.DataFrame, slots: int | None) -> SweepContext:
-    """As the run makes it, but that no layouts are measured: those remembered count, else the default."""
+    """Make the context as the run does, but without measuring layouts: a remembered one or the default is used."""
     network = make_network(setup)
     task, config = classification(network), TrainConfig(**setup.spec.training.model_dump(), num_slots=slots)
     train_examples, test_examples = put_on_device(setup.data)
@@ -129,21 +130,21 @@ def _context(setup: Setup, trained: pl.DataFrame, slots: int | None) -> SweepCon
 def stage_seconds(
     setup: Setup, trained: pl.DataFrame, layout: BatchLayout, slots: int, measured: ProbedCosts, epochs: float
 ) -> dict[str, float]:
-    """Wall seconds of each stage.
+    """Return the wall seconds of each stage.
 
-    Training: N trials of E epochs in S slots take N E trial-epochs, and half of E more of each slot, since trials end
-    one after the other; where trials share batches, lanes idle as :func:`expected_use` says instead. Module searches
-    of C core-seconds take C / cores; on a CPU, where training keeps all cores busy, less what untrained networks, which
-    come first, get done while the training program is compiled by one core. On an accelerator all that training takes
-    longer is theirs.
+    Training: N trials of E epochs in S slots take N E trial-epochs, and E / 2 more per slot, since trials end one after
+    the other; where trials share batches, lanes idle as :func:`expected_use` says instead. Module searches of C
+    core-seconds take C / cores. On a CPU, where training keeps all cores busy, this is reduced by the searches of
+    untrained networks, which come first and run while one core compiles the training program. On an accelerator,
+    searches also run during all of the training.
 
     Args:
-        setup: Spec, data, trials.
+        setup: Spec, data and trials.
         trained: Trials to train.
-        layout: Of the population.
-        slots: Trials in lanes at once.
-        measured: By the probe.
-        epochs: Mean epochs of a trained trial.
+        layout: Batch layout of the population.
+        slots: Number of trials that train at the same time.
+        measured: Costs measured by the probe.
+        epochs: Mean number of epochs of a trained trial.
     """
     num_trials, cores = setup.trials.height, available_cores()
     num_stacks = math.ceil(num_trials / STACK_TRIALS)
@@ -176,20 +177,24 @@ def stage_seconds(
 
 
 def _programs(setup: Setup, layout: BatchLayout, num_trained: int) -> tuple[str, ...]:
-    found = []
+    programs = []
     if num_trained:
         kind = "sharing batches" if layout.is_paired else "in slots"
-        found.append(f"an epoch of {layout.lanes} trials {kind}")
+        programs.append(f"an epoch of {layout.lanes} trials {kind}")
         if not layout.is_fixed and layout.lanes > 1:
-            found.append("perhaps others with fewer lanes, once training has taken much longer than compiling")
-        found.append("evaluation")
+            programs.append("perhaps others with fewer lanes, once training has taken much longer than compiling")
+        programs.append("evaluation")
     if setup.spec.similarity.measures:
-        found.append(f"similarity of {len(matrix_units(setup))} matrices a measure")
-    return ("initial weights", *found)
+        programs.append(f"similarity of {len(matrix_units(setup))} matrices a measure")
+    return ("initial weights", *programs)
 
 
 def _elsewhere(setup: Setup, num_trained: int, epochs: float) -> dict[str, tuple[float, tuple[str, ...]]]:
-    """By rates of other machines: 6 FLOP a weight, example and epoch; 8 units^2 inputs of each analysed example."""
+    """Estimate the seconds on other machines, from their rates and the FLOP of the sweep.
+
+    Training needs 6 FLOP per weight, example and epoch; similarity 2 units^2 per matrix and analysed example, and
+    inputs units^2 / 4 for the first layer.
+    """
     spec, data = setup.spec, setup.data
     train = 6.0 * weights_of(setup) * len(data.x_train) * epochs * num_trained
     examples = len(data.x_test if spec.similarity.split == "test" else data.x_train)
@@ -199,9 +204,9 @@ def _elsewhere(setup: Setup, num_trained: int, epochs: float) -> dict[str, tuple
     similarity = per_example * examples * setup.trials.height if num_measures else 0.0
     searches = 2 * num_measures * (1 + spec.modules.nulls) * setup.trials.height
     graphs = sum(searches * (width / 64) ** GRAPH_EXPONENT for width in units)
-    found = {}
+    estimates = {}
     for machine in known_machines():
         seconds = seconds_there(machine, train, similarity, graphs)
         if seconds is not None:
-            found[f"{machine.name} ({machine.about}, {machine.threads} threads)"] = (seconds, machine.files)
-    return found
+            estimates[f"{machine.name} ({machine.about}, {machine.threads} threads)"] = (seconds, machine.files)
+    return estimates

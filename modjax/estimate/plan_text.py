@@ -1,4 +1,4 @@
-"""A plan in words."""
+"""Text of a plan."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from modjax.spec.setup import output_paths
 
 
 def plan_text(plan: Plan) -> list[str]:
-    """Lines for people: trials, files, layout, programs, memory, disk, epochs, time."""
+    """Return lines of text about a plan: trials, files, layout, programs, memory, disk, epochs, time."""
     spec, data, num_trials = plan.setup.spec, plan.setup.data, plan.setup.trials.height
     num_matrices = num_trials * len(matrix_units(plan.setup)) * len(spec.similarity.measures)
     examples = f"{len(data.x_train)} training and {len(data.x_test)} test examples of {spec.dataset}"
@@ -44,7 +44,7 @@ def plan_text(plan: Plan) -> list[str]:
 
 
 def duration_text(seconds: float) -> str:
-    """For people.
+    """Return a duration as readable text.
 
     Example:
         >>> duration_text(42.0), duration_text(600.0), duration_text(20_000.0)

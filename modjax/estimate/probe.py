@@ -1,4 +1,4 @@
-"""What a sweep's steps take on this machine: each is run, for real and shortly, with the spec's own layout."""
+"""Measures a sweep's steps on this machine: each is run for a short time, with the spec's own layout."""
 
 import tempfile
 import time
@@ -29,22 +29,22 @@ FEW_NULLS, FEW_PERMUTATIONS = 2, 200
 
 
 class ProbedCosts(NamedTuple):
-    """Seconds on this machine; ``compile_*`` are what the first call takes more.
+    """Seconds of each step on this machine; ``compile_*`` is the additional time of a first call.
 
     Attributes:
-        compile_train: The training program.
-        trial_epoch: Wall seconds of a trial-epoch, all slots taken.
-        ended: Epochs of the trials that came to their end meanwhile.
-        running: Epochs of those that had not.
-        compile_evaluate: The program that measures accuracies and norms.
-        evaluate: One trial.
-        save_first: The first stack of weights, imports included.
-        save: A stack.
-        compile_similarity: The similarity programs.
-        similarity: A stack of 8 trials.
-        cluster_first: What the first job of a worker takes more.
-        cluster: Seconds of the module searches of one trial, all layers, on one core.
-        peak_bytes: The most memory that this process has had.
+        compile_train: Seconds to compile the training program.
+        trial_epoch: Wall seconds of a trial-epoch with all slots taken.
+        ended: Epochs of each trial that ended during the probe.
+        running: Epochs of each trial that was still in training.
+        compile_evaluate: Seconds to compile the program that measures accuracies and norms.
+        evaluate: Seconds to measure one trial.
+        save_first: Additional seconds of the first stack of weights, mostly for imports.
+        save: Seconds to save a stack of weights.
+        compile_similarity: Seconds to compile the similarity programs.
+        similarity: Seconds for the similarity of a stack of 8 trials.
+        cluster_first: Additional seconds of a worker's first job.
+        cluster: CPU seconds of the module searches of one trial, all layers.
+        peak_bytes: Peak memory of this process.
     """
 
     compile_train: float = 0.0
@@ -63,25 +63,25 @@ class ProbedCosts(NamedTuple):
 
 
 def probe(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
-    """Run every step of the sweep shortly; 10 to 20 seconds, most of them compiling.
+    """Run every step of the sweep for a short time: 10 to 20 seconds in all, most of them for compiling.
 
     Args:
         context: What all trials share.
-        trials: Those to train; at least one where any step is to be measured.
+        trials: Trials to train; without any, training and evaluation are not measured.
     """
-    found = ProbedCosts()
+    costs = ProbedCosts()
     if trials.height:
-        found = _train(context, trials)
-        found = found._replace(**_evaluate(context, trials))
+        costs = _train(context, trials)
+        costs = costs._replace(**_evaluate(context, trials))
     params = _stack(context)
-    found = found._replace(**_save(params))
+    costs = costs._replace(**_save(params))
     if context.spec.similarity.measures:
-        found = found._replace(**_similarity(context, params))
-    return found._replace(peak_bytes=peak_resident_bytes())
+        costs = costs._replace(**_similarity(context, params))
+    return costs._replace(peak_bytes=peak_resident_bytes())
 
 
 def _train(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
-    """The first trials of the queue, in the real slots, for some seconds."""
+    """Train the first trials of the queue for some seconds, with all slots in use."""
     examples, share = _examples(context)
     run = PopulationRun(
         context.task, hyperparams_of(trials), seeds_of(trials), examples, context.config, context.population
@@ -96,13 +96,14 @@ def _train(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
         last = now
         for trial in report.rows:
             epochs[trial] = epochs.get(trial, 0) + 1
-        ended += [len(one.history) for one in report.finished if epochs.pop(one.trial)]
+        ended += [len(finished.history) for finished in report.finished if epochs.pop(finished.trial)]
+        # Compiling, in the first round, does not count.
         if now - started - rounds[0][0] > TRAIN_SECONDS:
             break
     later = rounds[1:] or rounds
     each = float(np.median([seconds / num for seconds, num in later]))
     compiling = max(0.0, rounds[0][0] - each * rounds[0][1])
-    is_whole = share == 1.0
+    is_whole = share == 1.0  # with fewer examples, trials stop after other numbers of epochs
     return ProbedCosts(
         compiling,
         each / share,
@@ -112,18 +113,19 @@ def _train(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
 
 
 def _examples(context: SweepContext) -> tuple[Any, float]:
-    """Examples so few that a round is short, and their share of all."""
+    """Return few enough examples that a round is short, and their share of all."""
     shapes = jax.eval_shape(context.network.init, jax.random.key(0))
     weights = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     num, lanes = len(context.train_examples.x), context.population.lanes * context.population.num_threads
     expected = 6.0 * weights * num * lanes / ROUGH_FLOPS
+    # Enough for four batches beside the validation set.
     least = int(4 * context.config.batch_size / (1 - context.config.validation_fraction)) + 2
     few = min(num, max(least, round(num * min(1.0, MAX_ROUND_SECONDS / expected))))
     return jax.tree.map(lambda leaf: leaf[:few], context.train_examples), few / num
 
 
 def _first_and_next(function: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds that the first call takes more, and those of the next."""
+    """Return the additional seconds of a first call, and the seconds of the next."""
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
@@ -133,7 +135,7 @@ def _first_and_next(function: Callable[[], Any]) -> tuple[float, float]:
 
 
 def _stack(context: SweepContext) -> Any:
-    """Weights of a stack of untrained networks, on the host."""
+    """Return the weights of a stack of untrained networks, on the host."""
     zero = jax.tree.map(lambda column: jnp.asarray(column[0]), hyperparams_of(_zeros()))
     states = [init_one(context.task, context.config.recipe(), jnp.uint32(seed), zero) for seed in range(STACK_TRIALS)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(jax.device_get(state.params) for state in states))
@@ -144,16 +146,22 @@ def _zeros() -> pl.DataFrame:
 
 
 def _evaluate(context: SweepContext, trials: pl.DataFrame) -> dict[str, float]:
-    one = trials.head(1)
+    first_trial = trials.head(1)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), _stack(context))
-    given = (context.task, context.config.recipe(), params, hyperparams_of(one), jnp.asarray(seeds_of(one)))
+    given = (
+        context.task,
+        context.config.recipe(),
+        params,
+        hyperparams_of(first_trial),
+        jnp.asarray(seeds_of(first_trial)),
+    )
     first, each = _first_and_next(lambda: measure_trials(*given, context.train_examples, context.test_examples))
     return {"compile_evaluate": first, "evaluate": each}
 
 
 def _save(params: Any) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="modjax-plan-") as folder:
-        layout, ids = SweepPaths(Path(folder)), [str(place) for place in range(STACK_TRIALS)]
+        layout, ids = SweepPaths(Path(folder)), [str(index) for index in range(STACK_TRIALS)]
         numbers = iter(range(2))
         first, each = _first_and_next(lambda: save_stack(layout, next(numbers), ids, params))
     return {"save_first": first, "save": each}
@@ -161,9 +169,9 @@ def _save(params: Any) -> dict[str, float]:
 
 def _similarity(context: SweepContext, params: Any) -> dict[str, float]:
     examples, spec = context.analysed_examples, context.spec
-    found: list[Any] = []
-    first, each = _first_and_next(lambda: found.append(stack_matrices(context.network, params, examples, spec)))
-    jobs = [graphs_of(measures) for measures in found[-1][0].values()]
+    stacks: list[Any] = []
+    first, each = _first_and_next(lambda: stacks.append(stack_matrices(context.network, params, examples, spec)))
+    jobs = [graphs_of(measures) for measures in stacks[-1][0].values()]
     nulls, permutations = spec.modules.nulls, spec.alignment.permutations
     few = (min(nulls, FEW_NULLS), min(permutations, FEW_PERMUTATIONS))
 
@@ -176,6 +184,7 @@ def _similarity(context: SweepContext, params: Any) -> dict[str, float]:
             seconds.append(time.perf_counter() - started)
         return seconds[0], sum(seconds)
 
+    # Nulls and permutations cost the same each: a few of them, less the time without any, are scaled up.
     warm, _ = cluster(*few)
     once, base = cluster(0, 0)
     seconds = base

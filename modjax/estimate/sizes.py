@@ -1,18 +1,18 @@
-"""Bytes that a sweep takes: on the device, in the host's memory, on the disk. Formulas; nothing is run."""
+"""Formulas for the bytes that a sweep takes on the device, in the host's memory and on the disk; nothing is run."""
 
 import math
 
 from modjax.spec.setup import FLOAT_BYTES, Setup, layer_sizes, num_weights
 from modjax.training.batch_layout import BatchLayout
 
-# ProbedCosts on finished sweeps, compressed as parquet does: within a third.
+# Measured on finished sweeps, as compressed in parquet files; right within a third.
 MATRIX_SHARE = 0.85
 GRAPH_BYTES, GRAPH_UNIT_BYTES = 100, 6
 PAIR_BYTES, PAIR_NULL_BYTES = 85, 60
 EPOCH_BYTES, TRIAL_BYTES = 12, 200
-STACK_BYTES = 40_000  # of a checkpoint, beside the weights
+STACK_BYTES = 40_000  # of a stack's checkpoint, in addition to the weights
 FIGURE_BYTES, FIGURE_TRIAL_BYTES = 4_800_000, 10_000  # PNG, SVG and CSV
-PAGE_BYTES, PAGE_TRIAL_BYTES, PAGE_MOST = 5_400_000, 8_000, 14_400_000  # plotly, rows; what a page may have at most
+PAGE_BYTES, PAGE_TRIAL_BYTES, PAGE_MOST = 5_400_000, 8_000, 14_400_000  # plotly, rows; the largest page
 STACK_TRIALS = 8
 STATE_COPIES = 4  # weights, two moments of Adam, best weights
 MAIN_BYTES = 1_400_000_000  # the interpreter with JAX, polars, igraph, compiled programs
@@ -20,13 +20,13 @@ WORKER_BYTES = 300_000_000
 
 
 def disk_bytes(setup: Setup, layout: BatchLayout, num_devices: int, epochs: float) -> dict[str, int]:
-    """Bytes on the disk, by what they hold; ``while training`` are gone at the end.
+    """Return the bytes on the disk by their content; those ``while training`` are removed at the end.
 
     Args:
-        setup: Spec, data, trials.
-        layout: Slots.
-        num_devices: Devices, each with slots of its own.
-        epochs: Mean epochs of a trained trial.
+        setup: Spec, data and trials.
+        layout: Batch layout, which gives the number of slots.
+        num_devices: Number of devices, each with slots of its own.
+        epochs: Mean number of epochs of a trained trial.
     """
     spec, num_trials = setup.spec, setup.trials.height
     units = matrix_units(setup)
@@ -50,12 +50,12 @@ def disk_bytes(setup: Setup, layout: BatchLayout, num_devices: int, epochs: floa
 
 
 def page_matrix_bytes(units: list[int], num_measures: int) -> float:
-    """Of one trial in the report page: a byte an entry above the diagonal, four a unit; a third more as base64."""
+    """Return one trial's bytes in the report page: 1 per entry above the diagonal, 4 per unit, times 4/3 as base64."""
     return 4 / 3 * num_measures * sum(width * (width - 1) / 2 + FLOAT_BYTES * width for width in units)
 
 
 def device_bytes(setup: Setup, layout: BatchLayout) -> int:
-    """Memory of each device: examples, states of the trials in slots, and what a training step works on."""
+    """Return the memory of each device: examples, states of the trials in slots, and arrays of a training step."""
     data, spec = setup.data, setup.spec
     item = 1 if data.x_train.dtype.itemsize == 1 else FLOAT_BYTES
     examples = item * (data.x_train.size + data.x_test.size) + 4 * (len(data.y_train) + len(data.y_test))
@@ -64,36 +64,37 @@ def device_bytes(setup: Setup, layout: BatchLayout) -> int:
     batch = spec.training.batch_size
     inputs = FLOAT_BYTES * batch * data.in_features
     step = 2 * FLOAT_BYTES * batch * sum(layer.locations * (layer.units + layer.fan_in) for layer in layers[1:])
+    # The first layer's inputs are the examples: they are counted below, once where all lanes share them.
     step += 2 * FLOAT_BYTES * batch * layers[0].locations * layers[0].units + 2 * state
     copies = inputs if layout.is_paired else inputs * layout.lanes
     return round(examples + layout.num_threads * ((layout.slots + 1) * state + layout.lanes * step + copies))
 
 
 def host_bytes(device: int, is_cpu: bool, num_workers: int, measured: int = 0) -> int:
-    """Memory of this process and its workers; a CPU's device memory is the host's.
+    """Return the memory of this process and its workers; a CPU's device memory is the host's.
 
     Args:
-        device: Of the device.
-        is_cpu: Whether that is the host's.
-        num_workers: Worker processes.
-        measured: The most that a probe took; 0 where there was none.
+        device: Bytes on the device.
+        is_cpu: Whether the device is the host's CPU.
+        num_workers: Number of worker processes.
+        measured: Peak bytes of the probe; 0 without one.
     """
     return max(MAIN_BYTES + (device if is_cpu else 0), measured) + num_workers * WORKER_BYTES
 
 
 def matrix_units(setup: Setup) -> list[int]:
-    """Units of every matrix of one measure of one trial."""
+    """Return the number of units of every matrix of one measure of one trial."""
     units = [layer.units for layer in layer_sizes(setup.spec, setup.data.x_train.shape[1:])]
     return [*units, sum(units)] if setup.spec.similarity.combined else units
 
 
 def weights_of(setup: Setup) -> int:
-    """Weights and biases of one network."""
+    """Return the number of weights and biases of one network."""
     return num_weights(layer_sizes(setup.spec, setup.data.x_train.shape[1:]), setup.data.num_classes)
 
 
 def size_text(size: int | float) -> str:
-    """For people.
+    """Return a number of bytes as readable text.
 
     Example:
         >>> size_text(999), size_text(12_345_678), size_text(3.2e9)

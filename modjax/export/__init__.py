@@ -1,1 +1,1 @@
-"""Finished trials for experiment trackers."""
+"""Export of finished trials to experiment trackers."""

@@ -1,8 +1,8 @@
-"""A sweep's trials as runs of an experiment tracker: hyperparameters, history, final numbers; nothing needs one.
+"""Export of a sweep's trials to an optional experiment tracker, as runs: hyperparameters, history and final numbers.
 
-A trial is given away once it is whole: trained, and with all the module rows that the spec asks for. From then on its
-numbers stay as they are: a trial that a tracker has whole is left alone, and exporting again, while a sweep runs, adds
-what has become whole since. What an interrupted export left half done is removed and done again.
+A trial is exported once it is whole: trained, and with all the module rows that the spec asks for. Its numbers do not
+change after that, so exporting again, also while a sweep runs, adds only the trials that have become whole since. Runs
+that an interrupted export left half done are removed and exported again.
 """
 
 import os
@@ -34,13 +34,13 @@ MLFLOW_MARK = "modjax_exported"
 
 
 class TrialRecord(NamedTuple):
-    """One trial, for a tracker.
+    """One trial, as a tracker gets it.
 
     Attributes:
         trial_id: As in the table of trials.
-        status: As there.
+        status: As in the table of trials.
         settings: Arm, seed and hyperparameters.
-        history: A row an epoch: ``epoch`` and numbers.
+        history: One row per epoch: ``epoch`` and numbers.
         metrics: Final numbers: those of the table of trials, and Q of the normalized matrices by layer and measure.
     """
 
@@ -52,12 +52,12 @@ class TrialRecord(NamedTuple):
 
 
 class Export(NamedTuple):
-    """What :func:`export_sweep` did.
+    """Result of :func:`export_sweep`.
 
     Attributes:
-        added: Runs that were added.
-        left: Trials that are not whole yet, or failed: a later export adds them.
-        folder: What was written to.
+        added: Number of runs that were added.
+        left: Number of trials that are not whole yet, or failed: a later export adds them.
+        folder: Folder that was written to.
     """
 
     added: int
@@ -66,24 +66,24 @@ class Export(NamedTuple):
 
 
 def export_sweep(sweep: Sweep | str | os.PathLike, to: str, dest: str | os.PathLike | None = None) -> Export:
-    """Give every trial that is whole to a tracker, one run each.
+    """Export every trial that is whole to a tracker, one run each.
 
     Args:
         sweep: A sweep or its directory, finished or running.
         to: ``tensorboard``, ``wandb`` (offline, unless ``WANDB_MODE`` says otherwise) or ``mlflow`` (a folder, unless
             ``MLFLOW_TRACKING_URI`` names a server). Each needs its package: ``pip install modjax[tensorboard]``.
-        dest: Folder to write to, outside the sweep's directory; beside it, ``DIR_<tracker>``, where None.
+        dest: Folder to write to, outside the sweep's directory; None is ``DIR_<tracker>`` beside it.
 
     Returns:
-        How many runs were added, how many trials are left for later, and the folder.
+        The number of runs added, the number of trials left for later, and the folder.
 
     Raises:
-        ValueError: An unknown tracker, one whose package is not there, a directory that is no sweep, a trial_id that
-            modjax never gave, or a folder inside the sweep's directory.
+        ValueError: An unknown tracker, one whose package is not installed, a directory that is no sweep, a trial_id
+            that is not one of modjax's, or a folder inside the sweep's directory.
     """
     one_of(to, TRACKERS, "tracker")
     add = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}[to]
-    sweep = open_sweep(sweep.paths.root if isinstance(sweep, Sweep) else sweep)  # anew: it may have come further
+    sweep = open_sweep(sweep.paths.root if isinstance(sweep, Sweep) else sweep)  # again, since it may have progressed
     folder = export_folder(sweep.paths.root, to, dest)
     spec, trials = load_spec(sweep.paths.spec), sweep.trials
     _check_ids(sweep.paths.table("trials"), trials)
@@ -92,7 +92,7 @@ def export_sweep(sweep: Sweep | str | os.PathLike, to: str, dest: str | os.PathL
 
 
 def export_folder(root: Path, to: str, dest: str | os.PathLike | None = None) -> Path:
-    """Where an export goes: beside a sweep, never into it, since trackers leave links that lead out of their folders.
+    """Return the folder of an export: never inside a sweep, since trackers leave links that lead out of their folders.
 
     Raises:
         ValueError: ``dest`` is the sweep's directory, or lies in it.
@@ -110,7 +110,7 @@ def export_folder(root: Path, to: str, dest: str | os.PathLike | None = None) ->
 
 
 def trial_records(sweep: Sweep, spec: SweepSpec, trials: pl.DataFrame) -> Iterator[TrialRecord]:
-    """Those of the trials that are whole so far, sorted by ``trial_id``."""
+    """Yield the trials that are whole so far, sorted by ``trial_id``."""
     history, modules = sweep.history, sweep.modules
     asked_for = pl.col("measure").is_in(spec.similarity.measures) & pl.col("layer").is_in(layers_of(spec))
     modules = modules.filter(asked_for)
@@ -123,14 +123,14 @@ def trial_records(sweep: Sweep, spec: SweepSpec, trials: pl.DataFrame) -> Iterat
         key = (row["trial_id"],)
         epochs = histories[key].drop("trial_id").to_dicts() if key in histories else []
         metrics = {name: value for name, value in row.items() if name not in NO_METRICS and value is not None}
-        for one in q[key].iter_rows(named=True) if key in q else ():
-            metrics[f"q/layer_{one['layer']}/{one['measure']}"] = one["q"]
+        for module_row in q[key].iter_rows(named=True) if key in q else ():
+            metrics[f"q/layer_{module_row['layer']}/{module_row['measure']}"] = module_row["q"]
         settings = {name: row[name] for name in SETTINGS}
         yield TrialRecord(row["trial_id"], row["status"], settings, epochs, metrics)
 
 
 def _check_ids(path: Path, trials: pl.DataFrame) -> None:
-    """Refuse ids that are no plain names: a tracker makes names of folders of them."""
+    """Raise unless all ids are hexadecimal: trackers use them as names of folders."""
     odd = [trial_id for trial_id in trials["trial_id"] if not TRIAL_ID.fullmatch(trial_id)]
     if odd:
         raise ValueError(
@@ -154,7 +154,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _tensorboard(name: str, records: list[TrialRecord], folder: Path) -> int:
-    """``folder/trial_id/events...``; hyperparameters for the HPARAMS tab."""
+    """Write ``folder/trial_id/events...``, with hyperparameters for the HPARAMS tab; return the number of new runs."""
     del name
     writer_of = _package("tensorboard", "tensorboard.summary.writer.event_file_writer").EventFileWriter
     Event = _package("tensorboard", "tensorboard.compat.proto.event_pb2").Event  # noqa: N806
@@ -174,7 +174,7 @@ def _tensorboard(name: str, records: list[TrialRecord], folder: Path) -> int:
 
 
 def _wandb(name: str, records: list[TrialRecord], folder: Path) -> int:
-    """``folder/wandb/offline-run-.../``; ``folder/exported/trial_id`` comes last and says that the run is whole."""
+    """Write ``folder/wandb/offline-run-.../``; ``folder/exported/trial_id`` comes last and marks the run as whole."""
     wandb = _package("wandb", "wandb")
     mode = os.environ.get("WANDB_MODE", "offline")
     marks = folder / WANDB_MARKS
@@ -182,6 +182,7 @@ def _wandb(name: str, records: list[TrialRecord], folder: Path) -> int:
     if fresh:
         folder.mkdir(parents=True, exist_ok=True)
     for record in fresh:
+        # There is no mark, so that any run of this trial is one that an interrupted export left.
         for half_done in (folder / "wandb").glob(f"*run-*-{record.trial_id}"):
             shutil.rmtree(half_done)
         run = wandb.init(
@@ -200,15 +201,15 @@ def _wandb(name: str, records: list[TrialRecord], folder: Path) -> int:
             run.log(_numbers(row), step=row["epoch"])
         run.summary.update(record.metrics)
         run.finish()
-        if mode != "disabled":  # then nothing was kept
+        if mode != "disabled":  # in that mode nothing was kept
             write_text(marks / record.trial_id, f"{mode}\n")
     return len(fresh)
 
 
 def _mlflow(name: str, records: list[TrialRecord], folder: Path) -> int:
-    """A run with the tag ``trial_id`` each; the tag ``modjax_exported`` comes last and says that the run is whole."""
+    """Write one run per trial, tagged ``trial_id``; the tag ``modjax_exported`` comes last and marks it as whole."""
     mlflow = _package("mlflow", "mlflow")
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else recent ones refuse a plain folder
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # recent versions refuse a plain folder without it
     uri = os.environ.get("MLFLOW_TRACKING_URI") or folder.resolve().as_uri()
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(name)
@@ -234,7 +235,7 @@ def _mlflow(name: str, records: list[TrialRecord], folder: Path) -> int:
 
 
 def _mlflow_runs(client: Any, experiment: str) -> list[Any]:
-    """The runs that exports have made, whole or half done; a user's own runs are not among them."""
+    """Return the runs that exports have made, whole or half done, without the user's own runs."""
     runs, token = [], None
     while True:
         page = client.search_runs([experiment], page_token=token)

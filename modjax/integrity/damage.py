@@ -1,4 +1,4 @@
-"""What is wrong with the files of a sweep: the one list that both ``modjax verify`` and a resumed run go by."""
+"""Damage to the files of a sweep, as reported by ``modjax verify`` and repaired by a resumed run."""
 
 import re
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ TABLES = ("trials", "history", "modules", "alignment")
 
 
 class Damage(NamedTuple):
-    """Something that is not as it was written.
+    """A file or folder that is not as it was written.
 
     Attributes:
-        path: The file or folder.
-        why: The rest of the sentence: ``is missing``.
+        path: Path of the file or folder.
+        why: Description that completes a sentence about the path, such as ``is missing``.
         kind: ``manifest``, ``spec``, ``table``, ``stack``, ``trained part``, ``analysed part`` or ``figure``.
-        number: Of a stack or part.
+        number: Index of the stack or part, else -1.
     """
 
     path: Path
@@ -43,30 +43,31 @@ class Damage(NamedTuple):
 
 
 def layers_of(spec: SweepSpec) -> list[int]:
-    """The layers that a sweep's tables hold; -1 is the combined one."""
+    """Return the layers in a sweep's tables; -1 is the combined one."""
     return [*range(len(spec.network.widths)), *([COMBINED_LAYER] if spec.similarity.combined else [])]
 
 
 def table_paths(paths: SweepPaths, spec: SweepSpec) -> dict[Path, str]:
-    """The final tables, each with the name of its schema."""
+    """Return the paths of the final tables, each with the name of its schema."""
     return {paths.table(name): name for name in TABLES} | {
         paths.similarity_file(layer): "similarity" for layer in layers_of(spec)
     }
 
 
 def find_damage(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, Any]) -> Iterator[Damage]:
-    """Everything in a sweep's directory that is not as it was written; snapshots and figures look at themselves.
+    """Yield everything in a sweep's directory that is not as it was written, except snapshots and figures.
 
     Args:
         paths: Paths of the sweep.
-        spec: Its spec.
-        manifest: As read; from its copy, if need be.
+        spec: Spec of the sweep.
+        manifest: Manifest as read, possibly from its copy.
     """
     why = manifest_problem(paths.manifest)
     if why:
         yield Damage(paths.manifest, why, "manifest")
     yield from _damaged_tables(paths, spec, manifest)
     yield from _damaged_stacks(paths, manifest)
+    # A trained part without its weights is of no use: analysis starts from the stack.
     for index in paths.part_indices("trained"):
         why = folder_problem(paths.trained_part(index)) or stack_problem(paths, index)
         if why:
@@ -83,10 +84,12 @@ def _damaged_tables(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, Any]
         key = str(path.relative_to(paths.root))
         also = [sums[key]] if key in sums else []
         why = file_problem(path, also)
+        # The sum beside a file may be that of a later, interrupted run; for a complete sweep the manifest decides.
         if is_complete and why is None and also and sum_of(path) != sums[key]:
             why = ALTERED
+        # A spec must exist as soon as there is a trials table; other files may not be written yet.
         if why == MISSING and not also and (name != "spec" or not paths.table("trials").is_file()):
-            why = None  # not written yet
+            why = None
         if why is None and path.is_file() and name != "spec":
             why = table_problem(path, name)
         if why:
@@ -95,8 +98,9 @@ def _damaged_tables(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, Any]
 
 def _damaged_stacks(paths: SweepPaths, manifest: dict[str, Any]) -> Iterator[Damage]:
     sums = manifest.get("checksums", {})
-    stacks = (re.fullmatch(r"checkpoints/stack_([0-9]{5,12})", name) for name in sums)
-    listed = {int(found[1]) for found in stacks if found}
+    matches = (re.fullmatch(r"checkpoints/stack_([0-9]{5,12})", name) for name in sums)
+    listed = {int(match[1]) for match in matches if match}
+    # The manifest names stacks that may be gone, the folder has stacks that no manifest names yet.
     for index in sorted(listed | set(paths.stack_indices())):
         why = stack_problem(paths, index)
         for path in (paths.stack_ids(index), paths.stack(index)):
@@ -108,7 +112,7 @@ def _damaged_stacks(paths: SweepPaths, manifest: dict[str, Any]) -> Iterator[Dam
 
 
 def table_problem(path: Path, name: str) -> str | None:
-    """Whether a table can be read and has its schema."""
+    """Return the problem if a table cannot be read or breaks its schema, else None."""
     try:
         read_table(path, name)
     except ValueError as error:
@@ -117,7 +121,7 @@ def table_problem(path: Path, name: str) -> str | None:
 
 
 def analysed_problem(paths: SweepPaths, index: int, spec: SweepSpec) -> str | None:
-    """What is wrong with an analysed part, or None."""
+    """Return what is wrong with an analysed part, or None."""
     folder = paths.analysed_part(index)
     if not spec.similarity.measures:
         return folder_problem(folder)
@@ -129,11 +133,11 @@ def analysed_problem(paths: SweepPaths, index: int, spec: SweepSpec) -> str | No
 
 
 def figure_damage(paths: SweepPaths) -> list[Damage]:
-    """Figures and a page that are not as they were written; a page that is not there yet is no damage."""
+    """Return the damaged figures and the report page, if damaged; a missing page is no damage."""
     why = own_sum_problem(paths.report) if paths.report.exists() else None
     page = [Damage(paths.report, why, "figure")] if why else []
     sums = read_sums(paths.figures)
     if not sums and any(paths.figures.glob("*.png")):
         return [Damage(paths.figures / SUMS, MISSING, "figure"), *page]
-    found = ((paths.figures / name, file_problem(paths.figures / name)) for name in sorted(sums))
-    return [*(Damage(path, why, "figure") for path, why in found if why), *page]
+    figure_problems = ((paths.figures / name, file_problem(paths.figures / name)) for name in sorted(sums))
+    return [*(Damage(path, why, "figure") for path, why in figure_problems if why), *page]

@@ -1,4 +1,4 @@
-"""A sweep's directory before anything runs: is it free, or the same sweep, or one that this spec extends?"""
+"""Checks before a run: is the directory free, the same sweep, or a sweep that this spec extends?"""
 
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,23 @@ def check_directory(
     """Return the manifest of an earlier run of this sweep, or an empty one; nothing is written.
 
     Raises:
-        ValueError: The path is no directory, holds something else, or holds another spec's sweep.
+        ValueError: If the path is not a directory, or holds something else or the sweep of another spec.
     """
     root = paths.root
     _check_path(root)
-    found = sorted(path.name for path in root.iterdir() if not _is_leftover(path.name)) if root.exists() else []
+    names = sorted(path.name for path in root.iterdir() if not _is_leftover(path.name)) if root.exists() else []
     refuse_links(root)
-    if not found:
+    if not names:
         return {}
     if not paths.has_manifest:
         raise ValueError(
-            f"{root} holds something else ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); "
+            f"{root} holds something else ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); "
             "choose a new or empty directory."
         )
     manifest = read_manifest(paths.manifest)
     if not paths.spec.is_file() and not paths.table("trials").is_file():
         return manifest  # stopped before its first row was written
+    # A damaged spec cannot be compared key by key, but its hash is in the manifest.
     if not _is_damaged(paths.spec, manifest):
         _check_same_sweep(root, load_spec(paths.spec), spec)
     elif manifest.get("spec_hash") != spec.spec_hash():
@@ -59,13 +60,14 @@ def check_directory(
 
 
 def _is_damaged(path: Path, manifest: dict[str, Any]) -> bool:
-    """Whether a sweep's spec is missing or altered."""
+    """Return whether a sweep's spec is missing or altered."""
     why = file_problem(path, [manifest["checksums"][path.name]] if path.name in manifest.get("checksums", {}) else [])
+    # Sweeps that were begun before checksums were kept have none to compare with.
     return why is not None and (why != UNKNOWN or manifest.get("sums", False))
 
 
 def _is_leftover(name: str) -> bool:
-    """The lock, and temporary files of a process that was killed."""
+    """Return whether a name is that of the lock or of a temporary file of a killed process."""
     return name == ".lock" or (name.startswith(".") and name.endswith(".tmp"))
 
 
@@ -79,7 +81,7 @@ def _check_path(root: Path) -> None:
 
 
 def _readable_trials(paths: SweepPaths) -> pl.DataFrame | None:
-    """The trials table, or None where there is none that can be read."""
+    """Return the trials table, or None if it is missing or cannot be read."""
     try:
         return read_table(paths.table("trials"), "trials")
     except ValueError:
@@ -100,15 +102,15 @@ def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFra
     dropped = earlier.join(planned, on="trial_id", how="anti")
     if dropped.height:
         row = dropped.row(0, named=True)
-        told = ", ".join(f"{name} = {row[name]:g}" for name in (*HYPERPARAMETERS, "seed"))
+        settings = ", ".join(f"{name} = {row[name]:g}" for name in (*HYPERPARAMETERS, "seed"))
         raise ValueError(
             f"{root} holds another spec's sweep: {dropped.height} of its trials are not in this spec, such as "
-            f"one of arm {row['arm']!r} with {told}. A spec can only add trials; choose another directory, {FORK}."
+            f"one of arm {row['arm']!r} with {settings}. A spec can only add trials; choose another directory, {FORK}."
         )
 
 
 def write_plan(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> pl.DataFrame:
-    """Write the spec and the trials table: finished rows as they were, all others pending."""
+    """Write the spec and the trials table; finished rows keep their results, all others are pending."""
     earlier = _readable_trials(paths)
     if earlier is not None:
         planned = merge_results(planned, earlier.filter(pl.col("trial_id").is_in(finished)))
@@ -118,7 +120,7 @@ def write_plan(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finish
 
 
 def merge_results(planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
-    """The planned rows, with the results of those that finished; arms are called what the plan calls them."""
+    """Return the planned rows with the results of finished trials; arms are named as planned."""
     results = finished.join(planned.select("trial_id", "arm"), on="trial_id", suffix="_planned", validate="1:1")
     results = results.with_columns(arm=pl.col("arm_planned")).select(list(TRIALS))
     return merge("trials", [planned, results])

@@ -1,4 +1,4 @@
-"""What a sweep's numbers depend on besides its spec: may this process go on with what another one began?"""
+"""Checks whether a sweep may be continued here: what its results depend on besides the spec."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from modjax.integrity.directory import FORK
 from modjax.store.manifest import describe_machine
 
-# polars and orbax carry numbers and make none.
+# Packages that compute results; polars and orbax only store them.
 NUMBERS_FROM = (
     "modjax",
     "jax",
@@ -24,10 +24,10 @@ NUMBERS_FROM = (
 
 
 def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between a manifest and this process, of all that may change the last bits of a number.
+    """Return the differences between a manifest and this process that may change the last bits of results.
 
-    Package versions, the kind of device, and on CPUs the number of threads: XLA splits sums by them. The precision is
-    looked at with the spec; how many devices there are changes no trial.
+    These are package versions, the kind of device, and on CPUs the number of threads, by which XLA splits sums. The
+    precision is checked with the spec; the number of devices changes no trial.
 
     Example:
         >>> made = {"packages": {"jax": "0.9.2"}, "device": {"platform": "cpu", "kind": "cpu"}, "threads": 2}
@@ -43,7 +43,7 @@ def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def other_packages(mine: dict[str, str], its: dict[str, str], names: Sequence[str] = NUMBERS_FROM) -> list[str]:
-    """Packages of which another process has other versions than this one, of all that numbers depend on.
+    """Return the packages whose versions differ between another process and this one.
 
     Example:
         >>> other_packages({"jax": "0.10.2", "scipy": "1.16.0"}, {"jax": "0.9.2", "scipy": "1.16.0"})
@@ -54,9 +54,9 @@ def other_packages(mine: dict[str, str], its: dict[str, str], names: Sequence[st
 
 
 def training_threads(manifest: dict[str, Any]) -> int | None:
-    """CPU threads that a sweep's trials are trained with, in this process or in each worker of a cluster.
+    """Return the number of CPU threads that trials are trained with, in this process or in each worker.
 
-    None for a new sweep, and on accelerators, whose numbers do not depend on it.
+    It is None for a new sweep, and on accelerators, where results do not depend on it.
 
     Example:
         >>> made = {"device": {"platform": "cpu"}, "threads": 8, "engine": {"name": "ray", "threads": 2}}
@@ -71,14 +71,14 @@ def training_threads(manifest: dict[str, Any]) -> int | None:
 
 
 def check_environment(root: Path, manifest: dict[str, Any]) -> None:
-    """Raise unless this process makes the same bits as the one that began the sweep.
+    """Raise unless this process computes the same bits as the one that began the sweep.
 
     Raises:
-        ValueError: It names what differs, and what to do.
+        ValueError: If anything differs; the message says what, and what to do.
     """
-    found = differences(manifest, describe_machine()) if manifest else []
-    if found:
+    changed = differences(manifest, describe_machine()) if manifest else []
+    if changed:
         raise ValueError(
-            f"{root} was made with other versions or another machine: {'; '.join(found)}. Its trials to come would not "
-            f"have the bits that they would have had: go on as it was begun, {FORK}."
+            f"{root} was made with other versions or another machine: {'; '.join(changed)}. Its trials to come would "
+            f"not have the bits that they would have had: go on as it was begun, {FORK}."
         )

@@ -1,16 +1,16 @@
-"""A sweep of its own that begins with what another one has: weights and rows are copied, the other is only read.
+"""Forks: a new sweep that starts with copies of another sweep's weights and rows; the other one is only read.
 
-Copied are the finished trials that the new spec has too (same data, network, training, hyperparameters and seed): their
-weights and their rows of trials and history. Their rows of similarity, modules and alignment come along if those three
-sections of the spec are the same, else they are made anew from the weights. All other trials are trained. Rows keep the
-bits that they had, so a fork may hold rows of two versions or devices: ``forked_from`` in its manifest says of which.
-Its slots and batch layout are chosen anew.
+Finished trials are copied if the new spec has them too (same data, network, training, hyperparameters and seed): their
+weights, and their rows of trials and history. Their rows of similarity, modules and alignment are copied if those three
+sections of the spec are the same; otherwise they are computed again from the weights. All other trials are trained.
+Copied rows keep their bits, so a fork may mix rows from two versions or devices; ``forked_from`` in its manifest
+describes the source. Slots and batch layout are chosen again.
 
-What is copied becomes parts of the new sweep, as if it had just been trained there. A process killed in between copies
-what is left when the same command is run again; without ``--fork``, ``--out NEW_DIR`` trains what is left.
+Copies become parts of the new sweep, as if they had just been trained there. If the process is killed, the same command
+copies the rest; with ``--out NEW_DIR`` instead of ``--fork``, the rest is trained.
 
-A sweep whose modules, alignment or matrices were lost, or whose module search failed, begins anew in the same way from
-its own weights: :func:`keep_weights`.
+:func:`keep_weights` does the same within one sweep whose modules, alignment or matrices were lost, or whose module
+search failed: the sweep restarts from its own weights.
 """
 
 from pathlib import Path
@@ -38,23 +38,29 @@ from modjax.store.tables import SCHEMAS, TRIALS, empty, merge, read_table, write
 
 
 class ForkSource(NamedTuple):
-    """The sweep that another one begins from, and what of it is whole."""
+    """The sweep that a fork copies from.
+
+    Attributes:
+        paths: Paths of the sweep.
+        spec: Spec of the sweep.
+        manifest: Manifest of the sweep.
+    """
 
     paths: SweepPaths
     spec: SweepSpec
     manifest: dict[str, Any]
 
     def about(self) -> dict[str, Any]:
-        """What the new sweep's manifest says of where its first rows come from."""
+        """Return the entry of the new manifest that describes where copied rows come from."""
         kept = {name: self.manifest.get(name) for name in ("spec_hash", "python", "packages", "device", "threads")}
         return {"forked_from": {"directory": str(self.paths.root.resolve()), **kept}}
 
 
 def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
-    """The sweep in ``out``, to be forked.
+    """Return the sweep in ``out`` as the source of a fork.
 
     Raises:
-        ValueError: It is no sweep, of other data or another precision, or the new directory lies in it.
+        ValueError: If it is not a sweep, its data or precision differ, or the new directory lies inside it.
     """
     paths = SweepPaths(out)
     refuse_links(out)
@@ -67,54 +73,59 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
     source = ForkSource(paths, load_spec(paths.spec), read_manifest(paths.manifest))
     made, data = source.manifest["precision"]["dtype"], source.manifest["data"]["checksum"]
     if made != dtype or data != setup.data_checksum:
-        told = f"{made} instead of {dtype}" if made != dtype else f"other data than {setup.spec.dataset!r} now holds"
-        raise ValueError(f"{out} was made with {told}: nothing of it can be used again; begin a new sweep.")
+        reason = f"{made} instead of {dtype}" if made != dtype else f"other data than {setup.spec.dataset!r} now holds"
+        raise ValueError(f"{out} was made with {reason}: nothing of it can be used again; begin a new sweep.")
     return source
 
 
 def copy_reusable(
     source: ForkSource, paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say
 ) -> None:
-    """Copy finished trials of the same settings; their analysis too, if the new spec asks for the same.
+    """Copy finished trials with the same settings, and their analysis if the new spec asks for the same.
 
     Args:
-        source: What to copy from.
-        paths: Where to.
-        spec: The new sweep's.
-        planned: Its trials.
-        finished: Those of them whose rows are in its tables already; those in its parts are not copied either.
-        say: Told how much was copied, and of what is damaged.
+        source: Sweep to copy from.
+        paths: Paths of the new sweep.
+        spec: Spec of the new sweep.
+        planned: Trials table of the new sweep.
+        finished: Trials whose rows are in the new sweep's tables already.
+        say: Function that reports how much was copied and what is damaged.
     """
+    # Damage in the source is reported and left out, never repaired: the source is only read.
     bad = {damage.path: damage.why for damage in find_damage(*source)}
     for path, why in bad.items():
         say(f"{path} {why}: left out")
     frames = {name: _rows(source.paths, name, set(bad)) for name in SCHEMAS}
+    # What an interrupted fork has copied already, as table rows or as parts, is not copied twice.
     have = {*finished, *(trial_id for part in trials_in_parts(paths).values() for trial_id in part)}
     wanted = set(planned["trial_id"]) - have
     frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(source.spec))
     done = frames["trials"].filter(pl.col("status").is_in(FINISHED))
+    # Only trials with all their rows are reused; those with a part of them are trained again.
     trained = wanted & set(rows_are_all_there(done, {"history": [frames["history"]]}, source.spec))
     sections = ("similarity", "modules", "alignment")
+    # Rows of analysis are tied to the settings of all three sections, so one difference drops them all.
     is_same = all(getattr(source.spec, name) == getattr(spec, name) for name in sections)
     analysis = {name: [frames[name]] for name in ("modules", "alignment")}
     analysis["similarity"] = frames["similarity"].partition_by("layer")
     analysed = trained & set(rows_are_all_there(done, analysis, source.spec)) if is_same else set()
     copied = _copy_weights(source.paths, paths, trained, analysed, frames, set(bad))
-    told = "with their modules" if is_same else "their modules are searched anew"
-    say(f"{copied} of {planned.height} trials copied from {source.paths.root}, {told}")
+    note = "with their modules" if is_same else "their modules are searched anew"
+    say(f"{copied} of {planned.height} trials copied from {source.paths.root}, {note}")
 
 
 def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
-    """Trials that were trained and lack rows of analysis become trained parts, so that only those are made again.
+    """Turn trained trials that lack analysis rows into trained parts, so that only their analysis is repeated.
 
-    Their weights are copied into new stacks. To be called before the trials table is planned anew.
+    Their weights are copied into new stacks. Call this before the trials table is written again, since that drops their
+    results.
 
     Args:
-        paths: Of the sweep, after what is damaged was set aside.
-        spec: Its spec.
-        planned: Its trials.
-        finished: Those that lack nothing.
-        say: Told of how many there are.
+        paths: Paths of the sweep, after damaged files were set aside.
+        spec: Spec of the sweep.
+        planned: Trials table as planned.
+        finished: Trials that lack nothing.
+        say: Function that reports how many trials there are.
     """
     if not paths.table("trials").is_file():
         return
@@ -129,18 +140,23 @@ def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, fini
 
 
 def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]) -> pl.DataFrame:
-    """The trials table with failed trials as they were before their analysis failed; those never measured stay failed.
+    """Return the trials table with failed trials as they were before their analysis failed.
+
+    Trials that were never measured stay failed.
 
     Args:
-        trials: The table.
-        history: Of the same trials.
+        trials: Trials table.
+        history: History rows of the same trials.
         untrained: Names of the arms whose networks are not trained.
     """
+    # ``failed`` has replaced the status, so it is derived again as training had set it: diverged trials end with a
+    # loss that is not finite.
     last = history.sort("epoch").group_by("trial_id").last()
     last = last.select("trial_id", diverged=~pl.col("val_loss").fill_null(pl.col("train_loss")).is_finite())
     is_untrained = pl.col("arm").is_in(untrained)
     status = pl.when(is_untrained).then(pl.lit("untrained")).when("diverged").then(pl.lit("diverged"))
     excluded = ~is_untrained & ~(pl.col("test_accuracy") >= LEAST_ACCURACY)
+    # A trial with a test accuracy was measured, so only its analysis failed.
     is_mended = (pl.col("status") == FAILED) & pl.col("test_accuracy").is_not_null()
     return (
         trials.join(last, on="trial_id", how="left")
@@ -161,26 +177,27 @@ def _copy_weights(
     frames: dict[str, pl.DataFrame],
     bad: set[Path],
 ) -> int:
-    """Trials of the source's newest stacks that hold them, as stacks and parts of the target; returns how many."""
+    """Copy trials from the source's newest stacks to new stacks and parts of the target; returns how many."""
     copied, left = 0, set(trained)
     for index in reversed(source.stack_indices()):
         if source.stack(index) in bad:
             continue
         ids = read_ids(source.stack_ids(index))
+        # Analysed trials get a stack of their own: an analysed part covers all trials of its stack.
         for group in (left & analysed, left - analysed):
-            chosen = [place for place, trial_id in enumerate(ids) if trial_id in group]
+            chosen = [position for position, trial_id in enumerate(ids) if trial_id in group]
             if chosen:
                 weights = jax.tree.map(
                     lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], load_tree(source.stack(index))
                 )
-                _commit(target, [ids[place] for place in chosen], weights, frames, bool(group & analysed))
+                _commit(target, [ids[position] for position in chosen], weights, frames, bool(group & analysed))
                 copied += len(chosen)
-        left -= set(ids)
+        left -= set(ids)  # older stacks may hold earlier weights of the same trials
     return copied
 
 
 def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
-    """A table's rows in the final files and in the parts, as far as they are whole."""
+    """Return the rows of a table from final files and parts, leaving out damaged ones."""
     kind, part = ("trained", paths.trained_part) if name in ("trials", "history") else ("analysed", paths.analysed_part)
     folders = [part(index) for index in paths.part_indices(kind)]
     if name == "similarity":
@@ -188,6 +205,7 @@ def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
     else:
         final, inner = [paths.table(name)], f"{name}.parquet"
     files = [*final, *(path for folder in folders if folder not in bad for path in sorted(folder.glob(inner)))]
+    # Parts come after final files, so that merging keeps their newer rows.
     frames = [read_table(path, name) for path in files if path.is_file() and path not in bad]
     return merge(name, frames) if frames else empty(SCHEMAS[name])
 
@@ -195,9 +213,10 @@ def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
 def _commit(
     paths: SweepPaths, trial_ids: list[str], weights: Any, frames: dict[str, pl.DataFrame], is_analysed: bool
 ) -> None:
-    """A stack and its parts, in the order in which a run writes them."""
+    """Write a stack and its parts in the order of a run, so that a killed process leaves nothing half-written."""
     rows = {name: frame.filter(pl.col("trial_id").is_in(trial_ids)) for name, frame in frames.items()}
     index = next_index(paths)
+    # Weights, then the trained part, then the analysed part: each later one is of use only with the earlier ones.
     save_stack(paths, index, trial_ids, weights)
     with new_folder(paths.trained_part(index)) as folder:
         for name in ("trials", "history"):

@@ -1,4 +1,4 @@
-"""What an earlier run left: what is whole is kept, what is damaged is set aside (never deleted) and made again."""
+"""Recovery of what an earlier run left: intact files are kept, damaged ones set aside and made again."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ REMEDIES = {
 
 
 def is_complete(paths: SweepPaths, manifest: dict[str, Any], spec: SweepSpec) -> bool:
-    """Whether this very spec was run to its end, no trial failed, and every file of it is as it was written."""
+    """Return whether this very spec ran to its end without failed trials, and all its files are intact."""
     if not manifest.get("complete", False) or manifest.get("failed") or manifest.get("spec_hash") != spec.spec_hash():
         return False
     sums = manifest.get("checksums", {})
@@ -37,15 +37,18 @@ def is_complete(paths: SweepPaths, manifest: dict[str, Any], spec: SweepSpec) ->
 
 
 def set_aside_damaged(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, Any], say: Say) -> None:
-    """Move whatever is not what was written into ``damaged/``; what it held is missing, and so made again."""
+    """Move damaged files into ``damaged/``; what they held is then missing, and therefore made again."""
     if not manifest:
         return
     if manifest.get("complete", False):
-        remove_folder(paths.parts)  # what a process killed while tidying up has left
+        remove_folder(paths.parts)  # left by a process that was killed while it removed them
+    # Without this, everything in an old sweep would count as damaged for lack of a checksum.
     if not manifest.get("sums", False):
         _adopt(paths, spec)
+    # A list, because setting files aside while the generator runs would change what it reports.
     for damage in list(find_damage(paths, spec, manifest)):
         if damage.kind in ("stack", "trained part"):
+            # Neither is of use without the other.
             drop_stack(paths, damage.number, say, damage.why)
         elif damage.path.exists():
             aside = set_aside(damage.path, paths.damaged)
@@ -57,49 +60,51 @@ def set_aside_damaged(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, An
 
 
 def _forget_failed_analysis(paths: SweepPaths) -> None:
-    """A stack of which trials were trained and their analysis failed is analysed again, from its weights."""
+    """Remove analysed parts in which trained trials failed, so that their stacks are analysed again."""
     for index in paths.part_indices("analysed"):
+        # Trials that failed in training are left to be trained again; here only analysis is at fault.
         if read_failures(paths.analysed_part(index)).keys() - read_failures(paths.trained_part(index)).keys():
             remove_folder(paths.analysed_part(index))
 
 
 def kept_of(paths: SweepPaths, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What of an earlier run's manifest stays: where copied rows came from, and the sums of files still there.
+    """Return what stays of an earlier manifest: the source of copied rows, and checksums of files that still exist.
 
-    Files are held against these until the next end of the sweep.
+    Files are compared with these checksums until the sweep completes again.
     """
-    sums = {name: found for name, found in manifest.get("checksums", {}).items() if (paths.root / name).exists()}
+    sums = {name: checksum for name, checksum in manifest.get("checksums", {}).items() if (paths.root / name).exists()}
     return {name: manifest[name] for name in ("forked_from",) if name in manifest} | {"checksums": sums}
 
 
 def _adopt(paths: SweepPaths, spec: SweepSpec) -> None:
-    """Take a sweep that was begun before sums were kept for what it is."""
+    """Record the current checksums of a sweep that was begun before checksums were kept."""
     adopt_sums(paths.root, [paths.spec, *(paths.table(name) for name in TABLES)])
     parts = [paths.trained_part(index) for index in paths.part_indices("trained")]
     parts += [paths.analysed_part(index) for index in paths.part_indices("analysed")]
     for folder in (*parts, *(part / "similarity" for part in parts), paths.similarity):
         adopt_sums(folder, sorted(folder.glob("*.parquet")))
     for index in paths.stack_indices():
-        with suppress(ValueError, AttributeError):  # damaged: told of later
+        with suppress(ValueError, AttributeError):  # damaged: reported by find_damage
             adopt_stack(paths, index)
 
 
 def _remove_leftovers(paths: SweepPaths) -> None:
-    """What a killed process was about to write: temporary files, weights whose ids were not written."""
+    """Remove what a killed process left unfinished: temporary files, and weights without their list of ids."""
     for folder in (paths.root, paths.similarity, paths.figures, paths.parts, paths.checkpoints):
-        found = [*folder.glob(".*.tmp"), *folder.glob("stack_*.orbax-checkpoint-tmp*")]
-        for path in found:
+        leftovers = [*folder.glob(".*.tmp"), *folder.glob("stack_*.orbax-checkpoint-tmp*")]
+        for path in leftovers:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # The list of ids is written last, so a folder without one is an unfinished stack.
     for path in paths.checkpoints.glob("stack_[0-9]*[0-9]"):
         if path.is_dir() and not path.with_suffix(".json").exists():
             shutil.rmtree(path)
 
 
 def drop_stack(paths: SweepPaths, index: int, say: Say, why: str = "cannot be read") -> None:
-    """Set aside a stack that cannot be used, with the parts that came from it; its trials are trained again."""
+    """Set aside an unusable stack with the parts made from it; its trials are then trained again."""
     files = (paths.trained_part(index), paths.analysed_part(index), paths.stack(index), paths.stack_ids(index))
     existing = [path for path in files if path.exists()]
-    with suppress(ValueError):
+    with suppress(ValueError):  # the list of ids may be what is damaged
         trial_ids = read_ids(paths.stack_ids(index))
         say(f"{paths.stack(index)} ({why}): its {len(trial_ids)} trials are trained again: {', '.join(trial_ids)}")
     for path in existing:
@@ -107,7 +112,7 @@ def drop_stack(paths: SweepPaths, index: int, say: Say, why: str = "cannot be re
 
 
 def whole_trials(paths: SweepPaths, spec: SweepSpec) -> list[str]:
-    """Finished trials whose rows are all in the tables, and whose weights are in a stack."""
+    """Return the finished trials whose rows are all in the tables and whose weights are in a stack."""
     path = paths.table("trials")
     trials = read_table(path, "trials") if path.is_file() else empty(TRIALS)
     tables: dict[str, list[pl.DataFrame]] = {}
@@ -115,18 +120,19 @@ def whole_trials(paths: SweepPaths, spec: SweepSpec) -> list[str]:
         tables.setdefault(name, []).append(read_table(path, name) if path.is_file() else empty(SCHEMAS[name]))
     tables.pop("trials")
     with_weights = {trial_id for index in paths.stack_indices() for trial_id in read_ids(paths.stack_ids(index))}
-    found = rows_are_all_there(trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
-    return [trial_id for trial_id in found if trial_id in with_weights]
+    with_rows = rows_are_all_there(trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
+    return [trial_id for trial_id in with_rows if trial_id in with_weights]
 
 
 def rows_are_all_there(trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame]], spec: SweepSpec) -> list[str]:
-    """Those of the trials that have as many rows in each of the tables as the spec asks for.
+    """Return the trials that have as many rows in every table as the spec asks for.
 
     Args:
         trials: Rows of the trials table.
-        tables: By name; of ``similarity`` one for each layer.
-        spec: Of the sweep.
+        tables: Frames by table name; for ``similarity`` one frame per layer.
+        spec: Spec of the sweep.
     """
+    # Every measure gives two graphs (raw and normalized); alignment compares all pairs, each graph with itself too.
     num_measures, num_layers = len(spec.similarity.measures), len(layers_of(spec))
     num_graphs = 2 * num_measures
     expected = {
@@ -136,19 +142,20 @@ def rows_are_all_there(trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame
         "similarity": pl.lit(num_measures),
     }
     for name, frames in tables.items():
+        # A missing similarity file means that no trial is complete.
         if name == "similarity" and num_measures and len(frames) < num_layers:
             return []
         for frame in frames:
-            counts = frame.group_by("trial_id").agg(found=pl.len())
+            counts = frame.group_by("trial_id").agg(num_rows=pl.len())
             trials = trials.join(counts, on="trial_id", how="left")
-            trials = trials.filter(pl.col("found").fill_null(0) == expected[name]).drop("found")
+            trials = trials.filter(pl.col("num_rows").fill_null(0) == expected[name]).drop("num_rows")
     return trials["trial_id"].to_list()
 
 
 def trials_in_parts(paths: SweepPaths) -> dict[int, list[str]]:
-    """The trials of each trained part that did not fail, by its index."""
-    found = {index: read_ids(paths.stack_ids(index)) for index in paths.part_indices("trained")}
+    """Return the trials of each trained part that did not fail, by the index of the part."""
+    ids_by_part = {index: read_ids(paths.stack_ids(index)) for index in paths.part_indices("trained")}
     return {
         index: [trial_id for trial_id in trial_ids if trial_id not in failed_in_part(paths, index)]
-        for index, trial_ids in found.items()
+        for index, trial_ids in ids_by_part.items()
     }

@@ -1,4 +1,4 @@
-"""Is a sweep whole? Everything that can be found out without computing anything again."""
+"""Verification of a sweep: everything that can be checked without computing results again."""
 
 import os
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ LAYER_NAMES = {"mlp": "dense_{}", "cnn": "conv_{}"}
 
 
 class Verification(NamedTuple):
-    """What :func:`verify_sweep` found.
+    """Result of :func:`verify_sweep`.
 
     Attributes:
-        problems: A line each.
-        checked: How many things of each kind were looked at.
-        is_finished: Whether the sweep says that it was run to its end.
+        problems: Problems, one line each.
+        checked: Number of items of each kind that were checked.
+        is_finished: Whether the manifest says that the sweep ran to its end.
     """
 
     problems: tuple[str, ...]
@@ -41,18 +41,18 @@ class Verification(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is wrong with what is there."""
+        """Whether no problem was found."""
         return not self.problems
 
 
 def verify_sweep(out: str | os.PathLike) -> Verification:
-    """Hold every file of a sweep against its sum and its schema, rows against trials, weights against the spec.
+    """Check all files of a sweep against checksums and schemas, rows against trials, and weights against the spec.
 
-    Reads only. Of an unfinished sweep the parts and snapshots are looked at as well.
+    Nothing is written. Parts and snapshots of an unfinished sweep are checked as well.
 
     Raises:
-        ValueError: The directory is no sweep, or something in it leads out of it.
-        LockedError: A process is at work in it.
+        ValueError: If the directory is not a sweep, or something in it leads out of it.
+        LockedError: If a process is working in it.
     """
     paths = SweepPaths(Path(out))
     if not paths.has_manifest:
@@ -70,19 +70,22 @@ def _verify(paths: SweepPaths) -> Verification:
     try:
         spec = load_spec(paths.spec)
     except ValueError:
+        # Without a spec it is unknown which tables and shapes to expect; checksums can still be compared.
         sums = manifest.get("checksums", {})
         changed = [paths.root / name for name in sums if sum_of(paths.root / name) != sums[name]]
-        found = [f"{path} is missing or altered" for path in changed if path != paths.spec]
+        altered = [f"{path} is missing or altered" for path in changed if path != paths.spec]
         why = file_problem(paths.spec) or "is not a spec of this version"
-        return Verification((*found, f"{paths.spec} {why}: nothing could be held against it"), {}, is_finished)
+        return Verification((*altered, f"{paths.spec} {why}: nothing could be held against it"), {}, is_finished)
     damaged = [*find_damage(paths, spec, manifest), *figure_damage(paths)]
-    if not manifest.get("sums", False):  # begun before sums were kept
-        damaged = [one for one in damaged if UNKNOWN not in one.why and one.kind != "figure"]
-    problems = [f"{one.path} {one.why}" for one in damaged]
+    # Sweeps begun before checksums were kept lack them by design, which is no damage.
+    if not manifest.get("sums", False):
+        damaged = [damage for damage in damaged if UNKNOWN not in damage.why and damage.kind != "figure"]
+    problems = [f"{damage.path} {damage.why}" for damage in damaged]
     folders = [paths.training, *worker_folders(paths.training).values()]
     snapshots = [(SnapshotStore(folder), folder, step) for folder in folders for step in SnapshotStore(folder).steps()]
-    told = ((folder / str(step), store.problem(step)) for store, folder, step in snapshots)
-    problems += [f"{path} cannot be read: {why}" for path, why in told if why]
+    snapshot_problems = ((folder / str(step), store.problem(step)) for store, folder, step in snapshots)
+    problems += [f"{path} cannot be read: {why}" for path, why in snapshot_problems if why]
+    # Damaged files are reported once, so the checks of their content skip them.
     problems += _row_problems(paths, spec, damaged, is_finished)
     problems += _weight_problems(paths, spec, damaged)
     checked = {
@@ -95,8 +98,8 @@ def _verify(paths: SweepPaths) -> Verification:
 
 
 def _row_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage], is_finished: bool) -> Iterator[str]:
-    """Tables that are not sorted by their keys, and finished trials without their rows."""
-    bad = {one.path for one in damaged}
+    """Yield tables that are not sorted by their keys, and finished trials without their rows."""
+    bad = {damage.path for damage in damaged}
     tables = {path: name for path, name in table_paths(paths, spec).items() if path.is_file() and path not in bad}
     frames = {path: read_table(path, name) for path, name in tables.items()}
     for path, frame in frames.items():
@@ -123,13 +126,14 @@ def _row_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage], is_
 def _with_rows(done: pl.DataFrame, name: str, frame: pl.DataFrame, spec: SweepSpec) -> set[str]:
     if name != "similarity":
         return set(rows_are_all_there(done, {name: [frame]}, spec))
+    # A file of matrices holds one layer, so it is counted against a spec with a single layer.
     one_layer = spec.model_copy(update={"network": spec.network.model_copy(update={"widths": (1,)})})
     one_layer = one_layer.model_copy(update={"similarity": spec.similarity.model_copy(update={"combined": False})})
-    return set(rows_are_all_there(done, {name: [frame]}, one_layer))  # a file of matrices holds one layer
+    return set(rows_are_all_there(done, {name: [frame]}, one_layer))
 
 
 def _size_problems(path: Path, frame: pl.DataFrame) -> Iterator[str]:
-    """Matrices that are not ``num_units`` by ``num_units``."""
+    """Yield a problem if matrices are not ``num_units`` by ``num_units``."""
     if "matrix" in frame.columns:
         wrong = frame.filter(pl.col("matrix").list.len() != pl.col("num_units") ** 2).height
         if wrong:
@@ -137,8 +141,8 @@ def _size_problems(path: Path, frame: pl.DataFrame) -> Iterator[str]:
 
 
 def _weight_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage]) -> Iterator[str]:
-    """Stacks that cannot be loaded or have other shapes than the spec asks for, and finished trials without weights."""
-    bad = {one.path for one in damaged}
+    """Yield stacks that cannot be loaded or have unexpected shapes, and finished trials without weights."""
+    bad = {damage.path for damage in damaged}
     with_weights: set[str] = set()
     for index in paths.stack_indices():
         if paths.stack(index) not in bad:
@@ -160,8 +164,9 @@ def _shape_problem(path: Path, num_trials: int, spec: SweepSpec) -> str | None:
         tree: dict[str, Any] = load_tree(path)
         layers = [tree[LAYER_NAMES[spec.network.kind].format(layer)] for layer in range(len(spec.network.widths))]
         shapes = [leaf.shape for layer in layers for leaf in (layer["kernel"], layer["bias"])]
-    except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
+    except Exception as error:  # orbax and tensorstore have no fixed type of error for damage
         return f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+    # First axis: trials; last axis: units of the layer, for kernels and biases alike.
     wanted = [(num_trials, width) for width in spec.network.widths for _ in ("kernel", "bias")]
     if any((*shape[:1], *shape[-1:]) != ends for shape, ends in zip(shapes, wanted, strict=True)):
         return f"has shapes {shapes}; expected {num_trials} trials with layers of {list(spec.network.widths)} units"

@@ -1,1 +1,1 @@
-"""Files: atomic writes and locks, checksums, input that nobody vouches for, trees of arrays. Knows no sweep."""
+"""Files: atomic writes, locks, checksums, untrusted input and trees of arrays; independent of sweeps."""

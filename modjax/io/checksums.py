@@ -1,4 +1,4 @@
-"""Sums of what was written, kept beside it: a changed, shortened or missing file is found before it is used."""
+"""Checksums kept beside files, so that changed, truncated or missing files are noticed before they are used."""
 
 import hashlib
 import json
@@ -10,21 +10,22 @@ from typing import Any
 from modjax.io.files import sha256_of, write_atomic, write_text
 from modjax.io.untrusted import is_inside, open_regular, read_json
 
-SUMS = ".sums.json"  # in every folder of tables: {name: SHA-256 of the file, and of the one that replaces it}
+SUMS = ".sums.json"  # in every folder of tables: {name: [SHA-256 of the file, SHA-256 of its replacement]}
 COMMENT = "<!-- sha256 of all before: "
 CHUNK_BYTES = 2**20
 MISSING, ALTERED, UNKNOWN = "is missing", "is not what was written", "has no sum that it could be held against"
 
 
 def write_summed(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file atomically; its sum is on the disk before it takes its name.
+    """Write a file atomically and record its checksum before it gets its final name.
 
-    Until the next time, the sum of the file that it replaces counts as well: a process may be killed in between.
+    The checksum of the replaced file stays valid until the next write, since the process may be killed in between.
     """
     write_atomic(path, write, before_rename=lambda temporary: _record(path, sha256_of(temporary)))
 
 
 def _record(path: Path, new: str) -> None:
+    # Keep the old sum only if the file still has it: a damaged file must not become valid.
     known = read_sums(path.parent)
     old = sha256_of(path) if path.is_file() else ""
     kept = [old] if old in known.get(path.name, []) and old != new else []
@@ -32,16 +33,20 @@ def _record(path: Path, new: str) -> None:
 
 
 def read_sums(folder: Path) -> dict[str, list[str]]:
-    """The sums of a folder's files; none where there is no list of them, or one that cannot be read."""
+    """Return the checksums of a folder's files by name; empty if the list is missing or cannot be read."""
     try:
-        found = read_json(folder / SUMS, "a list of sums")
-        return {name: [str(one) for one in sums] for name, sums in found.items() if is_inside(name) and "/" not in name}
+        content = read_json(folder / SUMS, "a list of sums")
+        return {
+            name: [str(checksum) for checksum in sums]
+            for name, sums in content.items()
+            if is_inside(name) and "/" not in name
+        }
     except (ValueError, AttributeError, TypeError):
         return {}
 
 
 def adopt_sums(folder: Path, paths: Iterable[Path]) -> None:
-    """Take files that were written before sums were kept for what they are."""
+    """Record the current checksums of files that were written before checksums were kept."""
     known = read_sums(folder)
     new = {path.name: [sha256_of(path)] for path in paths if path.is_file() and path.name not in known}
     if new:
@@ -49,15 +54,15 @@ def adopt_sums(folder: Path, paths: Iterable[Path]) -> None:
 
 
 def file_problem(path: Path, also: Iterable[str] = ()) -> str | None:
-    """What is wrong with a file, or None.
+    """Return what is wrong with a file, or None.
 
     Args:
-        path: The file.
-        also: Sums that are right besides those kept beside the file.
+        path: Path of the file.
+        also: Valid checksums in addition to those kept beside the file.
     """
     if not path.is_file():
         return MISSING
-    for _ in range(2):  # once more: another process may have replaced the file after its sums were read
+    for _ in range(2):  # twice: another process may replace the file after its sums were read
         right = {*read_sums(path.parent).get(path.name, []), *also}
         if not right:
             return UNKNOWN
@@ -67,22 +72,22 @@ def file_problem(path: Path, also: Iterable[str] = ()) -> str | None:
 
 
 def folder_problem(folder: Path) -> str | None:
-    """What is wrong with a folder whose list names every table of it, or None."""
+    """Return what is wrong with a folder whose checksums must cover all its tables, or None."""
     names = read_sums(folder)
     if not names:
         return f"{folder.name}/{SUMS} {ALTERED}" if (folder / SUMS).is_file() else f"{folder.name} {UNKNOWN}"
-    found = {path.name for path in folder.glob("*.parquet")}
-    problems = ((name, file_problem(folder / name)) for name in sorted(found | names.keys()))
+    tables = {path.name for path in folder.glob("*.parquet")}
+    problems = ((name, file_problem(folder / name)) for name in sorted(tables | names.keys()))
     return next((f"{name} {problem}" for name, problem in problems if problem), None)
 
 
 def with_own_sum(page: str) -> str:
-    """A page of HTML with a comment at its end that holds the sum of all before it."""
+    """Return an HTML page with a comment at its end that holds the checksum of everything before it."""
     return page + _comment(hashlib.sha256(page.encode()))
 
 
 def own_sum_problem(path: Path) -> str | None:
-    """What is wrong with a page that :func:`with_own_sum` has ended, or None."""
+    """Return what is wrong with a page that was made by :func:`with_own_sum`, or None."""
     if not path.is_file():
         return MISSING
     digest, length = hashlib.sha256(), len(_comment(hashlib.sha256()))
@@ -95,6 +100,7 @@ def own_sum_problem(path: Path) -> str | None:
         end = file.read(length + 1)
     if end == _comment(digest).encode():
         return None
+    # A damaged comment may straddle the last chunk; a page without any comment was never summed.
     return ALTERED if COMMENT.encode() in tail + end else UNKNOWN
 
 
@@ -103,7 +109,7 @@ def _comment(digest: Any) -> str:
 
 
 def sum_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder: of the sorted names and sums of all files in it; empty if there is nothing."""
+    """Return the SHA-256 of a file, or of the names and sums of all files in a folder; empty if neither exists."""
     if not path.is_dir():
         return sha256_of(path) if path.is_file() else ""
     digest = hashlib.sha256()
@@ -114,5 +120,5 @@ def sum_of(path: Path) -> str:
 
 
 def sum_of_json(content: object) -> str:
-    """SHA-256 of plain values."""
+    """Return the SHA-256 of a value as sorted JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name, flushed, renamed."""
+"""Atomic file operations: written under a temporary name, flushed, then renamed."""
 
 import errno
 import fcntl
@@ -18,7 +18,7 @@ def write_atomic(
 ) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it, and rename it to ``path``.
 
-    ``before_rename`` is given the temporary file when it is whole and on the disk.
+    ``before_rename`` is called with the temporary file once it is complete and on disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -35,7 +35,7 @@ def write_atomic(
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Flush a folder, so that new names in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -44,7 +44,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that its name is gone at once, even if the process is killed half-way."""
+    """Remove a folder so that its name disappears at once, even if the process is killed half-way."""
     old = path.with_name(f".{path.name}.old.tmp")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -53,7 +53,7 @@ def remove_folder(path: Path) -> None:
 
 
 def set_aside(path: Path, folder: Path) -> Path:
-    """Move a damaged file or folder into ``folder``, under a name that is free; returns the new path."""
+    """Move a damaged file or folder into ``folder`` under a free name, and return the new path."""
     folder.mkdir(exist_ok=True)
     names = (path.name if not number else f"{path.name}.{number}" for number in itertools.count())
     aside = next(folder / name for name in names if not (folder / name).exists())
@@ -68,7 +68,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``path`` when the block ends well and vanishes when it does not."""
+    """Yield a temporary folder that becomes ``path`` if the block succeeds, and is removed if it raises."""
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -81,15 +81,15 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_os_error(path: Path, error: Exception) -> OSError:
-    """What a library says of a file that it could not write, as an OSError of one line.
+    """Return a library's error about a file that it could not write as an OSError with one line of text.
 
-    A full disk keeps its number, so that whoever reports it can say what to do.
+    A full or read-only disk keeps its error number, so that the report can suggest a remedy.
     """
     text = " ".join(str(error).split())
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
@@ -99,16 +99,16 @@ def as_os_error(path: Path, error: Exception) -> OSError:
 
 
 class LockedError(RuntimeError):
-    """Another process works in the directory."""
+    """Another process is working in the directory."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends.
+    """Hold a lock that is released when the process ends, however it ends.
 
     Raises:
-        LockedError: Another process holds it.
-        ValueError: Something that is no file has its name.
+        LockedError: If another process holds the lock.
+        ValueError: If ``path`` exists and is not a regular file.
     """
     with open(open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW), "rb+", buffering=0) as file:
         try:

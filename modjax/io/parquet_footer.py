@@ -1,7 +1,7 @@
-"""What a parquet file says of its own size, read from its footer before any table is made of it.
+"""Estimates the memory that a parquet file will take from its footer, before the table is read.
 
-A few bytes can stand for gigabytes (runs of equal values), so the numbers of values are added up first. The footer is
-Thrift's compact protocol; only numbers of rows and values are looked at.
+A few bytes can encode gigabytes (runs of equal values), so the numbers of values are added up first. The footer uses
+Thrift's compact protocol; only numbers of rows and values are read.
 
 References:
     https://parquet.apache.org/docs/file-format/metadata/
@@ -20,12 +20,12 @@ ROW_BYTES = 8
 
 
 def table_bytes(path: Path) -> int:
-    """At least about so many bytes of memory that the table takes.
+    """Return a lower estimate of the bytes of memory that the table takes.
 
     Raises:
-        ValueError: Not a parquet file.
+        ValueError: If the file is not a parquet file.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # opening a pipe would block
         raise ValueError("there is no such file")
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -54,7 +54,7 @@ def _chunk_bytes(chunk: dict[int, Any]) -> int:
 
 
 def _structs(value: Any) -> list[dict[int, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _whole(value: Any) -> int:
@@ -64,16 +64,16 @@ def _whole(value: Any) -> int:
 
 
 class _Reader:
-    """Thrift's compact protocol: structs as dicts by field number."""
+    """Reader of Thrift's compact protocol; structs become dicts by field number."""
 
     def __init__(self, content: bytes) -> None:
-        self._content, self._place = content, 0
+        self._content, self._position = content, 0
 
     def _take(self, num: int) -> bytes:
-        if num < 0 or self._place + num > len(self._content):
+        if num < 0 or self._position + num > len(self._content):
             raise ValueError("a footer that ends too early")
-        taken = self._content[self._place : self._place + num]
-        self._place += num
+        taken = self._content[self._position : self._position + num]
+        self._position += num
         return taken
 
     def _varint(self) -> int:
@@ -90,17 +90,19 @@ class _Reader:
         return (value >> 1) ^ -(value & 1)
 
     def struct(self, depth: int) -> dict[int, Any]:
-        """Fields until the stop byte."""
+        """Return the fields up to the stop byte."""
         if depth > MAX_DEPTH:
             raise ValueError("a footer that is nested too deeply")
         fields: dict[int, Any] = {}
         number = 0
         while head := self._take(1)[0]:
+            # The high half is the step to the next field number; 0 means that the number itself follows.
             number = number + (head >> 4) if head >> 4 else self._zigzag()
             fields[number] = self._value(head & 15, depth)
         return fields
 
     def _value(self, kind: int, depth: int, is_item: bool = False) -> Any:
+        # Booleans are stored in the field header itself, except as items of a list.
         if kind in (1, 2):
             return bool(self._take(1)[0]) if is_item else kind == 1
         if kind in (4, 5, 6):
@@ -116,6 +118,7 @@ class _Reader:
         raise ValueError("a kind of field that footers do not have")
 
     def _list(self, depth: int) -> list[Any]:
+        # The high half is the length; 15 means that the length follows.
         head = self._take(1)[0]
         num = self._varint() if head >> 4 == 15 else head >> 4
         if num > len(self._content) or depth > MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""Trees of arrays on disk, one orbax checkpoint each."""
+"""Trees of arrays on disk, each in one orbax checkpoint."""
 
 import gc
 import logging
@@ -23,10 +23,10 @@ PATTERN_CHARACTERS = r"[\[\]*?\\]"
 
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Save a tree of arrays as one orbax checkpoint; an older one of that name is replaced.
+    """Save a tree of arrays as one orbax checkpoint, replacing an older one at the same path.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: If the checkpoint cannot be written.
     """
     import jax
     import orbax.checkpoint as ocp
@@ -34,13 +34,13 @@ def save_tree(path: Path, tree: Any) -> None:
     try:
         with told_once(), plain_path(path) as plain, ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(plain, jax.tree.map(np.asarray, tree), force=True)
-    except Exception as error:  # orbax and tensorstore raise what they like for a full disk
+    except Exception as error:  # orbax and tensorstore have no fixed type of error for a full disk
         raise as_os_error(path, error) from error
 
 
 @contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
-    """A path to the same place for orbax, which takes brackets, stars and the like in one for a pattern of names."""
+    """Yield an equivalent path without characters like brackets and stars, which orbax treats as a pattern."""
     path = path.resolve()
     if not re.search(PATTERN_CHARACTERS, str(path)):
         yield path
@@ -52,20 +52,22 @@ def plain_path(path: Path) -> Iterator[Path]:
 
 
 def load_tree(path: Path, target: Any = None) -> Any:
-    """Load a tree of NumPy arrays, into the shapes of ``target``; without one, as it was saved, in plain dicts.
+    """Load a tree of NumPy arrays with the structure of ``target``, or as plain dicts if there is none.
 
     Raises:
-        ValueError: Not a checkpoint, one of other shapes, or one of arrays that do not fit this machine.
+        ValueError: If this is not a checkpoint, the shapes differ, or the arrays do not fit in memory.
     """
     with _no_late_errors(), told_once():
         try:
             with plain_path(path) as plain:
                 return _restore(plain, target)
-        except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
-            told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        gc.collect()  # the error is gone, and with it what is left of the reads that it stopped
+        except Exception as error:  # orbax and tensorstore have no fixed type of error for damage
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        # Outside the except block the error, and the unfinished reads it refers to, can be collected; the reads
+        # then need a moment to end while their late errors are still silenced.
+        gc.collect()
         time.sleep(LATE_SECONDS)
-    raise ValueError(f"{path}: not a readable checkpoint ({told}).")
+    raise ValueError(f"{path}: not a readable checkpoint ({reason}).")
 
 
 def _restore(path: Path, target: Any) -> Any:
@@ -87,7 +89,7 @@ def _restore(path: Path, target: Any) -> Any:
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Orbax logs an error of its threads with all its lines, and raises it again where it is waited for."""
+    """Suppress orbax's log of errors in its threads, since it raises the same errors again in this one."""
 
     def is_not_raised_again(record: logging.LogRecord) -> bool:
         return "orbax" not in record.pathname or record.levelno < logging.ERROR
@@ -102,9 +104,9 @@ def told_once() -> Iterator[None]:
 
 @contextmanager
 def _no_late_errors() -> Iterator[None]:
-    """Where one array cannot be read, the reads of the others end after orbax has closed its loop, and complain.
+    """Silence errors of reads that end after orbax has closed its event loop.
 
-    Nobody waits for them, so each would print a traceback; they are given a moment to end unheard.
+    If one array cannot be read, nobody waits for the reads of the others, so each would print a traceback.
     """
     before = sys.unraisablehook
 

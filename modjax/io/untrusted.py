@@ -1,4 +1,4 @@
-"""Files of unknown origin: sizes looked at before memory is taken, no way out of a directory, one clear line."""
+"""Safe reading of files of unknown origin: bounded memory, no way out of a directory, one-line errors."""
 
 import json
 import os
@@ -12,12 +12,12 @@ NO_FILE = "neither a file nor a folder; remove it"
 
 
 def memory_limit() -> int:
-    """Bytes that one thing read from a file may take: half of the machine's memory."""
+    """Return how many bytes of memory one file's content may take: half of the machine's memory."""
     return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def check_bytes(path: Path, needed: int) -> None:
-    """Raise if what a file says it holds does not fit this machine."""
+    """Raise ValueError if a file's content needs more memory than one file may take."""
     if needed > memory_limit():
         raise ValueError(
             f"{path}: would take {needed / 2**30:.3g} GiB of memory; at most {memory_limit() / 2**30:.3g} GiB are "
@@ -26,13 +26,14 @@ def check_bytes(path: Path, needed: int) -> None:
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a plain file; a pipe would be waited for, a device might do anything.
+    """Open a regular file and return its descriptor; opening a pipe could block, a device could do anything.
 
     Raises:
-        ValueError: Something else has that name.
+        ValueError: If ``path`` is not a regular file.
     """
     if os.path.lexists(path) and not path.is_file():
         raise ValueError(f"{path}: {NO_FILE}")
+    # Checked again on the descriptor: the file may have been replaced after the first check.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -41,11 +42,11 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_small_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a plain file.
+    """Return the bytes of a regular file.
 
     Raises:
-        OSError: It is not there, or may not be read.
-        ValueError: Not a plain file, or too large.
+        OSError: If the file is missing or may not be read.
+        ValueError: If it is not a regular file, or too large.
     """
     with open(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -55,22 +56,22 @@ def read_small_file(path: Path, max_bytes: int) -> bytes:
 
 
 def read_json(path: Path, what: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """JSON from a file of bounded size.
+    """Return the JSON content of a file of bounded size.
 
     Raises:
-        ValueError: Not a file, too large, or not JSON.
+        ValueError: If the file is missing, too large, or not JSON.
     """
     try:
         if not path.is_file():
             raise ValueError("there is no such file")
         return json.loads(read_small_file(path, max_bytes).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        told = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
-        raise ValueError(f"{path}: not {what} ({type(error).__name__}: {told}).") from error
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
+        raise ValueError(f"{path}: not {what} ({type(error).__name__}: {reason}).") from error
 
 
 def is_inside(name: str) -> bool:
-    r"""Whether a relative name stays below where it starts.
+    r"""Return whether a relative path stays inside the directory that it starts from.
 
     Example:
         >>> is_inside("similarity/layer_0.parquet"), is_inside("../x"), is_inside("/etc/passwd"), is_inside("a\0b")
@@ -81,13 +82,13 @@ def is_inside(name: str) -> bool:
 
 
 def refuse_links(root: Path) -> None:
-    """Raise if anything below a directory is a link that leads out of it: what is written there would leave it too.
+    """Raise if anything below a directory is a link that leads out of it, since writes would follow the link.
 
-    Pipes, sockets and devices are refused with them: whoever opens one waits, or worse. It is the first thing to do
-    with a directory, before anything in it is opened.
+    Pipes, sockets and devices are refused as well, because opening one may block. Call this before anything in the
+    directory is opened.
 
     Raises:
-        ValueError: Names the link, or what is neither a file nor a folder.
+        ValueError: If there is such an entry; the message names it.
     """
     own = os.path.realpath(root)
     for folder, folders, files in os.walk(root, followlinks=False):

@@ -1,4 +1,4 @@
-"""Measures of dense chains by closed forms: which there are, and their way from the first batch to the matrices.
+"""Measures of dense chains by closed forms: the registry of forms, and the steps from first batch to matrices.
 
 The formulas are in :mod:`modjax.measures.chain_terms`.
 """
@@ -30,13 +30,14 @@ from modjax.records import MeasureInfo, resolve
 
 
 class ClosedForm(NamedTuple):
-    """How a measure of a dense chain is computed without autodiff; a measure opts in by naming one in its record.
+    """How a measure of a dense chain is computed without autodiff; a measure's record names its closed form.
 
     Attributes:
-        applies: ``applies(chain) -> bool``: whether the formulas hold for its activation.
+        applies: ``applies(chain) -> bool``, whether the formulas hold for the chain's activation.
         init: ``init(setting, params, dtype) -> state``.
-        update: ``update(setting, layers, trace, factor, state, batch) -> state``, adds a batch.
-        finalize: ``finalize(setting, params, state) -> tuple`` of matrices, one a group; upper triangles count.
+        update: ``update(setting, layers, trace, factor, state, batch) -> state``, which adds a batch.
+        finalize: ``finalize(setting, params, state) -> tuple`` of matrices, one per group; only the upper triangles are
+            used.
         needs_factor: Whether deeper layers need the first layer's factor.
     """
 
@@ -53,17 +54,18 @@ def from_sums(
     applies: Callable[[DenseChain], bool] = lambda chain: True,
     needs_factor: bool = False,
 ) -> ClosedForm:
-    """A closed form from sums over examples.
+    """Return a closed form that is made of sums over examples.
 
     Args:
-        sums: ``sums(setting, layers, trace, factor)``: a batch's sums.
-        matrices: ``matrices(setting, layers, means)``: a block for each pair of layers (k, m), k <= m.
-        applies: As in :class:`ClosedForm`.
-        needs_factor: As in :class:`ClosedForm`.
+        sums: ``sums(setting, layers, trace, factor)``, which returns a batch's sums.
+        matrices: ``matrices(setting, layers, means)``, which returns a block for each pair of layers (k, m), k <= m.
+        applies: The function of that name in :class:`ClosedForm`.
+        needs_factor: The flag of that name in :class:`ClosedForm`.
     """
 
     def init(setting: Setting, params: Any, dtype: DTypeLike) -> Sums:
-        def one_batch(params: Any) -> list[Array]:
+        # Traced on one block, only for the shapes of the sums.
+        def single_block(params: Any) -> list[Array]:
             layers = _layers(setting, params)
             x = jnp.zeros((setting.block, layers[0][0].shape[0]), dtype)
             batch = MeasureBatch(x, None, jnp.ones(setting.block, dtype))
@@ -71,7 +73,7 @@ def from_sums(
             factor = first_factor(layers[0][0]) if needs_factor and len(setting.shapes) > 1 else None
             return sums(setting, layers, trace, factor)
 
-        return sums_of(jax.eval_shape(one_batch, params), dtype)
+        return sums_of(jax.eval_shape(single_block, params), dtype)
 
     def update(setting: Setting, layers: list, trace: Trace, factor: Any, state: Sums, batch: MeasureBatch) -> Sums:
         return add_sums(state, batch, sums(setting, layers, trace, factor))
@@ -80,6 +82,7 @@ def from_sums(
         blocks = matrices(setting, _layers(setting, params), means_of(state))
         if not setting.is_combined:
             return tuple(blocks.values())
+        # Only k <= m is computed; the blocks below the diagonal are transposes.
         layers = range(len(setting.shapes))
         rows = [[blocks[k, m] if k <= m else blocks[m, k].T for m in layers] for k in layers]
         return (jnp.concatenate([jnp.concatenate(row, 1) for row in rows], 0),)
@@ -92,6 +95,7 @@ def _add_moments(
 ) -> moments.Moments:
     del layers, factor
     units = [jnp.concatenate([trace.hidden[layer] for layer in group], -1) for group in setting.groups]
+    # A dense layer has one location.
     return moments.merge(state, batch, [values[:, None, :] for values in units])
 
 
@@ -105,26 +109,26 @@ LOSS_HESSIAN = from_sums(hessian_sums, hessian_matrices, lambda chain: chain.act
 
 
 def closed_form_of(info: MeasureInfo) -> ClosedForm:
-    """The closed form that a measure's record names."""
+    """Return the closed form that a measure's record names."""
     assert info.closed_form is not None
     return resolve(info.closed_form)
 
 
 def has_closed_form(network: Network, info: MeasureInfo) -> bool:
-    """Whether a measure of a network is computed here: it names a closed form, and that holds for the network."""
+    """Return whether a measure names a closed form that holds for the network."""
     chain = network.chain
     return chain is not None and info.closed_form is not None and closed_form_of(info).applies(chain)
 
 
 def prepare(setting: Setting, measures: tuple[MeasureInfo, ...], params: Any) -> Array | None:
-    """The first layer's factor, where a deeper one's measure needs it."""
+    """Return the first layer's factor, or None where no measure of a deeper layer needs it."""
     if len(setting.shapes) == 1 or not any(closed_form_of(info).needs_factor for info in measures):
         return None
     return first_factor(_layers(setting, params)[0][0])
 
 
 def init(setting: Setting, info: MeasureInfo, params: Any, dtype: DTypeLike) -> Any:
-    """The state of a measure before its first batch."""
+    """Return the state of a measure before its first batch."""
     return closed_form_of(info).init(setting, params, dtype)
 
 
@@ -137,6 +141,7 @@ def update(
     batch: MeasureBatch,
 ) -> dict[str, Any]:
     """Add a batch, whose size is a multiple of ``setting.block``, to the states of some measures."""
+    # One forward pass serves all measures.
     layers = _layers(setting, params)
     trace = run_forward(layers, _activation(setting), batch)
     return {
@@ -146,7 +151,7 @@ def update(
 
 
 def finalize(setting: Setting, info: MeasureInfo, params: Any, state: Any) -> tuple[Array, ...]:
-    """A matrix a group; the upper triangles count."""
+    """Return one matrix per group, of which only the upper triangles are used."""
     return closed_form_of(info).finalize(setting, params, state)
 
 

@@ -33,13 +33,13 @@ Pairs = list[tuple[int, int]]
 
 
 class Trace(NamedTuple):
-    """A batch's way through the chain.
+    """What a forward pass of a batch through the chain leaves.
 
     Attributes:
-        hidden: ``[batch units]`` of each layer.
-        slopes: f'(a), 0 for padding.
-        probabilities: softmax of the logits.
-        is_valid: ``[batch]``.
+        hidden: Activations ``[batch units]`` of each layer.
+        slopes: Derivatives f'(a) of each layer, 0 for padding.
+        probabilities: Softmax of the logits.
+        is_valid: Mask ``[batch]`` of the examples that are no padding.
     """
 
     hidden: list[Float[Array, "batch _"]]
@@ -49,7 +49,7 @@ class Trace(NamedTuple):
 
 
 def pairs_of(setting: Setting) -> Pairs:
-    """The pairs of layers k <= l whose blocks are needed."""
+    """Return the pairs of layers k <= l whose blocks are needed."""
     num_layers = len(setting.shapes)
     if setting.is_combined:
         return list(combinations_with_replacement(range(num_layers), 2))
@@ -57,7 +57,7 @@ def pairs_of(setting: Setting) -> Pairs:
 
 
 def run_forward(layers: list, activation: str, batch: MeasureBatch) -> Trace:
-    """FLOPs an example: 2 sum_l U_{l-1} U_l, the logits included."""
+    """Run a batch forward. FLOPs per example: 2 sum_l U_{l-1} U_l, the logits included."""
     function = ACTIVATION_FUNCTIONS[activation]
     hidden, slopes = [], []
     x = batch.x.reshape(batch.x.shape[0], -1)
@@ -71,48 +71,49 @@ def run_forward(layers: list, activation: str, batch: MeasureBatch) -> Trace:
 
 
 def first_factor(kernel: Float[Array, "inputs units"]) -> Float[Array, "units rank"]:
-    """F with F F^T = W^T W: from a QR decomposition, which duplicated and dead units do not disturb."""
+    """Return F with F F^T = W^T W, from a QR decomposition, which holds for duplicated and dead units too."""
     if kernel.shape[0] <= kernel.shape[1]:
-        return kernel.T
+        return kernel.T  # no wider than a triangular factor
     return jnp.linalg.qr(kernel, mode="r").T
 
 
 def blocks_of(setting: Setting, arrays: list[Float[Array, "batch ..."]]) -> list[Float[Array, "blocks ... block"]]:
-    """``[batch units]`` as ``[blocks units block]``, so that examples come last in every product."""
+    """Reshape ``[batch units]`` to ``[blocks units block]``, so that examples come last in every product."""
     size = min(setting.block, arrays[0].shape[0])
     return [array.reshape(-1, size, array.shape[-1]).swapaxes(-1, -2) for array in arrays]
 
 
 def columns_of(setting: Setting, matrix: Float[Array, "units columns"]) -> Float[Array, "groups some units"]:
-    """The columns of a matrix, some at a time; zeros, which add nothing, fill the last group."""
+    """Return the columns of a matrix in groups; the last group is filled with zeros, which add nothing."""
     some = min(setting.columns, matrix.shape[1])
     num_groups = -(-matrix.shape[1] // some)
     return jnp.pad(matrix.T, ((0, num_groups * some - matrix.shape[1]), (0, 0))).reshape(num_groups, some, -1)
 
 
 def scaled(X: Float[Array, "columns units block"], slopes: Float[Array, "units block"]) -> Array:  # noqa: N803
-    """``D X``; as rows of one long vector a column, which compiles to whole vectors."""
+    """Return ``D X``."""
+    # One long row per column, which compiles to full vector instructions.
     return (X.reshape(len(X), -1) * slopes.reshape(1, -1)).reshape(X.shape)
 
 
 def through(weights: Float[Array, "above below"], X: Float[Array, "columns below block"]) -> Array:  # noqa: N803
-    """``weights X`` of every column."""
-    if len(X) == 1:
+    """Return ``weights X`` of every column."""
+    if len(X) == 1:  # a plain product is faster than a batched one
         return (weights @ X[0])[None]
     return jnp.broadcast_to(weights[None], (len(X), *weights.shape)) @ X
 
 
 def products(X: Float[Array, "columns rows block"], Y: Float[Array, "columns units block"]) -> Array:  # noqa: N803
-    """``sum over columns and examples of X_i Y_j``."""
+    """Return ``sum over columns and examples of X_i Y_j``."""
     if len(X) == 1:
         return X[0] @ Y[0].T
     return jnp.sum(X @ Y.swapaxes(-1, -2), 0)
 
 
 def input_sums(setting: Setting, layers: list, trace: Trace, factor: Array | None) -> list[Array]:
-    """For layer 0 alone, ``sum_b m_0 m_0^T``; for each other pair ``sum_b X_k X_l^T``.
+    """Return ``sum_b m_0 m_0^T`` for layer 0 with itself, and ``sum_b X_k X_l^T`` for every other pair.
 
-    FLOPs an example, rank R of the first layer: 2 U_0^2, and for every further layer 2 R U_{l-1} U_l for X_l and
+    FLOPs per example, rank R of the first layer: 2 U_0^2, and for every further layer 2 R U_{l-1} U_l for X_l and
     2 R U_l^2 for its Gram (combined: 2 R U_k U_l for every pair).
     """
     pairs = pairs_of(setting)
@@ -144,21 +145,22 @@ def input_sums(setting: Setting, layers: list, trace: Trace, factor: Array | Non
 
 
 def input_matrices(setting: Setting, layers: list, means: list[Array]) -> dict[tuple[int, int], Array]:
-    """S of each pair of layers from the means of :func:`input_sums`."""
-    found = dict(zip(pairs_of(setting), means, strict=True))
+    """Return S of each pair of layers from the means of :func:`input_sums`."""
+    matrices = dict(zip(pairs_of(setting), means, strict=True))
     kernel = layers[0][0]
-    found[0, 0] = (kernel.T @ kernel) * found[0, 0]
-    return found
+    matrices[0, 0] = (kernel.T @ kernel) * matrices[0, 0]
+    return matrices
 
 
 def output_sums(setting: Setting, layers: list, trace: Trace, factor: Array | None = None) -> list[Array]:
-    """Of the last layer nothing (1 an example), of the one before ``sum_b m m^T``, else ``sum_b (D Z)(D Z)^T``.
+    """Return ``sum_b 1`` for the last layer, ``sum_b m m^T`` for the one before it, else ``sum_b (D Z)(D Z)^T``.
 
-    Cross pairs k < l: ``sum_b (D_{k+1} Z_{k+1}) Z_l^T``. FLOPs an example, O logits: 2 U^2 for the layer before the
+    Cross pairs k < l: ``sum_b (D_{k+1} Z_{k+1}) Z_l^T``. FLOPs per example, O logits: 2 U^2 for the layer before the
     last; for every layer below it 2 O U_l U_{l+1} for Z and 2 O U^2 for the Gram.
     """
     del factor
     last = len(setting.shapes) - 1
+    # The weights are the same for every example: :func:`output_matrices` multiplies them in once, after the mean.
     known = {(last, last): jnp.sum(trace.is_valid)}
     if last:
         known[last - 1, last - 1] = transposed_gram(trace.slopes[last])
@@ -166,15 +168,16 @@ def output_sums(setting: Setting, layers: list, trace: Trace, factor: Array | No
 
 
 def hessian_sums(setting: Setting, layers: list, trace: Trace, factor: Array | None = None) -> list[Array]:
-    """Of the last layer ``sum_b (diag p - p p^T)``, else ``sum_b (D V)(D V)^T``; cross pairs with V_l.
+    """Return ``sum_b (diag p - p p^T)`` for the last layer, else ``sum_b (D V)(D V)^T``; cross pairs with V_l.
 
-    FLOPs an example: 2 O^2 for the last layer; 2 O U^2 for the Gram of every layer below it; and 2 O U_l U_{l+1} for
+    FLOPs per example: 2 O^2 for the last layer; 2 O U^2 for the Gram of every layer below it; and 2 O U_l U_{l+1} for
     the Z of those below the one before the last, which the output Jacobian has already.
     """
     del factor
     last = len(setting.shapes) - 1
     p = trace.probabilities * trace.is_valid[:, None]
-    # Rows of diag p - p p^T add to 0: the diagonal from the other entries, where p near 1 would cancel.
+    # The rows of diag p - p p^T add up to 0: the diagonal is taken from the other entries, since p (1 - p) itself
+    # would cancel for p near 1.
     others = transposed_gram(p) * (1 - jnp.eye(p.shape[1], dtype=p.dtype))
     return _downstream(setting, layers, trace, {(last, last): jnp.diag(others.sum(0)) - others}, is_loss=True)
 
@@ -182,30 +185,34 @@ def hessian_sums(setting: Setting, layers: list, trace: Trace, factor: Array | N
 def _downstream(
     setting: Setting, layers: list, trace: Trace, known: dict[tuple[int, int], Array], is_loss: bool
 ) -> list[Array]:
+    """Return the sums of all pairs: those ``known`` already, the others from Z (or V) of every block of examples."""
     pairs = pairs_of(setting)
     rest = [pair for pair in pairs if pair not in known]
     if rest:
+        # Z of the lowest layer is not needed: S_k comes from D_{k+1} Z_{k+1}, and W_{k+1} is multiplied in at the end.
         lowest, last = min(k for k, _ in rest), len(setting.shapes) - 1
         kernels, out = [kernel for kernel, _ in layers[:-1]], layers[-1][0]
 
         def down(Z: Array, slopes: list[Array]) -> dict[int, Array]:  # noqa: N803 - the formula's letter
-            """Z of the layers above the lowest, from that of the last."""
-            found = {last: Z}
+            """Return Z of the layers above the lowest, from that of the last."""
+            by_layer = {last: Z}
             for layer in range(last, lowest + 1, -1):
-                found[layer - 1] = through(kernels[layer], scaled(found[layer], slopes[layer]))
-            return found
+                by_layer[layer - 1] = through(kernels[layer], scaled(by_layer[layer], slopes[layer]))
+            return by_layer
 
         def of_block(arrays: list[Float[Array, "_ block"]]) -> list[Array]:
             *slopes, p = arrays
-            means = down((out @ p)[None], slopes) if is_loss else {}  # Z p, of every example
+            # Z p of every example: as Z is linear in its columns, their mean is passed down as one column more.
+            means = down((out @ p)[None], slopes) if is_loss else {}
 
             def of_columns(group: tuple[Array, Array]) -> list[Array]:
                 columns, share = group
                 Z = jnp.broadcast_to(columns[:, :, None], (*columns.shape, p.shape[-1]))  # noqa: N806
                 right = down(Z, slopes)
-                if is_loss:
+                if is_loss:  # V from Z
                     right = {layer: jnp.sqrt(share)[:, None, :] * (Z - means[layer]) for layer, Z in right.items()}
                 left = {layer: scaled(Z, slopes[layer]) for layer, Z in right.items()}
+                # k == m is a Gram of D Z, k < m a product of D_{k+1} Z_{k+1} and Z_m.
                 return [products(left[k + 1], left[k + 1] if k == m else right[m]) for k, m in rest]
 
             return sum_over(of_columns, (columns_of(setting, out), columns_of(setting, p.T)))
@@ -216,30 +223,30 @@ def _downstream(
 
 
 def output_matrices(setting: Setting, layers: list, means: list[Array]) -> dict[tuple[int, int], Array]:
-    """S of each pair of layers from the means of :func:`output_sums`."""
+    """Return S of each pair of layers from the means of :func:`output_sums`."""
     last_kernel = layers[-1][0]
     last = len(setting.shapes) - 1
     product = last_kernel @ last_kernel.T
-    found = dict(zip(pairs_of(setting), means, strict=True))
-    found[last, last] = product * found[last, last]
-    if last:
-        found[last - 1, last - 1] = product * found[last - 1, last - 1]
-    return _back_through(layers, found, last)
+    matrices = dict(zip(pairs_of(setting), means, strict=True))
+    matrices[last, last] = product * matrices[last, last]
+    if last:  # D P D = P * m m^T elementwise with P = W_out W_out^T: its mean needs that of m m^T alone
+        matrices[last - 1, last - 1] = product * matrices[last - 1, last - 1]
+    return _back_through(layers, matrices, last)
 
 
 def hessian_matrices(setting: Setting, layers: list, means: list[Array]) -> dict[tuple[int, int], Array]:
-    """S of each pair of layers from the means of :func:`hessian_sums`."""
+    """Return S of each pair of layers from the means of :func:`hessian_sums`."""
     last_kernel = layers[-1][0]
     last = len(setting.shapes) - 1
-    found = dict(zip(pairs_of(setting), means, strict=True))
-    found[last, last] = last_kernel @ found[last, last] @ last_kernel.T
-    return _back_through(layers, found, last)
+    matrices = dict(zip(pairs_of(setting), means, strict=True))
+    matrices[last, last] = last_kernel @ matrices[last, last] @ last_kernel.T
+    return _back_through(layers, matrices, last)
 
 
-def _back_through(layers: list, found: dict[tuple[int, int], Array], last: int) -> dict[tuple[int, int], Array]:
-    """The weights W_{k+1} that means over examples had left out."""
-    for (k, m), mean in found.items():
+def _back_through(layers: list, matrices: dict[tuple[int, int], Array], last: int) -> dict[tuple[int, int], Array]:
+    """Multiply in the weights W_{k+1}, which the means over examples leave out."""
+    for (k, m), mean in matrices.items():
         if k < last:
             kernel = layers[k + 1][0]
-            found[k, m] = kernel @ mean @ kernel.T if k == m else kernel @ mean
-    return found
+            matrices[k, m] = kernel @ mean @ kernel.T if k == m else kernel @ mean
+    return matrices

@@ -1,4 +1,4 @@
-"""The kernels of all measures over batches of examples and over trials; the only file here that compiles."""
+"""The kernels of all measures, run over batches of examples and over trials; the only file here that compiles."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -18,12 +18,12 @@ from modjax.records import MeasureInfo, resolve
 from modjax.types import Params
 
 CHAIN = "chain"
-_COMPILED: set[Any] = set()
-Chunk = tuple[Any, Any]  # x, y or None: examples as they come
+_COMPILED: set[Any] = set()  # programs and shapes that were called before
+Chunk = tuple[Any, Any]  # examples as they come: x, and y or None
 
 
 def kernel_of(info: MeasureInfo) -> Similarity:
-    """The kernel that a measure's record names."""
+    """Return the kernel that a measure's record names."""
     return resolve(info.kernel)
 
 
@@ -31,9 +31,9 @@ def kernel_of(info: MeasureInfo) -> Similarity:
 def _start(
     setting: Setting, closed: tuple[MeasureInfo, ...], general: tuple[MeasureInfo, ...], params: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What parameters alone decide, and states before the first batch, of trials with a leading axis."""
+    """Return what depends on parameters alone, and the states before the first batch, with a leading trials axis."""
 
-    def one(params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+    def single_trial(params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
         dtype = jax.tree.leaves(params)[0].dtype
         prepared = {info.name: kernel_of(info).prepare(setting, params) for info in general}
         states = {info.name: chain.init(setting, info, params, dtype) for info in closed}
@@ -41,7 +41,7 @@ def _start(
         return prepared | {CHAIN: chain.prepare(setting, closed, params)}, states
 
     with jax.default_matmul_precision("highest"):
-        return _over_trials(one, params)
+        return _over_trials(single_trial, params)
 
 
 @partial(jax.jit, static_argnames=("setting", "closed", "general"), donate_argnames="states")
@@ -54,9 +54,9 @@ def _add(
     states: dict[str, Any],
     batch: MeasureBatch,
 ) -> dict[str, Any]:
-    """The states with a batch more."""
+    """Return the states after one more batch."""
 
-    def one(params: Params, prepared: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
+    def single_trial(params: Params, prepared: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
         after = chain.update(setting, closed, params, prepared[CHAIN], states, batch) if closed else {}
         if general:
             after |= _by_autodiff(
@@ -65,7 +65,7 @@ def _add(
         return after
 
     with jax.default_matmul_precision("highest"):
-        return _over_trials(one, params, prepared, states)
+        return _over_trials(single_trial, params, prepared, states)
 
 
 def _by_autodiff(
@@ -76,7 +76,7 @@ def _by_autodiff(
     states: dict[str, Any],
     batch: MeasureBatch,
 ) -> dict[str, Any]:
-    """The states with the examples of a batch more, a few at a time."""
+    """Return the states after one more batch, whose examples are taken a few at a time."""
 
     def add(states: dict[str, Any], some: MeasureBatch) -> tuple[dict[str, Any], None]:
         after = {}
@@ -88,6 +88,7 @@ def _by_autodiff(
     num_steps = batch.x.shape[0] // setting.batch
     if num_steps == 1:
         return add(states, batch)[0]
+    # In sequence: only the intermediates of ``setting.batch`` examples exist at a time.
     split = jax.tree.map(lambda leaf: leaf.reshape(num_steps, setting.batch, *leaf.shape[1:]), batch)
     return jax.lax.scan(add, states, split)[0]
 
@@ -100,18 +101,18 @@ def _finish(
     params: Params,
     states: dict[str, Any],
 ) -> dict[str, tuple]:
-    """The matrices: ``[trials units units]`` for each measure and group."""
+    """Return the matrices, ``[trials units units]`` for each measure and group."""
 
-    def one(params: Params, states: dict[str, Any]) -> dict[str, tuple]:
+    def single_trial(params: Params, states: dict[str, Any]) -> dict[str, tuple]:
         matrices = {info.name: chain.finalize(setting, info, params, states[info.name]) for info in closed}
         return matrices | {info.name: kernel_of(info).finalize(setting, params, states[info.name]) for info in general}
 
     with jax.default_matmul_precision("highest"):
-        return _over_trials(one, params, states)
+        return _over_trials(single_trial, params, states)
 
 
 def _over_trials(function: Any, *trees: Any) -> Any:
-    """``vmap``; for one trial without the axis, since a batched product of one is a slower product."""
+    """Map ``function`` over trials; a single one goes without the axis, as batched products of one are slower."""
     if jax.tree.leaves(trees[0])[0].shape[0] > 1:
         return jax.vmap(function)(*trees)
     return jax.tree.map(lambda leaf: leaf[None], function(*jax.tree.map(lambda leaf: leaf[0], trees)))
@@ -119,13 +120,14 @@ def _over_trials(function: Any, *trees: Any) -> Any:
 
 @partial(jax.jit, static_argnames="dtype")
 def _ready(x: Any, y: Any, is_valid: Any, dtype: DTypeLike) -> MeasureBatch:
+    """Convert examples on the device, so that pixels are copied there as uint8."""
     return MeasureBatch(to_unit_range(x, dtype), y, is_valid.astype(dtype))
 
 
 def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterator[MeasureBatch]:
-    """Batches of one size on the device, from chunks of any size; copies that do not count fill the last."""
-    waiting: list[Chunk] = []
-    count = 0
+    """Yield batches of one size on the device, from chunks of any size; the last is filled with masked copies."""
+    waiting: list[Chunk] = []  # pieces that together are less than a batch
+    count = 0  # of their examples
     for x, y in chunks:
         start = 0
         while count + len(x) - start >= size:
@@ -141,7 +143,7 @@ def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterat
 
 def _batch(parts: list[Chunk], size: int, dtype: DTypeLike) -> MeasureBatch:
     several = [x for x, _ in parts]
-    if len({x.dtype for x in several}) > 1:  # pixels and floats
+    if len({x.dtype for x in several}) > 1:  # pixels and floats cannot be joined as they are
         several = [to_unit_range(jnp.asarray(x), dtype) for x in several]
     x = _joined(several, size)
     y = None if parts[0][1] is None else _joined([y for _, y in parts], size)
@@ -150,7 +152,7 @@ def _batch(parts: list[Chunk], size: int, dtype: DTypeLike) -> MeasureBatch:
 
 
 def _joined(arrays: list[Any], size: int) -> Any:
-    """Joined, and filled up to ``size`` with copies of the first: examples, so that every formula is defined."""
+    """Join arrays and fill up to ``size`` with copies of the first example, for which every formula is defined."""
     whole = arrays[0] if len(arrays) == 1 else np.concatenate([np.asarray(array) for array in arrays])
     if len(whole) == size:
         return whole
@@ -161,15 +163,17 @@ def _joined(arrays: list[Any], size: int) -> Any:
 def measure(
     plan: SimilarityPlan, population: Params, chunks: Callable[[], Iterable[Chunk]], is_once: bool = False
 ) -> dict[str, tuple[np.ndarray, ...]]:
-    """All measures of a population, on the host: ``[trials units units]`` for each measure and group.
+    """Return all measures of a population, on the host: ``[trials units units]`` for each measure and group.
 
-    Batches come first, trials within: a batch is put on the device once for all trials whose states fit the memory.
+    Batches are the outer loop and trials the inner one: a batch is put on the device once for all trials whose states
+    fit the memory.
 
     Args:
-        plan: Sizes and forms.
+        plan: The plan to follow.
         population: Parameters with a leading trials axis.
-        chunks: ``chunks()`` gives examples ``(x, y)``; called again where not all trials' states fit the memory.
-        is_once: It can be called once only: all trials' states are kept.
+        chunks: ``chunks()``, which returns chunks of examples ``(x, y)``; it is called again where not all trials'
+            states fit the memory.
+        is_once: Whether ``chunks`` can be called only once, so that the states of all trials are kept at a time.
     """
     leaves = jax.tree.leaves(population)
     num_trials, dtype = leaves[0].shape[0], leaves[0].dtype
@@ -178,38 +182,40 @@ def measure(
     parts = []
     try:
         for start in range(0, num_trials, at_once):
-            lots = list(_lots(plan, population, start, min(start + at_once, num_trials)))
-            parts += _measure_lots(plan, lots, make_batches(chunks(), plan.num_examples, dtype), threads)
+            slices = list(_slices(plan, population, start, min(start + at_once, num_trials)))
+            parts += _measure_slices(plan, slices, make_batches(chunks(), plan.num_examples, dtype), threads)
     finally:
         threads.close()
+    # Beyond ``num_trials`` lie the repeats that fill the last call.
     whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     return jax.tree.map(lambda array: symmetric(array[:num_trials]), whole)
 
 
-def _lots(plan: SimilarityPlan, population: Params, start: int, stop: int) -> Iterator[Params]:
-    """The parameters of each call, always of as many trials: the last one again, to fill up."""
+def _slices(plan: SimilarityPlan, population: Params, start: int, stop: int) -> Iterator[Params]:
+    """Yield the parameters of each call, all with the same number of trials; the last trial is repeated to fill up."""
     for first in range(start, stop, plan.num_trials):
         rows = np.minimum(np.arange(first, first + plan.num_trials), stop - 1)
         yield jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), population)
 
 
-def _measure_lots(
-    plan: SimilarityPlan, lots: list[Params], batches: Iterator[MeasureBatch], threads: Threads
+def _measure_slices(
+    plan: SimilarityPlan, slices: list[Params], batches: Iterator[MeasureBatch], threads: Threads
 ) -> list[dict[str, tuple]]:
+    """Return the matrices of each slice of the population, from one pass over the batches."""
     program = (plan.setting, plan.closed, plan.general)
-    started = [_start(*program, lot) for lot in lots]
-    prepared, states = [one for one, _ in started], [one for _, one in started]
+    started = [_start(*program, params) for params in slices]
+    prepared, states = [tree for tree, _ in started], [state for _, state in started]
 
-    def add(place: int, batch: MeasureBatch) -> None:
+    def add(index: int, batch: MeasureBatch) -> None:
         # Waited for, so that no more calls are under way than there are threads.
-        states[place] = jax.block_until_ready(_add(*program, lots[place], prepared[place], states[place], batch))
+        states[index] = jax.block_until_ready(_add(*program, slices[index], prepared[index], states[index], batch))
 
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(lots[0]))
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(slices[0]))
     for batch in batches:
-        # The first call of a program compiles it; the others find it there.
+        # The first call of a program is made alone and compiles it; else every thread would compile it.
         alone = 0 if (program, shapes, batch.x.shape) in _COMPILED else 1
-        for place in range(alone):
-            add(place, batch)
+        for index in range(alone):
+            add(index, batch)
         _COMPILED.add((program, shapes, batch.x.shape))
-        threads.map(partial(add, batch=batch), range(alone, len(lots)))
-    return [jax.device_get(_finish(*program, lot, state)) for lot, state in zip(lots, states, strict=True)]
+        threads.map(partial(add, batch=batch), range(alone, len(slices)))
+    return [jax.device_get(_finish(*program, params, state)) for params, state in zip(slices, states, strict=True)]

@@ -10,10 +10,10 @@ from modjax.measures.base import MeasureBatch, Setting, Similarity, transposed_g
 
 
 class Moments(NamedTuple):
-    """Number of examples; of each group the means ``[locations units]`` and the centred second moment.
+    """Running moments of the activations: number of examples, means and centred second moments.
 
-    The latter is the sum of outer products over examples and locations, ``[units units]``. ``lost`` is what rounding
-    lost of it so far.
+    ``means`` are ``[locations units]`` for each group. ``centred`` are the sums of outer products over examples and
+    locations, ``[units units]``; ``lost`` is what rounding has lost of them so far.
     """
 
     num_examples: Float[Array, ""]
@@ -23,7 +23,7 @@ class Moments(NamedTuple):
 
 
 def init(setting: Setting, dtype: DTypeLike) -> Moments:
-    """No example seen yet."""
+    """Return the moments of no examples."""
     shapes = [(len(locations), setting.width(group)) for group, locations in enumerate(setting.locations)]
     zeros = tuple(jnp.zeros((units, units), dtype) for _, units in shapes)
     return Moments(jnp.zeros((), dtype), tuple(jnp.zeros(shape, dtype) for shape in shapes), zeros, zeros)
@@ -37,7 +37,7 @@ def update(setting: Setting, params: Any, prepared: Any, state: Moments, batch: 
     Nothing is ever subtracted from a large second moment, so that a near-constant unit keeps a variance >= 0; what
     rounding loses of M is carried to the next batch.
 
-    FLOPs an example: the forward pass, and 2 L U^2 for a group of U units at L locations.
+    FLOPs per example: the forward pass, and 2 L U^2 for a group of U units at L locations.
 
     References:
         Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
@@ -48,18 +48,19 @@ def update(setting: Setting, params: Any, prepared: Any, state: Moments, batch: 
 
 
 def merge(state: Moments, batch: MeasureBatch, units_of_groups: list[Float[Array, "batch _ _"]]) -> Moments:
-    """Merge the activations of a batch, a group an entry."""
+    """Merge the activations of a batch, one entry per group, into the running moments."""
     num_new = batch.is_valid.sum()
     total = state.num_examples + num_new
     is_valid = batch.is_valid[:, None, None]
     means, centred, lost = [], [], []
     for units, mean, moment, less in zip(units_of_groups, state.means, state.centred, state.lost, strict=True):
-        # The mean of the differences to one example: exact for a constant unit, however large.
+        # The mean of the differences from one example is exact for a constant unit, however large.
         origin = units[:1]
         new_mean = origin[0] + jnp.sum((units - origin) * is_valid, 0) / jnp.maximum(num_new, 1)
         deviations = ((units - new_mean[None]) * is_valid).reshape(-1, units.shape[-1])
         shift = new_mean - mean
         term = transposed_gram(deviations) + shift.T @ shift * (state.num_examples * num_new / jnp.maximum(total, 1))
+        # Kahan's compensation, as in :func:`modjax.measures.base.add_sums`.
         term = term - less
         after = moment + term
         means.append(mean + shift * (num_new / jnp.maximum(total, 1)))
@@ -69,7 +70,7 @@ def merge(state: Moments, batch: MeasureBatch, units_of_groups: list[Float[Array
 
 
 def finalize(setting: Setting, params: Any, state: Moments) -> tuple[Array, ...]:
-    """``S_ij = E[h_i h_j] - E[h_i] E[h_j]``, divided by n, the mean over locations."""
+    """Return ``S_ij = E[h_i h_j] - E[h_i] E[h_j]`` (divided by n), the mean over locations."""
     del setting, params
     pairs = zip(state.centred, state.means, strict=True)
     return tuple(moment / (state.num_examples * means.shape[0]) for moment, means in pairs)

@@ -1,4 +1,4 @@
-"""Similarity of the units of one network to those of another: so that units of different seeds can be matched."""
+"""Similarity of the units of one network to those of another, such as to match units of different seeds."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -31,9 +31,10 @@ def cross_similarity(
     *,
     memory: int | None = None,
 ) -> dict[str, Any]:
-    """Similarity between the units of network a (rows) and those of network b (columns), by the same formulas.
+    """Compute the similarity between the units of network a (rows) and those of network b (columns).
 
-    With activations h and logits y of a, activations g and logits z of b, on the same examples:
+    The formulas are those of one network. With activations h and logits y of a, activations g and logits z of b, on the
+    same examples:
 
     covariance:      S_ij = E[h_i g_j] - E[h_i] E[g_j]
     input_jacobian:  S_ij = E[<dh_i/dx, dg_j/dx>]
@@ -48,23 +49,24 @@ def cross_similarity(
 
     Args:
         network_a: The first architecture.
-        params_a: Its parameters; with a leading trials axis, a population, whose networks are paired with those of b.
+        params_a: Parameters of network a; with a leading trials axis, a population, whose networks are paired with
+            those of b.
         network_b: The second architecture.
-        params_b: Its parameters; a single network is paired with every one of the other population.
+        params_b: Parameters of network b; a single network is paired with every network of the other population.
         x: Examples ``[examples ...]``; uint8 pixels are divided by 255.
-        y: Not needed: every measure here depends on the examples alone. Checked, if given.
-        measures: Which measures.
-        combined: One matrix of the units of all hidden layers of a against all of b, instead of one for each k between
-            layer k of a and layer k of b.
-        memory: As for :func:`modjax.similarity`.
+        y: Labels, which no measure here needs; they are checked, if given.
+        measures: Names of the measures, or their records.
+        combined: Whether to return one matrix of the units of all hidden layers of a against all of b, instead of one
+            for each k between layer k of a and layer k of b.
+        memory: Bytes that may be used, as for :func:`modjax.similarity`.
 
     Returns:
         ``{measure: (S_layer0, ...)}``, or ``{measure: S}`` if ``combined``: ``[units_a units_b]``, or
         ``[trials units_a units_b]``.
 
     Raises:
-        ValueError: As :func:`modjax.similarity`; networks of different numbers of logits, of layers (unless
-            ``combined``), or of trials; layers of different locations.
+        ValueError: In the cases of :func:`modjax.similarity`, and if the networks have different numbers of logits, of
+            layers (unless ``combined``) or of trials, or layers with different locations.
 
     Example:
         >>> import modjax as mj
@@ -93,17 +95,19 @@ def cross_similarity(
             f"the networks have {len(shapes[0])} and {len(shapes[1])} hidden layers: layers can be paired with "
             "combined=True alone."
         )
+    # The layers of both networks are those of one network, b's behind a's.
     paired = _pair(populations)
     pairs: list[tuple[int, ...]] = [(k, len(shapes[0]) + k) for k in range(len(shapes[0]))]
     groups = [tuple(range(len(shapes[0]) + len(shapes[1])))] if combined else pairs
     network = _side_by_side(network_a, network_b)
     plan = make_plan(network, first_trial(paired), x.shape[1:], infos, combined, len(x), memory=memory, groups=groups)
-    found = measure(plan, paired, lambda: [(x, None)])
+    measured = measure(plan, paired, lambda: [(x, None)])
     widths = [sum(shapes[0][layer][-1] for layer in group if layer < len(shapes[0])) for group in groups]
     results: dict[str, Any] = {}
     for info in infos:
         assert info.logit_factors is not None
-        name, matrices, scale = info.name, found[info.name], HALVES**info.logit_factors
+        name, matrices, scale = info.name, measured[info.name], HALVES**info.logit_factors
+        # The block above the diagonal: units of a against units of b.
         blocks = tuple(scale * S[:, :width, width:] for S, width in zip(matrices, widths, strict=True))
         results[name] = blocks[0] if combined else blocks
     is_population = any(has_trials for _, has_trials in populations)
@@ -111,7 +115,7 @@ def cross_similarity(
 
 
 def _pair(populations: list[tuple[Params, bool]]) -> tuple[Params, Params]:
-    """Both with as many trials: a single network is repeated."""
+    """Return both populations with the same number of trials; a single network is repeated."""
     counts = [jax.tree.leaves(params)[0].shape[0] for params, _ in populations]
     if all(has_trials for _, has_trials in populations) and counts[0] != counts[1]:
         raise ValueError(f"populations are paired trial by trial; got {counts[0]} and {counts[1]} trials.")
@@ -125,7 +129,9 @@ def _pair(populations: list[tuple[Params, bool]]) -> tuple[Params, Params]:
 
 @lru_cache(maxsize=64)
 def _side_by_side(network_a: Network, network_b: Network) -> Network:
-    """Both on the same inputs, their logits averaged: the cross blocks of its measures are those of the two.
+    """Return a network that runs both on the same inputs and averages their logits.
+
+    The cross blocks of its measures are the cross similarities of the two.
 
     Cross blocks of the Hessian need first derivatives alone, whatever the activations: no unit of a acts on b.
     """
@@ -135,8 +141,8 @@ def _side_by_side(network_a: Network, network_b: Network) -> Network:
 
     def apply(params: Any, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
         assert dropout is None
-        one = jax.eval_shape(network_a.apply, params[0], x)
-        num_a = len(one.hidden)
+        output = jax.eval_shape(network_a.apply, params[0], x)
+        num_a = len(output.hidden)
         a = network_a.apply(params[0], x, None if perturb is None else perturb[:num_a])
         b = network_b.apply(params[1], x, None if perturb is None else perturb[num_a:])
         return Output((*a.hidden, *b.hidden), (a.logits + b.logits) / 2)

@@ -1,4 +1,4 @@
-"""Hessian of each example's cross-entropy in the hidden units: downstream, what units do to the loss. By autodiff."""
+"""Hessian of each example's cross-entropy in the hidden units, by autodiff: downstream, what units do to the loss."""
 
 from functools import partial
 from typing import Any
@@ -22,16 +22,17 @@ from modjax.measures.jacobian import output_jacobians
 
 
 def hessian_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBatch) -> list[Array]:
-    """``sum_b d2 CE_b / dh_i dh_j`` at each location, the mean over locations."""
+    """Return ``sum_b d2 CE_b / dh_i dh_j`` at each location, averaged over locations."""
     del prepared
     of_groups = _from_first_derivatives if setting.network.is_piecewise_linear else _forward_over_reverse
     return of_groups(setting, params, batch)
 
 
 def _from_first_derivatives(setting: Setting, params: Any, batch: MeasureBatch) -> list[Array]:
-    """``J^T (diag p - p p^T) J`` with J = dy/dh and p = softmax(y): exact where y is piecewise linear in h.
+    """Return ``J^T (diag p - p p^T) J`` with J = dy/dh and p = softmax(y): exact where y is piecewise linear in h.
 
-    As a Gram of sqrt(p_o) (J_o - sum_q p_q J_q). FLOPs an example: O backward passes, and the Gram, 2 O L U^2.
+    It is computed as a Gram of sqrt(p_o) (J_o - sum_q p_q J_q). FLOPs per example: O backward passes, and the
+    Gram, 2 O L U^2.
     """
     logits, jacobians = output_jacobians(setting, params, batch)
     p = jax.nn.softmax(logits).T[:, :, None]
@@ -39,16 +40,16 @@ def _from_first_derivatives(setting: Setting, params: Any, batch: MeasureBatch) 
     for group in range(len(setting.groups)):
         J = units_of(setting, jacobians, group, axes_before=2)  # noqa: N806 - the formula's letter
         rows = J.reshape(*J.shape[:2], -1)
-        # Made once: fused into its consumer, XLA would add up all logits for every one of them.
+        # The barrier has the mean computed once: fused into its consumer, it would be summed again for every logit.
         mean = jax.lax.optimization_barrier(jnp.sum(p * rows, 0))
         terms.append(gram((jnp.sqrt(p) * (rows - mean[None])).reshape(J.shape)))
     return terms
 
 
 def _forward_over_reverse(setting: Setting, params: Any, batch: MeasureBatch) -> list[Array]:
-    """Exact for any network, a pass a unit and location.
+    """Return the exact Hessian of any network, by one pass per unit and location.
 
-    FLOPs an example, group of U units at L locations: U L times about two backward passes from the logits to the first
+    FLOPs per example, group of U units at L locations: U L times about two backward passes from the logits to the first
     hidden layer. The products are summed over examples and locations as they arise: no per-example Hessian is stored.
     """
     labels = batch.y
@@ -69,8 +70,8 @@ def _forward_over_reverse(setting: Setting, params: Any, batch: MeasureBatch) ->
         own = tuple(zeros[layer] for layer in layers)  # no derivative passes through what lies below
 
         def rows(tangent: tuple[Array, ...]) -> Array:
-            _, found = jax.jvp(jax.grad(total_cross_entropy), (own,), (tangent,))
-            return jnp.concatenate([by_location(one)[:, location] for one in found], -1).sum(0)
+            _, products = jax.jvp(jax.grad(total_cross_entropy), (own,), (tangent,))
+            return jnp.concatenate([by_location(product)[:, location] for product in products], -1).sum(0)
 
         return jax.vmap(rows)(one_hot_tangents(own, tuple(range(len(own))), location))
 

@@ -1,4 +1,4 @@
-"""Gram matrices of Jacobians: of units in the inputs (upstream), of logits in the units (downstream). By autodiff."""
+"""Gram matrices of Jacobians by autodiff: of units in the inputs (upstream), of logits in the units (downstream)."""
 
 import math
 from functools import partial
@@ -22,21 +22,21 @@ from modjax.measures.stem import split_stem, stem_factor
 
 
 def prepare_input(setting: Setting, params: Any) -> list[Array | None]:
-    """For each group the factor of the stem's matrix, None where there is no stem."""
+    """Return the factor of the stem's matrix for each group, None where there is no stem."""
     dtype = jax.tree.leaves(params)[0].dtype
     x = jnp.zeros((1, *setting.in_shape), dtype)
     return [stem_factor(partial(_units, setting, group, params), x) for group in range(len(setting.groups))]
 
 
 def input_terms(setting: Setting, params: Any, prepared: list[Array | None], batch: MeasureBatch) -> list[Array]:
-    """``sum_b <dh_i/dx, dh_j/dx>``, the mean over locations.
+    """Return ``sum_b <dh_i/dx, dh_j/dx>``, averaged over locations.
 
-    By reverse mode, a pass a unit and location, or by forward mode, a pass an input: whichever needs fewer passes is
-    taken, no more passes at once than there are units. Where the inputs enter through one matrix product, derivatives
-    are taken in its outputs and multiplied by a factor of its matrix (:mod:`modjax.measures.stem`): nothing is then as
-    wide as the inputs.
+    Reverse mode takes one pass per unit and location, forward mode one pass per input: whichever needs fewer passes is
+    used, and no more passes are made at once than there are units. Where the inputs enter through one matrix product,
+    derivatives are taken in its outputs and multiplied by a factor of its matrix (:mod:`modjax.measures.stem`): nothing
+    is then as wide as the inputs.
 
-    FLOPs an example, U units at L locations, D inputs, S outputs of the stem (D without one), R = min(S, D): U L
+    FLOPs per example, U units at L locations, D inputs, S outputs of the stem (D without one), R = min(S, D): U L
     backward passes down to the stem (or R forward passes), 2 U L S R for the factor, and the Gram, 2 L R U^2.
     """
     return [_input_gram(setting, group, params, factor, batch) for group, factor in enumerate(prepared)]
@@ -45,12 +45,15 @@ def input_terms(setting: Setting, params: Any, prepared: list[Array | None], bat
 def _input_gram(
     setting: Setting, group: int, params: Any, factor: Array | None, batch: MeasureBatch
 ) -> Float[Array, "units units"]:
+    """Return the Gram of one group, by the mode that needs fewer passes."""
+
     def units(x: Array) -> Array:
         return _units(setting, group, params, x) * batch.is_valid[:, None, None]
 
     stem = None if factor is None else split_stem(units, batch.x)
     function, x = (units, batch.x) if stem is None else (stem.rest, stem.first(batch.x))
     num_inputs = math.prod(x.shape[1:])
+    # The columns of the stem's factor stand in for the inputs: their derivatives have the same Gram.
     directions = jnp.eye(num_inputs, dtype=x.dtype) if factor is None else factor.T
     num_locations, num_units = len(setting.locations[group]), setting.width(group)
     if len(directions) < num_locations * num_units:
@@ -61,6 +64,7 @@ def _input_gram(
         like = jnp.zeros((x.shape[0], num_locations, num_units), x.dtype)
         (cotangents,) = one_hot_tangents((like,), (0,), location)
         jacobian = jax.vmap(lambda cotangent: pull_back(cotangent)[0])(cotangents).reshape(num_units, -1, num_inputs)
+        # From derivatives in the stem's outputs to something with the Gram of those in the inputs.
         jacobian = jacobian if factor is None else jacobian @ factor
         flat = jacobian.reshape(num_units, -1)
         return flat @ flat.T
@@ -73,7 +77,7 @@ def _units(setting: Setting, group: int, params: Any, x: Array) -> Array:
 
 
 def _by_forward_mode(function: Any, x: Array, directions: Float[Array, "rank inputs"], num_units: int) -> Array:
-    """The Gram of derivatives in every direction, no more at once than there are units."""
+    """Return the Gram of derivatives in every direction, no more of them at once than there are units."""
     at_once = min(len(directions), num_units)
     num_steps = -(-len(directions) // at_once)
     # Rows of zeros beyond the last direction add nothing.
@@ -87,9 +91,9 @@ def _by_forward_mode(function: Any, x: Array, directions: Float[Array, "rank inp
 
 
 def output_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBatch) -> list[Array]:
-    """``sum_b sum_o dy_o/dh_i dy_o/dh_j``, the mean over locations: by reverse mode, a pass a logit.
+    """Return ``sum_b sum_o dy_o/dh_i dy_o/dh_j``, averaged over locations, by one reverse pass per logit.
 
-    Derivatives are taken in ``perturb``. FLOPs an example: O backward passes from the logits to the first hidden
+    Derivatives are taken in ``perturb``. FLOPs per example: O backward passes from the logits to the first hidden
     layer, and the Gram, 2 O L U^2.
     """
     del prepared
@@ -100,10 +104,11 @@ def output_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBat
 def output_jacobians(
     setting: Setting, params: Any, batch: MeasureBatch
 ) -> tuple[Float[Array, "batch outputs"], tuple[Array, ...]]:
-    """The logits, and dy/dh of every hidden layer, ``[outputs batch locations... units]``; 0 for padding."""
+    """Return the logits, and dy/dh of every hidden layer, ``[outputs batch locations... units]``; 0 for padding."""
     perturb = zero_perturb(setting.network, params, batch.x)
     logits, pull_back = jax.vjp(lambda perturb: setting.network.apply(params, batch.x, perturb).logits, perturb)
     num_outputs = logits.shape[-1]
+    # No example's logits depend on another example: one pass per logit serves the whole batch.
     one_hot = jnp.eye(num_outputs, dtype=logits.dtype)[:, None, :] * batch.is_valid[None, :, None]
     return logits, jax.vmap(lambda cotangent: pull_back(cotangent)[0])(one_hot)
 

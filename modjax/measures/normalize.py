@@ -10,17 +10,17 @@ DEAD_BELOW = 1e-12
 
 
 def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the formula's letter
-    """Non-negative, exactly symmetric weights with a zero diagonal.
+    """Return the adjacency of a similarity: non-negative, exactly symmetric weights with a zero diagonal.
 
     A_ij = |S_ij|, divided by sqrt(|S_ii| |S_jj|) if ``normalized``. A unit is dead if |S_ii| <= 1e-12 max_k |S_kk|: its
     row and column are zero.
 
     Args:
-        S: Similarity ``[... units units]``, NumPy or JAX; the result is of the same kind.
-        normalized: Correlation-like scaling.
+        S: Similarity matrices ``[... units units]``, NumPy or JAX; the result is of the same kind.
+        normalized: Whether to scale by the diagonal, as correlations are.
 
     Raises:
-        ValueError: Not square matrices, or NumPy values that are not finite.
+        ValueError: If the matrices are not square, or NumPy values are not finite.
 
     Example:
         >>> adjacency(np.array([[4.0, -3.0, 0.0], [-3.0, 9.0, 0.0], [0.0, 0.0, 0.0]]), normalized=True).tolist()

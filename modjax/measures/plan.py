@@ -1,7 +1,7 @@
-"""What is measured and in which portions: closed form or autodiff, examples at a time, trials at a time.
+"""How measures are computed: by closed form or autodiff, and how many examples and trials at a time.
 
-Sizes follow from a budget of memory and from the shapes alone, never from how many trials there are: a trial's matrices
-do not depend on its neighbours.
+Sizes follow from a memory budget and from the shapes alone, never from the number of trials: a trial's matrices do not
+depend on its neighbours.
 """
 
 import math
@@ -27,20 +27,20 @@ from modjax.types import Params
 PATHS = ("auto", "closed_form", "autodiff")
 MEMORY = {"cpu": 2**30}  # bytes, unless the caller says otherwise
 ACCELERATOR_MEMORY = 2**32
-CACHE = {"cpu": 2**19}  # bytes: what is worked on at a time stays in a core's own cache
-BATCH_MEMORY = {"cpu": 2**22}  # the same for autodiff, which has more of it
+CACHE = {"cpu": 2**19}  # bytes that are worked on at a time, to stay in a core's own cache
+BATCH_MEMORY = {"cpu": 2**22}  # the same for autodiff, which has more intermediates
 MAX_EXAMPLES = 2000
 ACCELERATOR_TRIALS = 32
-WIDE = 128  # units from which on a column's own products are large enough
+WIDE = 128  # units from which on the products of a single column are large enough
 VECTOR, MAX_BLOCK = 16, 256  # a block is whole vectors: products with 77 columns were a third slower than with 80
-STATES_SHARE = 4  # states of the trials that are under way take at most this part of the memory
+STATES_SHARE = 4  # divisor of the memory: what the states of the trials under way may take
 
 
 def measure_infos(measures: Sequence[str | MeasureInfo]) -> tuple[MeasureInfo, ...]:
-    """The records of measures, each once: a name stands for the record of that name that modjax brings along.
+    """Return the records of measures, without duplicates; names stand for modjax's own measures.
 
     Raises:
-        ValueError: An unknown name, or two measures of one name.
+        ValueError: If a name is unknown, or two different measures have the same name.
     """
     known = {**MEASURES, WEIGHTS.name: WEIGHTS}
     infos = [
@@ -55,13 +55,13 @@ class SimilarityPlan(NamedTuple):
 
     Attributes:
         setting: What is measured.
-        closed: Measures by closed forms.
-        general: Measures by autodiff.
-        num_examples: Examples a batch, a multiple of ``setting.block``.
-        num_trials: Trials in one call of a program; 1 on a CPU, which has threads for several.
-        num_threads: Calls at once.
-        memory: Bytes.
-        is_combined: One matrix over all layers was asked for.
+        closed: Measures that are computed by closed forms.
+        general: Measures that are computed by autodiff.
+        num_examples: Number of examples per batch, a multiple of ``setting.block``.
+        num_trials: Number of trials in one call of a program; 1 on a CPU, where threads run several calls.
+        num_threads: Number of calls at once.
+        memory: Memory budget in bytes.
+        is_combined: Whether one matrix over all layers was asked for.
     """
 
     setting: Setting
@@ -87,11 +87,11 @@ def make_plan(
     memory: int | None = None,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> SimilarityPlan:
-    """A plan for one network's parameters (shapes are enough) and examples of a shape.
+    """Return the plan for one network's parameters, of which shapes are enough, and for examples of a shape.
 
     Raises:
-        ValueError: An unknown path, a closed form that does not exist, no locations, no memory, layers of different
-            locations in one matrix.
+        ValueError: If the path is unknown, a closed form does not exist, ``max_locations`` or ``memory`` is not
+            positive, or layers of one matrix have different locations.
     """
     one_of(path, PATHS, "path")
     backend = jax.default_backend()
@@ -115,13 +115,14 @@ def make_plan(
     locations = tuple(_locations(shapes[group[0]], max_locations, seed, group[0]) for group in groups)
     dtype = jax.tree.leaves(params)[0].dtype
     num_threads = available_cores() if backend == "cpu" else 1
-    share = memory // num_threads
+    share = memory // num_threads  # each thread has a batch of its own
     most = min(MAX_EXAMPLES, num_examples or MAX_EXAMPLES, _examples_that_fit(shapes, in_shape, dtype, share))
     batch = block = min(most, autodiff_examples(network, shapes, in_shape, dtype, share)) if general else 1
+    # Closed forms set the block, since a batch is a whole number of blocks; autodiff takes a divisor of the batch.
     if closed:
         block = _block(min(most, MAX_BLOCK), num_examples or most)
     columns = _columns(network, params, combined, dtype, share, block) if closed else 1
-    # Chunks of the same number of blocks each: less padding.
+    # Batches with the same number of blocks each: less padding than full batches and a short last one.
     total = -(-(num_examples or most) // block)
     size = block * -(-total // -(-total // max(1, most // block)))
     batch = max(count for count in range(1, batch + 1) if size % count == 0)
@@ -134,15 +135,15 @@ def make_plan(
 
 @lru_cache(maxsize=256)
 def params_shapes(network: Network) -> Any:
-    """Tree of shapes of a network's parameters, as it makes them itself."""
+    """Return the tree of shapes of the parameters that a network's own init makes."""
     return jax.eval_shape(network.init, jax.random.key(0))
 
 
 @lru_cache(maxsize=256)
 def layer_shapes(network: Network, in_shape: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], ...], int]:
-    """``(locations..., units)`` of each hidden layer for examples of a shape, and the number of logits."""
-    one = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
-    output = jax.eval_shape(network.apply, params_shapes(network), one)
+    """Return ``(locations..., units)`` of each hidden layer for examples of a shape, and the number of logits."""
+    example = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
+    output = jax.eval_shape(network.apply, params_shapes(network), example)
     return tuple(layer.shape[1:] for layer in output.hidden), output.logits.shape[-1]
 
 
@@ -157,14 +158,14 @@ def check_locations(shapes: Sequence[tuple[int, ...]]) -> None:
 
 
 def _locations(shape: tuple[int, ...], most: int | None, seed: int, layer: int) -> tuple[int, ...]:
-    """All locations of a layer, or a sample without replacement: each is as likely as any other."""
+    """Return all locations of a layer, or a uniform sample of them without replacement."""
     total = math.prod(shape[:-1])
     if most is not None and (int(most) != most or most < 1):
         raise ValueError(f"max_locations must be a whole number, at least 1; got {most}.")
     if most is None or most >= total:
         return tuple(range(total))
     drawn = np.random.default_rng([seed, layer]).choice(total, int(most), replace=False)
-    return tuple(sorted(int(place) for place in drawn))
+    return tuple(sorted(int(location) for location in drawn))
 
 
 def autodiff_examples(
@@ -174,10 +175,11 @@ def autodiff_examples(
     dtype: DTypeLike,
     memory: int,
 ) -> int:
-    """Examples a batch, so that the largest intermediate, a Jacobian or tangents of every layer, fits.
+    """Return how many examples autodiff takes at a time so that the largest intermediate fits the memory.
 
-    A batch of B takes about ``3 B U max(D, A) * itemsize`` bytes with U units and A activations, U at every location,
-    in all, and D inputs, or outputs of the stem: no more than U passes are made at once.
+    That is a Jacobian, or tangents of every layer. With U units in all, A activations in all (U at every location), and
+    D inputs, or outputs of the stem, B examples take about ``3 B U max(D, A) * itemsize`` bytes: no more than U passes
+    are made at once.
     """
     num_units, num_activations = sum(shape[-1] for shape in shapes), sum(math.prod(shape) for shape in shapes)
     widest = max(_stem_width(network, in_shape), num_activations)
@@ -187,7 +189,7 @@ def autodiff_examples(
 
 @lru_cache(maxsize=256)
 def _stem_width(network: Network, in_shape: tuple[int, ...]) -> int:
-    """Outputs of the stem, where it has fewer than there are inputs."""
+    """Return the number of outputs of the stem, or of inputs, whichever is less."""
     widths = [math.prod(in_shape)]
 
     def look(params: Params, x: Any) -> Any:
@@ -196,41 +198,43 @@ def _stem_width(network: Network, in_shape: tuple[int, ...]) -> int:
             widths.append(math.prod(jax.eval_shape(stem.first, x).shape[1:]))
         return x
 
-    one = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
-    jax.eval_shape(look, params_shapes(network), one)
+    example = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
+    jax.eval_shape(look, params_shapes(network), example)  # traced, so that parameters need not exist
     return min(widths)
 
 
 def _chain_widths(network: Network, params: Params) -> tuple[int, list[int], int]:
-    """Rank of the first layer, units of every layer, outputs."""
+    """Return the rank of the first layer, the units of every layer, and the number of outputs."""
     assert network.chain is not None
     kernels = [kernel for kernel, _ in network.chain.layers(params)]
     return min(kernels[0].shape), [kernel.shape[1] for kernel in kernels[:-1]], kernels[-1].shape[1]
 
 
 def _block(most: int, num_examples: int) -> int:
-    """Examples in a block: whole vectors, about the most, and few that are padding at the end."""
+    """Return the number of examples in a block: whole vectors, close to ``most``, with little padding at the end."""
     if most < 2 * VECTOR:
         return most
     sizes = range(most - most % VECTOR, max(VECTOR, most // 2), -VECTOR)
+    # The ratio of padded to real examples, rounded to 2 %: among equals the largest block, which comes first, is taken.
     return min(sizes, key=lambda size: round(50 * (-(-num_examples // size) * size / num_examples)))
 
 
 def _columns(network: Network, params: Params, combined: bool, dtype: DTypeLike, memory: int, block: int) -> int:
-    """Columns whose X (or Z) of a layer stay in a cache, and whose intermediates fit the memory."""
+    """Return how many columns at a time keep X (or Z) of a layer in a cache, and all intermediates in the memory."""
     _, widths, _ = _chain_widths(network, params)
     itemsize = jnp.dtype(dtype).itemsize
     if max(widths) >= WIDE:
         return 1
-    one = max(widths) * block * itemsize
-    whole = one * (len(widths) + 4 if combined else 4) + 4 * max(widths) ** 2 * itemsize
-    return max(1, min(CACHE.get(jax.default_backend(), memory) // one, memory // 2 // whole))
+    column_bytes = max(widths) * block * itemsize
+    # Combined matrices keep X of every layer.
+    whole = column_bytes * (len(widths) + 4 if combined else 4) + 4 * max(widths) ** 2 * itemsize
+    return max(1, min(CACHE.get(jax.default_backend(), memory) // column_bytes, memory // 2 // whole))
 
 
 def _examples_that_fit(
     shapes: Sequence[tuple[int, ...]], in_shape: tuple[int, ...], dtype: DTypeLike, memory: int
 ) -> int:
-    """Examples whose inputs, activations and slopes take at most half the memory."""
+    """Return the number of examples whose inputs, activations and slopes take at most half the memory."""
     values = 2 * math.prod(in_shape) + 4 * sum(math.prod(shape) for shape in shapes)
     return max(1, memory // 2 // (values * jnp.dtype(dtype).itemsize))
 
@@ -240,7 +244,7 @@ def _example_bytes(shapes: Sequence[tuple[int, ...]], dtype: DTypeLike) -> int:
 
 
 def trials_at_once(plan: SimilarityPlan, num_trials: int, dtype: DTypeLike) -> int:
-    """Trials whose states fit their part of the memory; a multiple of those in one call."""
+    """Return how many trials' states fit their part of the memory; a multiple of the trials in one call."""
     units = [plan.setting.width(group) for group in range(len(plan.setting.groups))]
     state = 3 * sum(width**2 for width in units) * jnp.dtype(dtype).itemsize * (len(plan.closed) + len(plan.general))
     fitting = max(1, plan.memory // STATES_SHARE // max(1, state))

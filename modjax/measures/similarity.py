@@ -1,4 +1,4 @@
-"""Similarity of the units of networks: the public functions, and the checks at their edge."""
+"""Similarity of the units of networks: the public functions, and the checks of their arguments."""
 
 import itertools
 import math
@@ -33,15 +33,15 @@ def similarity(
     seed: int = 0,
     memory: int | None = None,
 ) -> dict[str, Any]:
-    """Similarity matrices between the hidden units of a network, or of every network of a population.
+    """Compute similarity matrices between the hidden units of a network, or of every network of a population.
 
     covariance:      S_ij = E[h_i h_j] - E[h_i] E[h_j]
     input_jacobian:  S_ij = E[<dh_i/dx, dh_j/dx>]
     output_jacobian: S_ij = E[sum_o dy_o/dh_i dy_o/dh_j]
     loss_hessian:    S_ij = E[d2 CE / dh_i dh_j]
 
-    h are activations after the nonlinearity, dropout off; y logits; CE the cross-entropy of one example in nats; E the
-    mean over the examples given. Everything is computed in the dtype of ``params``, in one pass over the examples, in
+    h are activations after the nonlinearity, with dropout off; y logits; CE the cross-entropy of one example in nats; E
+    the mean over the examples given. All is computed in the dtype of ``params``, in one pass over the examples, in
     batches whose size follows from ``memory``; only these matrices leave the device. Dense chains have closed forms
     (:mod:`modjax.measures.chain_terms`), any other network goes by autodiff (:mod:`modjax.measures.jacobian`,
     :mod:`modjax.measures.hessian`): the numbers are the same.
@@ -51,27 +51,28 @@ def similarity(
 
     Args:
         network: The architecture.
-        params: Its parameters; with a leading trials axis on every leaf, a population.
+        params: Parameters of the network; with a leading trials axis on every leaf, a population.
         x: Examples ``[examples ...]``, on the host or the device; uint8 pixels are divided by 255. Or an iterator of
-            batches ``(x, y)`` (or ``x``, if no labels are needed), for data that do not fit the device; it is passed
-            over once.
-        y: Labels ``[examples]``; needed by ``loss_hessian`` alone.
+            batches ``(x, y)`` (or ``x``, if no labels are needed), for data that do not fit the device; it is read
+            once.
+        y: Labels ``[examples]``, which only ``loss_hessian`` needs.
         measures: Names of measures, or their records (:class:`modjax.records.MeasureInfo`). ``weights``, the graph of
             weights, can be asked for in a combined matrix.
-        combined: One matrix over the units of all hidden layers, cross blocks included, instead of one a layer. Layers
-            must then have the same locations.
-        path: ``auto``; ``closed_form`` or ``autodiff`` insist on one.
-        max_locations: Look at so many locations of each layer, drawn by ``seed``: an unbiased estimate.
-        seed: Of the locations.
-        memory: Bytes that may be used beside parameters, examples and results; 1 GiB on a CPU.
+        combined: Whether to return one matrix over the units of all hidden layers, cross blocks included, instead of
+            one matrix per layer. Layers must then have the same locations.
+        path: Way of computing: ``auto``, or ``closed_form`` or ``autodiff`` to insist on one.
+        max_locations: Number of locations of each layer to use, drawn by ``seed``: an unbiased estimate. None uses all.
+        seed: Seed of the draw of locations.
+        memory: Bytes that may be used beside parameters, examples and results; by default 1 GiB on a CPU.
 
     Returns:
         ``{measure: (S_layer0, S_layer1, ...)}``, or ``{measure: S}`` if ``combined``; NumPy arrays ``[units units]`` or
         ``[trials units units]``, signed, exactly symmetric.
 
     Raises:
-        ValueError: Unknown measure, parameters or examples that do not fit the network, values that are not finite, no
-            examples, labels missing or out of range, ``combined`` where layers have different locations.
+        ValueError: If a measure is unknown, parameters or examples do not fit the network, values are not finite, there
+            are no examples, labels are missing or out of range, or layers of a ``combined`` matrix have different
+            locations.
 
     Example:
         >>> import modjax as mj
@@ -107,19 +108,19 @@ def similarity_by_class(
     combined: bool = False,
     **settings: Any,
 ) -> dict[int, dict[str, Any]]:
-    """:func:`similarity` over the examples of each class by itself: ``{label: {measure: ...}}``.
+    """Compute :func:`similarity` over the examples of each class by itself: ``{label: {measure: ...}}``.
 
     One program serves all classes. The mean over classes, weighted by their shares, is the similarity over all examples
     (not so for ``covariance``, which loses what lies between the classes' means).
 
     Args:
-        network: As for :func:`similarity`.
-        params: As for :func:`similarity`.
+        network: The architecture.
+        params: Parameters of the network or population, as for :func:`similarity`.
         x: Examples ``[examples ...]``.
         y: Labels ``[examples]``.
-        measures: As for :func:`similarity`.
-        combined: As for :func:`similarity`.
-        settings: ``path``, ``max_locations``, ``seed`` and ``memory`` of :func:`similarity`.
+        measures: Names of measures, or their records.
+        combined: Whether to return one matrix over the units of all hidden layers, as for :func:`similarity`.
+        settings: The arguments ``path``, ``max_locations``, ``seed`` and ``memory`` of :func:`similarity`.
     """
     infos = check_measures(measures, combined)
     if y is None:
@@ -127,16 +128,17 @@ def similarity_by_class(
     population, is_population = as_population(network, params)
     x, y = check_examples(network, population, x, y, infos)
     labels = np.asarray(y)
+    # Batches of about a class; their size must not depend on the class, which would compile a program for each.
     num_examples = -(-len(labels) // len(np.unique(labels)))
     plan = make_plan(
         network, first_trial(population), x.shape[1:], _of_examples(infos), combined, num_examples, **settings
     )
-    found = {}
+    results = {}
     for label in np.unique(labels).tolist():
         chosen = np.flatnonzero(labels == label)
         chunks = [(np.asarray(x)[chosen], labels[chosen])]
-        found[label] = _results(network, plan, population, is_population, lambda chunks=chunks: chunks, infos)
-    return found
+        results[label] = _results(network, plan, population, is_population, lambda chunks=chunks: chunks, infos)
+    return results
 
 
 def _results(
@@ -148,10 +150,10 @@ def _results(
     infos: tuple[MeasureInfo, ...],
     is_once: bool = False,
 ) -> dict[str, Any]:
-    found = measure(plan, population, chunks, is_once) if plan.closed or plan.general else {}
-    results: dict[str, Any] = dict(found)
+    measured = measure(plan, population, chunks, is_once) if plan.closed or plan.general else {}
+    results: dict[str, Any] = dict(measured)
     if plan.is_combined:
-        results = {name: matrices[0] for name, matrices in found.items()}
+        results = {name: matrices[0] for name, matrices in measured.items()}
     if WEIGHTS in infos:
         results[WEIGHTS.name] = weight_matrix(network, population)
     return results if is_population else jax.tree.map(lambda matrix: matrix[0], results)
@@ -165,39 +167,39 @@ def compute_similarity(
     measures: Sequence[str | MeasureInfo],
     layouts: tuple[bool, ...] = (False,),
 ) -> tuple[dict[str, Any], ...]:
-    """What :func:`similarity` does for a population, unchecked, in several layouts at once.
+    """Compute what :func:`similarity` does for a population, without checks and in several layouts at once.
 
     Args:
         network: The architecture.
-        population: With a leading trials axis.
+        population: Parameters with a leading trials axis.
         x: Examples, pixels or floats.
         y: Integer labels or None.
-        measures: Names or records; ``weights`` is in the combined layout alone.
-        layouts: One result is returned for each: False a matrix a layer, True one combined matrix. Layers are the
-            diagonal blocks of the combined matrix, so both together cost as much as the combined one.
+        measures: Names of measures, or their records; ``weights`` is in the combined layout alone.
+        layouts: Layouts to return, one result for each: False for one matrix per layer, True for one combined matrix.
+            Layers are the diagonal blocks of the combined matrix, so both together cost as much as the combined one.
     """
     infos, combined = measure_infos(measures), any(layouts)
     plan = make_plan(network, first_trial(population), x.shape[1:], _of_examples(infos), combined, len(x))
-    found = measure(plan, population, lambda: [(x, y)]) if plan.closed or plan.general else {}
+    measured = measure(plan, population, lambda: [(x, y)]) if plan.closed or plan.general else {}
     widths = [shape[-1] for shape in plan.setting.shapes]
     blocks = [slice(start, stop) for start, stop in itertools.pairwise(np.cumsum([0, *widths]))]
     results = []
     for layout in layouts:
         if layout:
             weights = {WEIGHTS.name: weight_matrix(network, population)} if WEIGHTS in infos else {}
-            results.append({name: matrices[0] for name, matrices in found.items()} | weights)
+            results.append({name: matrices[0] for name, matrices in measured.items()} | weights)
         elif combined:
-            results.append({name: tuple(S[0][:, block, block] for block in blocks) for name, S in found.items()})
+            results.append({name: tuple(S[0][:, block, block] for block in blocks) for name, S in measured.items()})
         else:
-            results.append(found)
+            results.append(measured)
     return tuple(results)
 
 
 def as_population(network: Network, params: Params) -> tuple[Params, bool]:
-    """Parameters with a leading trials axis, and whether they had one.
+    """Return the parameters with a leading trials axis, and whether they had one.
 
     Raises:
-        ValueError: They do not fit the network.
+        ValueError: If they do not fit the network.
     """
     params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), params)
     is_population = _check_params(network, params)
@@ -206,7 +208,7 @@ def as_population(network: Network, params: Params) -> tuple[Params, bool]:
 
 
 def first_trial(population: Params) -> Params:
-    """Shapes and dtypes of one trial."""
+    """Return the shapes and dtypes of one trial's parameters."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), population)
 
 
@@ -215,7 +217,7 @@ def _of_examples(infos: tuple[MeasureInfo, ...]) -> tuple[MeasureInfo, ...]:
 
 
 def check_measures(measures: str | Sequence[str | MeasureInfo], combined: bool) -> tuple[MeasureInfo, ...]:
-    """Their records, each once; raise unless all are known."""
+    """Return the records of measures, without duplicates; raise unless all are known."""
     infos = measure_infos((measures,) if isinstance(measures, str | MeasureInfo) else measures)
     if WEIGHTS in infos and not combined:
         raise ValueError("weights joins units of different layers: ask for it with combined=True.")
@@ -223,7 +225,7 @@ def check_measures(measures: str | Sequence[str | MeasureInfo], combined: bool) 
 
 
 def _check_params(network: Network, params: Params) -> bool:
-    """Whether params are a population; raise unless they fit the network."""
+    """Return whether params are a population; raise unless they fit the network."""
     expected = params_shapes(network)
     if jax.tree.structure(expected) != jax.tree.structure(params):
         raise ValueError(
@@ -248,7 +250,7 @@ def _check_params(network: Network, params: Params) -> bool:
 def check_examples(
     network: Network, population: Params, x: Any, y: Any, infos: tuple[MeasureInfo, ...]
 ) -> tuple[Any, Any]:
-    """Examples and labels as they are measured: pixels stay uint8, all else has the dtype of the parameters."""
+    """Return checked examples and labels: pixels stay uint8, all else gets the dtype of the parameters."""
     shape = np.shape(x)
     if len(shape) < 2 or shape[0] == 0:
         raise ValueError(f"x must be examples of shape [examples features...], at least one; got shape {shape}.")
@@ -269,7 +271,7 @@ def check_examples(
 def _check_stream(
     network: Network, population: Params, batches: Iterator[Any], y: Any, infos: tuple[MeasureInfo, ...]
 ) -> tuple[Iterator[tuple[Any, Any]], tuple[int, ...]]:
-    """Batches, each checked as it comes; the first is looked at for its shape."""
+    """Return the batches, each checked as it comes, and the shape of an example, for which the first batch is read."""
     if y is not None:
         raise ValueError("an iterator gives batches (x, y): leave y out.")
 
@@ -279,16 +281,16 @@ def _check_stream(
             if isinstance(batch, list) or (isinstance(batch, tuple) and len(batch) != 2):
                 raise ValueError(f"batches must be x or (x, y); got a {type(batch).__name__} of {len(batch)}.")
             given_x, given_y = batch if isinstance(batch, tuple) else (batch, None)
-            found = check_examples(network, population, given_x, given_y, infos)
+            chunk = check_examples(network, population, given_x, given_y, infos)
             kind = (np.shape(given_x)[1:], given_y is not None)
             expected = expected or kind
             if kind != expected:
-                told = [
+                kinds = [
                     f"examples of shape {list(shape)} {'with' if has else 'without'} labels"
                     for shape, has in (expected, kind)
                 ]
-                raise ValueError(f"all batches must be alike; the first had {told[0]}, a later one {told[1]}.")
-            yield found
+                raise ValueError(f"all batches must be alike; the first had {kinds[0]}, a later one {kinds[1]}.")
+            yield chunk
 
     chunks = checked()
     first = next(chunks, None)

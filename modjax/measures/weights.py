@@ -1,4 +1,4 @@
-"""The graph of weights: a measure of the parameters alone, in which no example is looked at."""
+"""The graph of weights: a measure of the parameters alone, without examples."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from modjax.networks.base import Network
 
 
 def weight_matrix(network: Network, params: Any) -> np.ndarray:
-    """The weights that join the units of all hidden layers, as one matrix: ``[... units units]``.
+    """Return the weights that join the units of all hidden layers as one matrix ``[... units units]``.
 
-    S_ij = |W_ij| for units of adjacent hidden layers (a sum over the kernel's places for channels), 0 for all others.
+    S_ij = |W_ij| for units of adjacent hidden layers (for channels, a sum over the kernel's positions), else 0.
     S_ii = sum_j |W_ij|, the strength of the unit, so that ``modjax.adjacency(S, normalized=True)`` is the graph
     normalized as usual, |W_ij| / sqrt(s_i s_j), and a unit without weights is dead.
 
     Args:
-        network: It must have a ``weight_graph``, and two hidden layers or more.
-        params: Its parameters; with leading axes on all, a population.
+        network: The architecture, with a ``weight_graph`` and at least two hidden layers.
+        params: Parameters of the network; with leading axes on all leaves, a population.
 
     Raises:
-        ValueError: The network does not say what its weights join, or has one hidden layer alone.
+        ValueError: If the network does not say what its weights join, or has only one hidden layer.
     """
     if network.weight_graph is None:
         raise ValueError(
@@ -35,6 +35,7 @@ def weight_matrix(network: Network, params: Any) -> np.ndarray:
         above, below = slice(edges[layer + 1], edges[layer + 2]), slice(edges[layer], edges[layer + 1])
         matrix[..., below, above] = weights
         matrix[..., above, below] = np.swapaxes(weights, -1, -2)
+    # The diagonal is still zero here, so that the sum of a row is the strength of its unit.
     diagonal = np.arange(edges[-1])
     matrix[..., diagonal, diagonal] = matrix.sum(-1)
     return matrix

@@ -1,1 +1,1 @@
-"""Networks: the contract and the architectures."""
+"""Networks: the common interface and the architectures."""

@@ -1,4 +1,4 @@
-"""Other people's flax modules, linen and nnx, as networks."""
+"""Adapters from users' flax modules, linen and nnx, to networks."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -20,24 +20,26 @@ EVALUATION = {"deterministic": True, "train": False, "training": False, "is_trai
 
 
 def from_linen(module: Any, in_shape: int | Sequence[int], hidden: Sequence[str] | None = None) -> Network:
-    """A ``flax.linen`` module as a :class:`Network`.
+    """Turn a ``flax.linen`` module into a :class:`Network`.
 
-    Its hidden layers are, in the order they are computed,
+    Its hidden layers are, in the order in which they are computed,
 
     - with ``hidden`` None: the values given to ``self.perturb(name, h)``; if there are none, those given to
       ``self.sow('intermediates', name, h)``;
-    - else the outputs of the submodules named there (``"block_0"``, ``"encoder/block_0"``). An activation function
-      that is called on such an output is not part of it: name a submodule that ends with it, or use ``self.perturb``.
+    - otherwise the outputs of the submodules named in ``hidden`` (``"block_0"``, ``"encoder/block_0"``). An activation
+      function that is called on such an output is not part of it: name a submodule that ends with it, or use
+      ``self.perturb``.
 
-    ``perturb`` reaches all that is computed from them, however they are named. ``dropout`` acts in the module's
-    ``nn.Dropout`` layers, at the rate given to ``apply`` (their own rates are not used); without such layers, after
-    each hidden activation, as in :func:`modjax.mlp`. Arguments of the module named ``deterministic`` or ``train`` are
-    set for evaluation. Pixels (uint8) are divided by 255. An equal module gives the same object, if it is hashable.
+    ``perturb`` affects everything that is computed from these values, however they are named. ``dropout`` acts in the
+    module's ``nn.Dropout`` layers, at the rate given to ``apply`` (their own rates are not used); without such layers,
+    after each hidden activation, as in :func:`modjax.mlp`. Arguments of the module named ``deterministic``, ``train``,
+    ``training`` or ``is_training`` are set for evaluation. Pixels (uint8) are divided by 255. Equal modules give the
+    same object, if they are hashable.
 
     Args:
-        module: It takes ``[batch, *in_shape]`` and returns logits ``[batch, classes]``.
-        in_shape: Values per example, or the shape of one.
-        hidden: Names of submodules.
+        module: Module that takes ``[batch, *in_shape]`` and returns logits ``[batch, classes]``.
+        in_shape: Number of values per example, or the shape of an example.
+        hidden: Names of the submodules whose outputs are the hidden layers; None for marked values.
 
     Raises:
         ValueError: No hidden layers, unknown names, a marked value that cannot be perturbed, an output that is not
@@ -59,7 +61,7 @@ def from_linen(module: Any, in_shape: int | Sequence[int], hidden: Sequence[str]
 
 
 class _LinenProgram:
-    """A linen module as the functions that :class:`Marked` holds."""
+    """Provides the functions of :class:`Marked` for a linen module."""
 
     def __init__(self, module: nn.Module, in_shape: tuple[int, ...], hidden: tuple[str, ...] | None) -> None:
         self.module, self.in_shape, self.hidden = module, in_shape, hidden
@@ -69,6 +71,7 @@ class _LinenProgram:
 
     def variables(self, key: PRNGKey) -> Any:
         x = jnp.zeros((1, *self.in_shape), jax.dtypes.canonicalize_dtype(float))
+        # Intercepted too, so that the names of submodules and the presence of dropout layers are known afterwards.
         with nn.intercept_methods(partial(self.intercept, None, {})):
             return self.module.init({"params": key, "dropout": key}, x, **self.options)
 
@@ -100,7 +103,7 @@ class _LinenProgram:
         kwargs: Any,
         context: nn.module.InterceptorContext,
     ) -> Any:
-        """Take the place of dropout layers, keep the outputs of hidden submodules, count the calls of all."""
+        """Replace dropout layers, keep the outputs of hidden submodules, and count the calls of all submodules."""
         if context.method_name != "__call__":
             return call(*args, **kwargs)
         name = "/".join(context.module.path)
@@ -128,17 +131,17 @@ def from_nnx(
     in_shape: int | Sequence[int],
     hidden: Sequence[str] | None = None,
 ) -> Network:
-    """A ``flax.nnx`` module as a :class:`Network`; parameters are a plain dict, of ``nnx.Param`` alone.
+    """Turn a ``flax.nnx`` module into a :class:`Network`; its parameters are a plain dict of the ``nnx.Param`` values.
 
-    Hidden layers, dropout (``nnx.Dropout``) and ``perturb`` are those of :func:`from_linen`; values are marked by
-    ``self.perturb(name, h)`` or ``self.sow(nnx.Intermediate, name, h)``, submodules named by their attributes
-    (``"block_0"``, ``"blocks/0"``). The module is run in its evaluation mode.
+    Hidden layers, dropout (``nnx.Dropout``) and ``perturb`` are as in :func:`from_linen`; values are marked by
+    ``self.perturb(name, h)`` or ``self.sow(nnx.Intermediate, name, h)``, submodules are named by their attributes
+    (``"block_0"``, ``"blocks/0"``). The module runs in its evaluation mode.
 
     Args:
         module: A function that makes the module from ``nnx.Rngs`` (``lambda rngs: Model(rngs)``), so that every key
-            gives other weights; or a module, of which ``init`` returns the weights it has now, whatever the key.
-        in_shape: Values per example, or the shape of one.
-        hidden: Names of submodules.
+            gives different weights; or a module, whose current weights ``init`` returns, whatever the key.
+        in_shape: Number of values per example, or the shape of an example.
+        hidden: Names of the submodules whose outputs are the hidden layers; None for marked values.
 
     Raises:
         ValueError: As :func:`from_linen`.
@@ -154,7 +157,7 @@ def from_nnx(
         [(5, 8)]
     """
     names = None if hidden is None else tuple(hidden)
-    if isinstance(module, nnx.Module):  # it may be trained on: not cached
+    if isinstance(module, nnx.Module):  # its weights may change, so the network is not cached
         return _nnx_network(module, as_shape(in_shape), names)
     if not callable(module):
         raise ValueError(f"module must be a flax.nnx.Module or a function of nnx.Rngs; got {type(module).__name__}.")
@@ -162,7 +165,7 @@ def from_nnx(
 
 
 class _NnxProgram:
-    """An nnx module as the functions that :class:`Marked` holds."""
+    """Provides the functions of :class:`Marked` for an nnx module."""
 
     def __init__(self, source: Any, model: nnx.Module, hidden: tuple[str, ...] | None) -> None:
         self.hidden = hidden
@@ -179,13 +182,13 @@ class _NnxProgram:
         return nnx.to_pure_dict(nnx.state(self.source(nnx.Rngs(key)), nnx.Param))
 
     def call(self, params: Params, x: Array, zeros: Any, masks: Masks | None) -> Any:
-        """Logits, the zeros added, and what was sown, of a copy of the module."""
+        """Run a copy of the module; return its logits, the values of ``self.perturb``, and the sown values."""
         state = jax.tree.map(lambda leaf: leaf, self.state)
         nnx.replace_by_pure_dict(state, params)
         copy = nnx.merge(self.graph, state, self.random)
         copy.eval()
         for path, part in nnx.iter_modules(copy):
-            # The copy is ours alone, so its parts may change their class; no other module's does.
+            # Nobody else uses the copy, so its parts may change their class; other modules are not affected.
             if isinstance(part, nnx.Dropout):
                 part.__class__ = _Dropout
                 part.masks = nnx.static(masks)  # pyright: ignore[reportAttributeAccessIssue]
@@ -204,11 +207,12 @@ class _NnxProgram:
         if self.hidden is None:
             return logits, values
         outputs = {name: values.get(f"{name}/{OUTPUT}", ()) for name in self.hidden}
-        _check_names(self.what, self.hidden, {name: len(found) for name, found in outputs.items() if found})
+        _check_names(self.what, self.hidden, {name: len(calls) for name, calls in outputs.items() if calls})
         return logits, outputs
 
 
 def _nnx_network(source: Any, in_shape: tuple[int, ...], hidden: tuple[str, ...] | None) -> Network:
+    # Shapes are enough to check the names and the parts of the module.
     model = source if isinstance(source, nnx.Module) else nnx.eval_shape(lambda: source(nnx.Rngs(0)))
     if not isinstance(model, nnx.Module):
         raise ValueError(
@@ -222,7 +226,7 @@ def _nnx_network(source: Any, in_shape: tuple[int, ...], hidden: tuple[str, ...]
 
 
 class _Dropout(nnx.Dropout):
-    """Applies the masks it is given, or nothing."""
+    """A dropout layer that applies given masks; None applies none."""
 
     masks: Masks | None
 
@@ -236,7 +240,7 @@ def _join(path: tuple) -> str:
 
 @lru_cache(maxsize=256)
 def _sowing(kind: type) -> type:
-    """A subclass that sows what it returns."""
+    """Make a subclass that sows what its call returns."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = kind.__call__(self, *args, **kwargs)
@@ -252,7 +256,7 @@ def _built_once(build: Callable[..., Network], *arguments: Any) -> Network:
 
 
 def _built(build: Callable[..., Network], *arguments: Any) -> Network:
-    """The same object for equal arguments, where they can be compared."""
+    """Build a network, or return the one built before for equal arguments, if these are hashable."""
     try:
         hash(arguments)
     except TypeError:
@@ -261,7 +265,7 @@ def _built(build: Callable[..., Network], *arguments: Any) -> Network:
 
 
 def _evaluation_options(call: Callable[..., Any]) -> dict[str, bool]:
-    """The arguments by which a module is told that it is not being trained."""
+    """Return the arguments that put a module in evaluation mode, as far as its call has them."""
     taken = inspect.signature(call).parameters
     return {name: value for name, value in EVALUATION.items() if name in taken}
 

@@ -1,4 +1,4 @@
-"""The contract that every network keeps: ``Network(init, apply) -> Output(hidden, logits)``."""
+"""The interface of every network: ``Network(init, apply) -> Output(hidden, logits)``."""
 
 import math
 import numbers
@@ -18,11 +18,11 @@ KEEP_LEVELS = 2**16
 
 
 class Output(NamedTuple):
-    """What a network computes for a batch.
+    """Output of a network for a batch.
 
     Attributes:
         hidden: Activations after each hidden nonlinearity (and after ``perturb``), ``[batch units]`` each, or
-            ``[batch locations... units]`` where a layer computes its units at many places (a convolution's channels).
+            ``[batch locations... units]`` where a layer computes its units at many locations (as convolutions do).
         logits: ``[batch outputs]``.
     """
 
@@ -37,14 +37,14 @@ class Network:
     Attributes:
         init: ``init(key) -> params``; ``key`` is a PRNG key or an integer seed.
         apply: ``apply(params, x, perturb=None, dropout=None) -> Output``. ``perturb`` is a tuple of arrays added to the
-            activations of each hidden layer: every downstream derivative is a derivative in it. ``dropout`` is None
-            (off) or ``(rate, key)`` with a rate that may be traced.
-        in_features: Values per example.
+            activations of each hidden layer; every downstream derivative is a derivative with respect to it.
+            ``dropout`` is None (off) or ``(rate, key)``, where the rate may be traced.
+        in_features: Number of values per example.
         chain: Static description of a dense chain, for closed forms; None for any other architecture.
-        is_piecewise_linear: Promise that the logits are a piecewise linear function of every hidden activation, so that
-            the loss Hessian needs first derivatives alone.
+        is_piecewise_linear: Whether the logits are a piecewise linear function of every hidden activation, so that the
+            loss Hessian needs only first derivatives.
         weight_graph: ``weight_graph(params) -> tuple`` of ``[units units_above]``, the sums of |W| that join each
-            hidden layer to the next; None where the network does not say.
+            hidden layer to the next; None if the network does not provide it.
     """
 
     init: Callable[..., Any]
@@ -56,10 +56,10 @@ class Network:
 
 
 class DenseChain(NamedTuple):
-    """Dense layers one after the other, the same activation between them.
+    """A chain of dense layers with the same activation between them.
 
     Attributes:
-        widths: Units of each hidden layer.
+        widths: Number of units of each hidden layer.
         activation: A name of ``modjax.names.ACTIVATIONS``.
         layers: ``layers(params) -> [(W, b), ...]`` from the first layer to the logits, W ``[inputs outputs]``.
     """
@@ -70,27 +70,27 @@ class DenseChain(NamedTuple):
 
 
 def as_key(key: PRNGKey | int) -> PRNGKey:
-    """A PRNG key from an integer seed; a key stays as it is."""
+    """Return a PRNG key, made from an integer seed if it is one."""
     return jax.random.key(int(key)) if isinstance(key, int | numbers.Integral) else key
 
 
 def dropout_mask(
     key: PRNGKey, rate: Float[Array, ""] | float, shape: tuple[int, ...], dtype: DTypeLike
 ) -> Float[Array, "*shape"]:
-    """A mask that keeps a value with probability 1 - rate and scales what it keeps by the inverse.
+    """Return a mask that keeps a value with probability 1 - rate and scales kept values by the inverse.
 
-    The keep probability is a multiple of 2^-16, the nearest to 1 - rate: two values share one 32-bit random word.
+    The probability is rounded to a multiple of 2^-16, since two values share one 32-bit random word.
 
     Args:
         key: PRNG key.
-        rate: Probability to drop, in [0, 1); may be traced.
+        rate: Probability of dropping a value, in [0, 1); may be traced.
         shape: Shape of the mask.
-        dtype: Type of the mask.
+        dtype: Data type of the mask.
     """
     size = math.prod(shape)
     words = threefry_words(key, (size + 3) // 4)
     levels = jnp.concatenate([words & 0xFFFF, words >> 16]).reshape(-1)[:size].reshape(shape)
-    # Drawn once and kept for the backward pass, and for all trials that share the key.
+    # The barrier keeps XLA from drawing them again in the backward pass, and for each trial that shares the key.
     levels = jax.lax.optimization_barrier(levels)
     keep = jnp.clip(jnp.rint((1 - jnp.asarray(rate, dtype)) * KEEP_LEVELS), 1, KEEP_LEVELS)
     return jnp.where(levels < keep.astype(jnp.uint32), KEEP_LEVELS / keep, 0).astype(dtype)

@@ -1,4 +1,4 @@
-"""Small convolutional networks for images."""
+"""Small convolutional networks (CNNs) for images."""
 
 import math
 from collections.abc import Sequence
@@ -48,10 +48,10 @@ class CNN(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution with zeros around the image, as ``flax.linen.Conv`` with ``padding="SAME"``.
+    """A convolution with zero padding, as ``flax.linen.Conv`` with ``padding="SAME"``.
 
-    As slices and a matrix product, because a population's convolutions (``vmap`` over the kernels) become grouped ones,
-    which took three times as long on a CPU.
+    It is computed by slices and a matrix product, because a population's convolutions (``vmap`` over the kernels)
+    become grouped ones, which took three times as long on a CPU.
     """
 
     width: int
@@ -72,11 +72,13 @@ class Convolution(nn.Module):
 def _windows(
     x: Float[Array, "batch height width channels"], size: int, stride: int
 ) -> Float[Array, "batch rows columns values"]:
-    """The values under the kernel at each location, side by side: kernel rows, kernel columns, channels."""
+    """Return the values under the kernel at each location, in the order kernel rows, kernel columns, channels."""
     height, width = x.shape[1:3]
     rows, columns = conv_shape((height, width), stride)
+    # All padding of an axis; half of it, rounded down, goes before the image, as "SAME" has it.
     above, left = (max((n - 1) * stride + size - full, 0) for n, full in ((rows, height), (columns, width)))
     x = jnp.pad(x, ((0, 0), (above // 2, above - above // 2), (left // 2, left - left // 2), (0, 0)))
+    # One strided slice of the image per position in the kernel.
     slices = [
         x[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
         for i in range(size)
@@ -86,7 +88,7 @@ def _windows(
 
 
 def conv_shape(shape: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Rows and columns of a convolution's output, the input padded: a stride's share of the input's, rounded up."""
+    """Return the rows and columns of a padded convolution's output: those of the input over the stride, rounded up."""
     return -(-shape[0] // stride), -(-shape[1] // stride)
 
 
@@ -133,24 +135,24 @@ def cnn(
     kernel_size: int = 3,
     strides: int = 2,
 ) -> Network:
-    """A convolutional network: h_0 = f(conv_0(x)), h_k = f(conv_k(h_{k-1})), logits a dense layer of the last h.
+    """Make a convolutional network: h_0 = f(conv_0(x)), h_k = f(conv_k(h_{k-1})), logits a dense layer of the last h.
 
     Units are channels: hidden activations are ``[batch height width channels]``. A layer of stride s has a height of
-    ceil(height / s) and a width of ceil(width / s); zeros around the image, as evenly as can be, the odd one below and
-    to the right, make that so (``padding="SAME"`` of flax). Kernels are ``(kernel_size^2 inputs, channels)``, the
-    inputs in the order rows, columns, channels. Dropout, when it is on, follows each hidden activation, value by
-    value. Pixels (uint8) are divided by 255. The same arguments give the same object.
+    ceil(height / s) and a width of ceil(width / s); for this the image is padded with zeros as evenly as possible, the
+    odd one below and to the right (``padding="SAME"`` of flax). Kernels are ``(kernel_size^2 inputs, channels)``, with
+    the inputs in the order rows, columns, channels. Dropout, when it is on, follows each hidden activation, value by
+    value. Pixels (uint8) are divided by 255. The same arguments return the same object.
 
     Args:
-        image_shape: ``(height, width)`` or ``(height, width, channels)`` of an image; ``x`` may also come flat.
-        widths: Channels of each convolution, at least one convolution.
+        image_shape: ``(height, width)`` or ``(height, width, channels)`` of an image; ``x`` may also be flat.
+        widths: Number of channels of each convolution; at least one convolution.
         num_classes: Number of logits.
         activation: One of ``modjax.names.ACTIVATIONS``, as in :func:`modjax.mlp`.
         kernel_size: Height and width of each kernel.
-        strides: Step of each convolution, both ways.
+        strides: Stride of each convolution, in both directions.
 
     Raises:
-        ValueError: A size below 1, an image of another number of axes, or an unknown activation.
+        ValueError: A size below 1, an image with another number of axes, or an unknown activation.
 
     Example:
         >>> network = cnn((28, 28), (16, 32), 10)
@@ -177,5 +179,5 @@ def cnn(
 
 
 def build_cnn(in_shape: tuple[int, ...], num_outputs: int, widths: Sequence[int], activation: str = "relu") -> Network:
-    """The ``cnn`` of a spec: :func:`cnn` for images of a shape; flat pixels are a square image."""
+    """Make the ``cnn`` of a spec: :func:`cnn` for images of a given shape; flat pixels are taken as a square image."""
     return cnn(image_shape(in_shape), widths, num_outputs, activation)

@@ -1,13 +1,13 @@
-"""The shape of a dataset's images, for networks that need one."""
+"""Image shapes of datasets, for networks that need one."""
 
 import math
 
 
 def image_shape(example_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Height, width and channels of a dataset's images; flat pixels are a square image.
+    """Return height, width and channels of a dataset's images; flat pixels are taken as a square image.
 
     Raises:
-        ValueError: The examples are no images.
+        ValueError: The examples are not images.
 
     Example:
         >>> image_shape((784,)), image_shape((8, 8)), image_shape((32, 32, 3))

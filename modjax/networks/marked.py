@@ -1,8 +1,8 @@
-"""A network from any traced function whose hidden activations are marked: what the adapters stand on.
+"""Networks from traced functions whose hidden activations are marked; the basis of the adapters.
 
-A program is traced to its jaxpr, the equations that make the marked values are found, and the jaxpr is run equation by
-equation: at each marked value ``perturb`` is added, and everything that is computed from it sees the sum. That is what
-``Network.apply`` promises, whether or not the library that marked the value can change it.
+A program is traced to its jaxpr, the equations that make the marked values are located, and the jaxpr is run equation
+by equation: ``perturb`` is added to each marked value, and everything that is computed from it sees the sum. This keeps
+the promise of ``Network.apply``, whether or not the library that marked the value can change it.
 """
 
 import math
@@ -20,13 +20,13 @@ from modjax.types import Params, PRNGKey
 
 
 class Masks:
-    """Dropout masks, a new one at each call: mask number k is drawn from ``fold_in(key, k)``."""
+    """Draws a new dropout mask at each call: mask number k comes from ``fold_in(key, k)``."""
 
     def __init__(self, rate: Any, key: PRNGKey) -> None:
         self.rate, self.key, self.count = rate, key, 0
 
     def __call__(self, x: Array, broadcast_dims: Sequence[int] = ()) -> Array:
-        """``x`` with values dropped, the same ones along ``broadcast_dims``."""
+        """Return ``x`` with values dropped, the same ones along ``broadcast_dims``."""
         same = [axis % x.ndim for axis in broadcast_dims]
         shape = tuple(1 if axis in same else size for axis, size in enumerate(x.shape))
         key = jax.random.fold_in(self.key, self.count)
@@ -35,15 +35,15 @@ class Masks:
 
 
 class Marked(NamedTuple):
-    """What a library's module gives to be made a network.
+    """A library's module as functions from which a network can be made.
 
     Attributes:
-        what: Its name in error messages.
+        what: Name of the module in error messages.
         init: ``init(key) -> params``.
         run: ``run(params, x, zeros, masks) -> (logits, sown)``: ``zeros`` is added to the values it marks, ``sown`` is
-            a tree of marked values, ``masks`` are what its own dropout layers apply (None: off).
+            a tree of marked values, ``masks`` are applied by its own dropout layers (None: off).
         zeros: ``zeros(params, x) -> tree`` shaped like the values that ``run`` adds zeros to.
-        has_dropout: Whether it has dropout layers of its own.
+        has_dropout: Whether the module has dropout layers of its own.
     """
 
     what: str
@@ -54,11 +54,11 @@ class Marked(NamedTuple):
 
 
 class MarkedProgram(NamedTuple):
-    """A traced batch.
+    """A program, traced for one batch.
 
     Attributes:
-        jaxpr: Its inputs are the leaves of params, x, zeros and dropout; its outputs begin with the logits.
-        places: The variables that hold the hidden activations, in the order of computation.
+        jaxpr: Jaxpr whose inputs are the leaves of params, x, zeros and dropout; its outputs begin with the logits.
+        places: Variables that hold the hidden activations, in the order of computation.
     """
 
     jaxpr: ClosedJaxpr
@@ -66,7 +66,7 @@ class MarkedProgram(NamedTuple):
 
 
 def as_shape(in_shape: int | Sequence[int]) -> tuple[int, ...]:
-    """The shape of one example, from its number of values or its shape.
+    """Return the shape of an example, given its number of values or its shape.
 
     Raises:
         ValueError: A size that is not a whole number from 1.
@@ -78,10 +78,10 @@ def as_shape(in_shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def network_of(marked: Marked, in_shape: tuple[int, ...]) -> Network:
-    """The network, tried once on shapes alone.
+    """Make a network of a module; it is traced once, on shapes alone, to check it.
 
     Raises:
-        ValueError: No hidden layers, or ones that cannot be perturbed; an output that is not [batch, classes].
+        ValueError: No hidden layers, or layers that cannot be perturbed; an output that is not [batch, classes].
     """
 
     def init(key: PRNGKey | int) -> Params:
@@ -99,6 +99,7 @@ def network_of(marked: Marked, in_shape: tuple[int, ...]) -> Network:
     params = jax.eval_shape(init, jax.random.key(0))
     if not jax.tree.leaves(params):
         raise ValueError(f"{marked.what} has no parameters, so there is nothing to train or to measure.")
+    # A batch of two tells the batch axis from axes of length one.
     jax.eval_shape(apply, params, jax.ShapeDtypeStruct((2, *in_shape), jax.tree.leaves(params)[0].dtype))
     return Network(init, apply, math.prod(in_shape))
 
@@ -110,37 +111,38 @@ def _trace(marked: Marked, params: Params, x: Array, zeros: Any, dropout: tuple 
     closed, (logits, sown) = jax.make_jaxpr(run, return_shape=True)(params, x, zeros, dropout)
     batch = x.shape[0]
     if not hasattr(logits, "shape") or len(logits.shape) != 2 or logits.shape[0] != batch:
-        told = jax.tree.map(lambda leaf: list(leaf.shape), logits)
+        shapes = jax.tree.map(lambda leaf: list(leaf.shape), logits)
         raise ValueError(
-            f"{marked.what} must return logits [batch, classes]; for a batch of {batch} it returns {told}."
+            f"{marked.what} must return logits [batch, classes]; for a batch of {batch} it returns {shapes}."
         )
     jaxpr = closed.jaxpr
     before = len(jax.tree.leaves((params, x)))
     num_zeros = len(jax.tree.leaves(zeros))
     names = [_name(path) for path, _ in jax.tree.leaves_with_path(zeros)]
     names += [_name(path) for path, _ in jax.tree.leaves_with_path(sown)]
-    places = [_sum_with(jaxpr, zero) for zero in jaxpr.invars[before : before + num_zeros]]
-    if not places:
-        places = list(jaxpr.outvars[1:])
-    if not places:
+    # Values marked by perturb are sums with zeros; without any, the sown values, which are outputs, are taken.
+    marked_vars = [_sum_with(jaxpr, zero) for zero in jaxpr.invars[before : before + num_zeros]]
+    if not marked_vars:
+        marked_vars = list(jaxpr.outvars[1:])
+    if not marked_vars:
         raise ValueError(
             f"{marked.what} marks no hidden layers: name them with h = self.perturb('name', h) or "
             "self.sow(..., 'name', h) in it, or pass hidden = [names of submodules]."
         )
     order = _order_of(jaxpr)
-    for name, place in zip(names, places, strict=False):
-        if place is None or isinstance(place, Literal) or place not in order:
+    for name, var in zip(names, marked_vars, strict=False):
+        if var is None or isinstance(var, Literal) or var not in order:
             raise ValueError(
                 f"hidden layer {name!r} of {marked.what} does not lead to the logits by itself, so that nothing can be "
                 "derived in it: mark the value that the next layer takes, outside jit, remat and scan, and once."
             )
-        shape = place.aval.shape  # pyright: ignore[reportAttributeAccessIssue]
+        shape = var.aval.shape  # pyright: ignore[reportAttributeAccessIssue]
         if len(shape) < 2 or shape[0] != batch:
             raise ValueError(
                 f"hidden layer {name!r} of {marked.what} must be [batch, units] or [batch, locations, units]; "
                 f"for a batch of {batch} it has shape {list(shape)}."
             )
-    return MarkedProgram(closed, sorted({place for place in places if isinstance(place, Var)}, key=order.__getitem__))
+    return MarkedProgram(closed, sorted({var for var in marked_vars if isinstance(var, Var)}, key=order.__getitem__))
 
 
 def _name(path: tuple) -> str:
@@ -148,7 +150,7 @@ def _name(path: tuple) -> str:
 
 
 def _sum_with(jaxpr: Any, zero: Var) -> Var | None:
-    """The variable that holds a marked value plus its zeros; None unless they are added once, at the top level."""
+    """Return the variable that holds a marked value plus its zeros; None unless added once, at the top level."""
     users = [equation for equation in jaxpr.eqns if any(var is zero for var in equation.invars)]
     if len(users) != 1 or users[0].primitive.name not in ("add", "add_any"):
         return None
@@ -156,9 +158,10 @@ def _sum_with(jaxpr: Any, zero: Var) -> Var | None:
 
 
 def _order_of(jaxpr: Any) -> dict[Var, int]:
-    """Number of the equation that makes each variable from which the logits are computed."""
+    """Return, for each variable that the logits depend on, the index of the equation that makes it."""
     needed = {jaxpr.outvars[0]} if isinstance(jaxpr.outvars[0], Var) else set()
     order = {}
+    # Backwards, since an equation is needed if anything later needs its outputs.
     for index, equation in reversed(list(enumerate(jaxpr.eqns))):
         if needed.isdisjoint(equation.outvars):
             continue
@@ -168,28 +171,29 @@ def _order_of(jaxpr: Any) -> dict[Var, int]:
 
 
 def _run(program: MarkedProgram, leaves: list[Array], perturb: tuple | None, masks: Masks | None) -> Output:
-    """Equations up to a marked value, which is perturbed, kept, and dropped out for all that follows; and so on."""
+    """Run the equations up to each marked value, perturb and keep it, and apply dropout to it for all that follows."""
     jaxpr = program.jaxpr.jaxpr
     values: dict[Var, Any] = dict(zip(jaxpr.constvars, program.jaxpr.consts, strict=True))
     values |= dict(zip(jaxpr.invars, leaves, strict=True))
     order = _order_of(jaxpr)
     hidden = []
     start = 0
-    for layer, place in enumerate(program.places):
-        start = _advance(jaxpr, values, order, start, order[place] + 1)
-        hidden.append(values[place] if perturb is None else values[place] + perturb[layer])
-        values[place] = hidden[-1] if masks is None else masks(hidden[-1])
+    for layer, var in enumerate(program.places):
+        start = _advance(jaxpr, values, order, start, order[var] + 1)
+        hidden.append(values[var] if perturb is None else values[var] + perturb[layer])
+        values[var] = hidden[-1] if masks is None else masks(hidden[-1])
     _advance(jaxpr, values, order, start, len(jaxpr.eqns))
     logits = jaxpr.outvars[0]
     return Output(tuple(hidden), logits.val if isinstance(logits, Literal) else values[logits])
 
 
 def _advance(jaxpr: Any, values: dict[Var, Any], order: dict[Var, int], start: int, stop: int) -> int:
-    """Run the equations from ``start`` to ``stop`` that the logits need, add what they make to ``values``."""
+    """Run those equations from ``start`` to ``stop`` that the logits need; add their results to ``values``."""
     made = [var for var, index in order.items() if start <= index < stop]
     equations = [jaxpr.eqns[index] for index in sorted({order[var] for var in made})]
     taken = {var for equation in equations for var in equation.invars if isinstance(var, Var)}
     given = [var for var in values if var in taken]
+    # A jaxpr of these equations alone, so that JAX evaluates them by its own rules.
     stretch = jaxpr.replace(constvars=[], invars=given, outvars=made, eqns=equations)
     results = jaxpr_as_fun(ClosedJaxpr(stretch, []))(*(values[var] for var in given))
     values |= dict(zip(made, results, strict=True))

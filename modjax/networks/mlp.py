@@ -1,4 +1,4 @@
-"""Multilayer perceptrons."""
+"""Multilayer perceptrons (MLPs)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from modjax.types import Params, PRNGKey
 
 ACTIVATION_FUNCTIONS: dict[str, Callable] = {
     "relu": nn.relu,
-    "leaky_relu": nn.leaky_relu,  # slope 0.01 below 0, as PyTorch's
+    "leaky_relu": nn.leaky_relu,  # slope 0.01 below 0, as in PyTorch
     "linear": lambda x: x,
     "tanh": nn.tanh,
     "gelu": partial(nn.gelu, approximate=False),  # PyTorch's default; flax's own default approximates it by a tanh
@@ -27,7 +27,7 @@ ACTIVATION_FUNCTIONS: dict[str, Callable] = {
 
 
 def symmetric_uniform(bound: float) -> Callable:
-    """An initializer: U(-bound, bound)."""
+    """Return an initializer that draws from U(-bound, bound)."""
 
     def init(key: PRNGKey, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -58,7 +58,7 @@ class MLP(nn.Module):
 
 def _dense(index: int, width: int, x: Array) -> Array:
     init = symmetric_uniform(1 / np.sqrt(x.shape[-1]))
-    dtype = jax.dtypes.canonicalize_dtype(float)
+    dtype = jax.dtypes.canonicalize_dtype(float)  # float64 under jax.enable_x64
     return nn.Dense(width, kernel_init=init, bias_init=init, param_dtype=dtype, name=f"dense_{index}")(x)
 
 
@@ -83,25 +83,25 @@ def _mlp(in_features: int, widths: tuple[int, ...], num_classes: int, activation
 
 
 def dense_layers(params: Params) -> list[tuple[Any, Any]]:
-    """``[(W, b), ...]`` from the first layer to the logits: what :func:`mlp_params` takes."""
+    """Return ``[(W, b), ...]`` from the first layer to the logits, as :func:`mlp_params` takes them."""
     layers = (params[f"dense_{index}"] for index in range(len(params)))
     return [(layer["kernel"], layer["bias"]) for layer in layers]
 
 
 def _weight_graph(params: Params) -> tuple[Array, ...]:
+    # Neither the inputs nor the logits are hidden layers.
     return tuple(jnp.abs(kernel) for kernel, _ in dense_layers(params)[1:-1])
 
 
 def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: str = "relu") -> Network:
-    """A multilayer perceptron: h_0 = f(x W_0 + b_0), h_k = f(h_{k-1} W_k + b_k), logits without activation.
+    """Make a multilayer perceptron: h_0 = f(x W_0 + b_0), h_k = f(h_{k-1} W_k + b_k), logits without activation.
 
-    Dropout, when it is on, follows each hidden activation. Pixels (uint8)
-    are divided by 255. The same arguments give the same object, so that programs
-    compiled for it are found again.
+    Dropout, when it is on, follows each hidden activation. Pixels (uint8) are divided by 255. The same arguments return
+    the same object, so that programs compiled for it are used again.
 
     Args:
-        in_features: Values per example; ``x`` may have any shape with that many values after its batch axis.
-        widths: Units of each hidden layer, at least one layer.
+        in_features: Number of values per example; ``x`` may have any shape with as many values after its batch axis.
+        widths: Number of units of each hidden layer; at least one layer.
         num_classes: Number of logits.
         activation: ``relu``, ``leaky_relu`` (slope 0.01 below 0), ``linear``, ``tanh``, or ``gelu``, exactly
             x (1 + erf(x / sqrt(2))) / 2, not its tanh approximation.
@@ -123,12 +123,12 @@ def mlp(in_features: int, widths: Sequence[int], num_classes: int, activation: s
 
 
 def build_mlp(in_shape: tuple[int, ...], num_outputs: int, widths: Sequence[int], activation: str = "relu") -> Network:
-    """The ``mlp`` of a spec: :func:`mlp` for examples of a shape."""
+    """Make the ``mlp`` of a spec: :func:`mlp` for examples of a given shape."""
     return mlp(math.prod(in_shape), widths, num_outputs, activation)
 
 
 def mlp_params(layers: Sequence[tuple[Any, Any]]) -> dict[str, dict[str, Float[Array, "..."]]]:
-    """Parameters of :func:`mlp` from one's own weights.
+    """Make parameters of :func:`mlp` from given weights.
 
     Args:
         layers: ``[(W, b), ...]`` from the first layer to the logits; ``W`` is ``(inputs, outputs)`` as in flax (the

@@ -1,1 +1,1 @@
-"""Figures from the tables."""
+"""Figures, statistics and pages made from a sweep's tables."""

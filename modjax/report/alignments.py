@@ -1,4 +1,4 @@
-"""Agreement of the measures about the modules: trained, untrained, difference; by arm and strength; by score; nulls."""
+"""Figures of how well measures agree about the modules, of the agreement between scores, and of the null models."""
 
 import numpy as np
 import polars as pl
@@ -25,19 +25,19 @@ NULL_BINS = 30
 
 
 def alignment_figure(sweep: Sweep) -> Drawn | None:
-    """Mean element-centric similarity of all pairs: a row a layer; trained, untrained, and their difference."""
+    """Draw the mean element-centric similarity of all pairs: one row per layer; trained, untrained, difference."""
     groups = {"trained": TRAINED, "untrained": pl.col("status") == "untrained"}
     points = _mean_scores(sweep, {name: sweep.trials.filter(rows) for name, rows in groups.items()})
     if not points.height:
         return None
-    found = [name for name in groups if name in points["group"]]
-    panels = [*found, "difference"] if len(found) == 2 else found
+    group_names = [name for name in groups if name in points["group"]]
+    panels = [*group_names, "difference"] if len(group_names) == 2 else group_names
     layers = points["layer"].unique().sort().to_list()
     names = _graphs(points)
     figure = Figure(figsize=(3.1 * len(panels) + 0.9, 2.9 * len(layers) + 0.3), layout="constrained")
     axes = figure.subplots(len(layers), len(panels), squeeze=False)
     for row, layer in enumerate(layers):
-        values = {name: _matrix(points, name, layer, names) for name in found}
+        values = {name: _matrix(points, name, layer, names) for name in group_names}
         for column, panel in enumerate(panels):
             is_difference = panel == "difference"
             matrix = values["trained"] - values["untrained"] if is_difference else values[panel]
@@ -49,20 +49,22 @@ def alignment_figure(sweep: Sweep) -> Drawn | None:
 
 
 def alignment_by_arm_figure(sweep: Sweep) -> Drawn | None:
-    """The same for four strengths of each arm, first layer: a row an arm, a column a strength, the weakest first."""
+    """Draw the similarity of the first layer at four strengths of each arm (row), weakest strength first."""
     varied = varied_by_arm(sweep.trials.filter(TRAINED))
     layers = sweep.alignment["layer"].unique().sort().to_list()
     if not varied or not layers:
         return None
-    layer = next((one for one in layers if one >= 0), layers[0])
+    # Negative layers stand for all layers together: shown only where a sweep has nothing else.
+    layer = next((index for index in layers if index >= 0), layers[0])
     groups, titles = {}, {}
     for arm, varying in varied.items():
         rows = sweep.trials.filter(TRAINED & (pl.col("arm") == arm))
         values = rows[varying].unique().sort().to_list()
-        places = sorted({round(place) for place in np.linspace(0, len(values) - 1, STRENGTHS)})
-        for column, place in enumerate(places):
-            titles[arm, column] = f"{arm}: {varying} {values[place]:.3g}"
-            groups[titles[arm, column]] = rows.filter(pl.col(varying) == values[place])
+        # Evenly spread over the strengths that were run; an arm with fewer than four shows each of them once.
+        positions = sorted({round(point) for point in np.linspace(0, len(values) - 1, STRENGTHS)})
+        for column, position in enumerate(positions):
+            titles[arm, column] = f"{arm}: {varying} {values[position]:.3g}"
+            groups[titles[arm, column]] = rows.filter(pl.col(varying) == values[position])
     points = _mean_scores(sweep, groups).filter(pl.col("layer") == layer)
     if not points.height:
         return None
@@ -83,7 +85,7 @@ def alignment_by_arm_figure(sweep: Sweep) -> Drawn | None:
 
 
 def score_agreement_figure(sweep: Sweep) -> Drawn | None:
-    """Spearman correlation of the alignment scores over all pairs of different graphs of trained trials."""
+    """Draw the Spearman correlation of the alignment scores over all pairs of different graphs of trained trials."""
     kept = sweep.trials.filter(TRAINED).select("trial_id")
     is_other = (pl.col("measure_a") != pl.col("measure_b")) | (pl.col("normalized_a") != pl.col("normalized_b"))
     rows = sweep.alignment.join(kept, on="trial_id").filter(is_other).select(COMPARED_SCORES)
@@ -91,6 +93,7 @@ def score_agreement_figure(sweep: Sweep) -> Drawn | None:
     if rows.height < 3:
         return None
     ranks = rows.select(pl.all().rank()).to_numpy()
+    # A constant score has no correlation: its cells stay NaN, and numpy has nothing to warn about.
     spreads = ranks.std(0) > 0
     correlation = np.full((len(COMPARED_SCORES),) * 2, np.nan)
     correlation[np.ix_(spreads, spreads)] = np.atleast_2d(np.corrcoef(ranks[:, spreads].T))
@@ -112,7 +115,7 @@ def score_agreement_figure(sweep: Sweep) -> Drawn | None:
 
 
 def null_figure(sweep: Sweep) -> Drawn | None:
-    """Histograms of z = (Q - mean of the null) / sd, all layers: a panel a measure; trained against untrained."""
+    """Draw histograms of z = (Q - mean of the null) / sd over all layers: a panel per measure; trained, untrained."""
     rows = sweep.modules.filter(pl.col("z").is_finite())
     groups = {"untrained": pl.col("status") == "untrained", "trained": TRAINED}
     frames = [
@@ -129,6 +132,7 @@ def null_figure(sweep: Sweep) -> Drawn | None:
         for column, measure in enumerate(measures):
             here = points.filter((pl.col("normalized") == normalized) & (pl.col("measure") == measure))
             axis = axes[row][column]
+            # Both groups share their bins, and weights that sum to 1 make groups of different size comparable.
             edges = np.histogram_bin_edges(here["z"].to_numpy(), NULL_BINS) if here.height else NULL_BINS
             for group, colour in (("untrained", UNTRAINED_COLOUR), ("trained", look_of_measure(measure).colour)):
                 z = here.filter(pl.col("group") == group)["z"].to_numpy()
@@ -144,7 +148,7 @@ def null_figure(sweep: Sweep) -> Drawn | None:
 
 
 def _mean_scores(sweep: Sweep, groups: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """``group, layer, measure_a, normalized_a, measure_b, normalized_b, value, num_trials``."""
+    """Mean scores: ``group, layer, measure_a, normalized_a, measure_b, normalized_b, value, num_trials``."""
     by = ["layer", "measure_a", "normalized_a", "measure_b", "normalized_b"]
     rows = sweep.alignment.filter(pl.col("element_centric").is_not_nan())
     return pl.concat(
@@ -160,14 +164,15 @@ def _mean_scores(sweep: Sweep, groups: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def _graphs(points: pl.DataFrame) -> list[tuple[str, bool]]:
-    """The graphs of a table of pairs, upstream first, raw before normalized."""
-    found = set(points.select("measure_a", "normalized_a").rows()) | set(
+    """Graphs of a table of pairs, upstream first, raw before normalized."""
+    graphs = set(points.select("measure_a", "normalized_a").rows()) | set(
         points.select("measure_b", "normalized_b").rows()
     )
-    return sorted(found, key=lambda graph: (MEASURES.index(graph[0]), graph[1]))
+    return sorted(graphs, key=lambda graph: (MEASURES.index(graph[0]), graph[1]))
 
 
 def _matrix(points: pl.DataFrame, group: str, layer: int, names: list[tuple[str, bool]]) -> np.ndarray:
+    # The table holds each pair once, the matrix both ways round.
     values = np.full((len(names), len(names)), np.nan)
     for row in points.filter((pl.col("group") == group) & (pl.col("layer") == layer)).iter_rows(named=True):
         i = names.index((row["measure_a"], row["normalized_a"]))
@@ -196,10 +201,11 @@ def _draw_matrix(
 def _draw_cells(
     axis: Axes, values: np.ndarray, titles: list[str], low: float, high: float, colours: str, size: float
 ) -> None:
-    """A matrix as coloured cells with their numbers."""
+    """Draw a matrix as coloured cells with their numbers."""
     axis.imshow(values, vmin=low, vmax=high, cmap=colours)
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
+            # White text on dark cells: the dark end of viridis, both ends of the diverging map.
             is_dark = value < 0.6 if colours == "viridis" else abs(value) > 0.7 * high
             axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=size, color="w" if is_dark else "k")
     axis.set_xticks(range(len(titles)), titles, rotation=90, fontsize=7)

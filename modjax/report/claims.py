@@ -1,4 +1,4 @@
-"""The paper's claims, tested from a sweep's tables: effects, intervals over seeds, p-values, and verdicts in words."""
+"""Tests of the paper's claims from a sweep's tables: effects, intervals over seeds, p-values, verdicts in words."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,15 +30,15 @@ MISSING = {
 
 
 class Claims(NamedTuple):
-    """Each claim's table (one schema; empty where the sweep cannot test it), and what they say.
+    """Results for each claim: a table (same schema for all, empty where it cannot be tested) and its headlines.
 
     Attributes:
-        dropout: Q rises with dropout.
-        arms: Dropout raises Q more than L2 and L1 penalties do at their best.
-        families: Modules agree more within a family of measures than across.
-        training: What training changes relative to untrained networks.
-        headlines: ``{claim: verdicts}``: where it holds, and where it does not.
-        notes: What was left out.
+        dropout: Table of the claim that Q rises with dropout.
+        arms: Table of the claim that dropout raises Q more than L2 and L1 penalties do at their best.
+        families: Table of the claim that modules agree more within a family of measures than across families.
+        training: Table of what training changes relative to untrained networks.
+        headlines: Sentences that say where each claim holds and where it does not, ``{claim: sentences}``.
+        notes: Sentences about the trials that were left out.
     """
 
     dropout: pl.DataFrame
@@ -50,30 +50,30 @@ class Claims(NamedTuple):
 
     @property
     def table(self) -> pl.DataFrame:
-        """All claims' rows."""
+        """Rows of all claims."""
         return pl.concat([self.dropout, self.arms, self.families, self.training])
 
     @property
     def sentences(self) -> list[str]:
-        """All headlines, then the notes."""
+        """Headlines of all claims, then the notes."""
         return [sentence for lines in self.headlines.values() for sentence in lines] + list(self.notes)
 
     def shown(self, claim: str) -> pl.DataFrame:
-        """A claim's table for the screen: no sentences, and no column that says one thing throughout."""
+        """Return a claim's table for the screen: without sentences and columns that have a single value."""
         frame: pl.DataFrame = getattr(self, claim).drop("claim", "sentence")
-        told = ("estimate", "p_adjusted", "effect_size", "num_seeds", "verdict")
-        return frame.select(name for name in frame.columns if name in told or frame[name].n_unique() > 1)
+        always_shown = ("estimate", "p_adjusted", "effect_size", "num_seeds", "verdict")
+        return frame.select(name for name in frame.columns if name in always_shown or frame[name].n_unique() > 1)
 
 
 def claims(sweep: Sweep) -> Claims:
-    """Test the paper's claims; every number is of seeds, and docs/statistics.md says how it is made.
+    """Test the paper's claims. All statistics are over seeds; docs/statistics.md describes them.
 
     Args:
-        sweep: What :func:`modjax.open_sweep` or :func:`modjax.run_sweep` gives.
+        sweep: Sweep, as returned by :func:`modjax.open_sweep` or :func:`modjax.run_sweep`.
 
     Returns:
-        A table for each claim, with a row for each measure, scaling and layer, and headlines that say for which of
-        them the claim holds and for which it does not.
+        A table for each claim, with one row per measure, scaling and layer, and headlines that say for which of them
+        the claim holds and for which it does not.
 
     Raises:
         ValueError: A table of the sweep is damaged.
@@ -101,9 +101,9 @@ def claims(sweep: Sweep) -> Claims:
 
 
 def _analysed(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
-    """Without the trials that a running sweep has trained and found no modules of yet; all, if it finds none at all."""
-    found = sweep.modules["trial_id"].unique()
-    return parts.filter(pl.col("trial_id").is_in(found.implode())) if found.len() else parts
+    """Drop trials that a running sweep has trained but not analysed yet; keep all if it has analysed none."""
+    analysed_ids = sweep.modules["trial_id"].unique()
+    return parts.filter(pl.col("trial_id").is_in(analysed_ids.implode())) if analysed_ids.len() else parts
 
 
 def _dropout_headlines(rows: Rows) -> list[str]:
@@ -112,17 +112,17 @@ def _dropout_headlines(rows: Rows) -> list[str]:
 
 
 def _arms_headlines(rows: Rows) -> list[str]:
-    """Each comparison holds where dropout's own gain is above zero too: "raises Q more"."""
+    """Headlines of dropout against L2 and L1; "raises Q more" also requires that dropout's own gain is above zero."""
     gains = {_key(row): row for row in rows if row["quantity"] == "gain" and row["networks"] == "dropout"}
-    found = []
+    headlines = []
     for arm in ("l2", "l1"):
         title = f"Dropout raises Q more than {ARM_NAMES[arm]} does at its best"
         differences = [row for row in rows if row["networks"] == f"dropout - {arm}"]
         if differences:
-            found.append(_headline(title, [_both(row, gains[_key(row)]) for row in differences], MORE))
+            headlines.append(_headline(title, [_both(row, gains[_key(row)]) for row in differences], MORE))
         else:
-            found.append(f"{title}: cannot be tested: the sweep lacks one of these arms, or the baseline.")
-    return found
+            headlines.append(f"{title}: cannot be tested: the sweep lacks one of these arms, or the baseline.")
+    return headlines
 
 
 def _key(row: dict[str, Any]) -> tuple:
@@ -130,8 +130,9 @@ def _key(row: dict[str, Any]) -> tuple:
 
 
 def _both(difference: dict[str, Any], gain: dict[str, Any]) -> dict[str, Any]:
-    """The difference's row; where dropout's own gain does not hold, with a verdict that says so."""
+    """Return the row of the difference, with a verdict that says so where dropout's own gain does not hold."""
     if difference["verdict"] == NOT_TESTED and all_one_way(difference) > 0 and all_one_way(gain) <= 0:
+        # Untested rows are judged by their range: this one no longer counts as above zero in every seed.
         return {**difference, "least": 0.0}
     if difference["verdict"] == MORE[0] and gain["verdict"] != RAISED[0]:
         return {**difference, "verdict": f"more, but dropout's own gain {gain['verdict']}"}
@@ -139,18 +140,18 @@ def _both(difference: dict[str, Any], gain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _families_headlines(rows: Rows) -> list[str]:
-    found = []
+    headlines = []
     for networks in ("trained", "untrained"):
         for quantity, side in COMPARISONS.items():
             here = [row for row in rows if row["networks"] == networks and row["quantity"] == quantity]
             if here:
                 title = f"{networks.capitalize()} networks: modules agree more {side} than across families"
-                found.append(_headline(title, here, HIGHER))
-    return found
+                headlines.append(_headline(title, here, HIGHER))
+    return headlines
 
 
 def _training_headlines(rows: Rows) -> list[str]:
-    found = []
+    headlines = []
     for part in ("baseline", *ARMS):
         group = "the baseline" if part == "baseline" else f"the {part} arm"
         here = [row for row in rows if row["networks"] == part]
@@ -158,14 +159,15 @@ def _training_headlines(rows: Rows) -> list[str]:
         of_alignment = [row for row in here if row["quantity"] != Q_CHANGE]
         for what, family in (("Q", of_q), ("Agreement of modules", of_alignment)):
             if family:
-                found.append(_headline(f"{what} in {group} is higher than in untrained networks", family, HIGHER))
-    return found
+                headlines.append(_headline(f"{what} in {group} is higher than in untrained networks", family, HIGHER))
+    return headlines
 
 
 def _headline(title: str, rows: Rows, words: Words) -> str:
-    """For how many rows a claim holds, and the others by name."""
+    """Return a sentence that says for how many rows a claim holds and names the others."""
     if all(row["verdict"] == NOT_TESTED for row in rows):
         most = max(row["num_seeds"] for row in rows)
+        # Without a p there is no verdict: the seeds are described by the direction they share, if any.
         kinds = {1: f"{words[0]} in every seed", -1: f"{words[1]} in every seed", 0: "seeds differ"}
         verdicts = [kinds[all_one_way(row)] for row in rows]
         needed = LEAST_SEEDS if rows[0]["claim"] == "training" else LEAST_FLIPPED
@@ -175,20 +177,21 @@ def _headline(title: str, rows: Rows, words: Words) -> str:
 
 
 def _told(rows: Rows, verdicts: list[str], holds: str) -> str:
-    """``holds for 12 of 16; not shown: ...; falls: ...``; those that do not hold are named."""
+    """Return ``holds for 12 of 16; not shown: ...; falls: ...``, which names the rows that do not hold."""
     num_holding = verdicts.count(holds)
-    told = [f"{holds} for {'all' if num_holding == len(rows) else f'{num_holding} of'} {len(rows)}"]
+    clauses = [f"{holds} for {'all' if num_holding == len(rows) else f'{num_holding} of'} {len(rows)}"]
     for verdict in dict.fromkeys(verdicts):
         if verdict != holds:
-            told.append(f"{verdict}: {_names([r for r, v in zip(rows, verdicts, strict=True) if v == verdict])}")
-    return "; ".join(told)
+            clauses.append(f"{verdict}: {_names([r for r, v in zip(rows, verdicts, strict=True) if v == verdict])}")
+    return "; ".join(clauses)
 
 
 def _names(rows: Rows) -> str:
-    """The graphs of rows, layers of one measure and scaling together."""
+    """Names of the rows' graphs, with the layers of a measure and scaling listed together."""
     layers: dict[str, list[str]] = {}
     for row in rows:
         what = measure_title(row["measure"])
+        # Rows about agreement compare measures with each other and so have none: their score names them.
         if row["measure"] is None:
             kind = "" if row["quantity"] in COMPARISONS else f" {row['quantity']}"
             what = f"{SCORE_NAMES[row['score']]}{kind}"
@@ -198,15 +201,15 @@ def _names(rows: Rows) -> str:
 
 
 def _notes(trials: pl.DataFrame, parts: pl.DataFrame) -> list[str]:
-    """What no claim uses, and why."""
+    """Sentences about the trials that no claim uses, and why."""
     notes = []
     excluded = parts.filter(~pl.col("is_kept"))
     if excluded.height:
         counts = excluded.group_by("part", "strength").len().sort("part", "strength").rows()
-        told = ", ".join(f"{setting_name(part, strength)}: {num}" for part, strength, num in counts)
+        breakdown = ", ".join(f"{setting_name(part, strength)}: {num}" for part, strength, num in counts)
         num_trained = parts.filter(pl.col("part") != "untrained").height
         reason = "left out (excluded: test accuracy below 0.8)"
-        notes.append(f"{excluded.height} of {num_trained} trained trials are {reason}: {told}.")
+        notes.append(f"{excluded.height} of {num_trained} trained trials are {reason}: {breakdown}.")
     others = parts.filter(pl.col("part") == "other").height
     if others:
         notes.append(f"Trials that vary more than one thing at a time, used for agreement of modules alone: {others}.")

@@ -1,4 +1,4 @@
-"""Curves against what each arm varies, on its own axis: performance, norms, Q, modules, as in the paper's figures."""
+"""Curves of performance, norms, Q and modules against the hyperparameter that each arm varies, as in the paper."""
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,7 @@ MODULE_COLUMNS = {"q": "modularity Q", "effective_modules": "effective modules"}
 
 
 def performance_figure(sweep: Sweep) -> Drawn | None:
-    """Accuracy, loss and weight norms (rows) against what each arm varies (columns); excluded trials hollow."""
+    """Draw accuracy, loss and weight norms (rows) against what each arm varies (columns); excluded trials hollow."""
     trials = sweep.trials.filter(~pl.col("status").is_in(["pending", "failed", "untrained"]))
     varied = varied_by_arm(trials)
     if not varied:
@@ -48,6 +48,7 @@ def performance_figure(sweep: Sweep) -> Drawn | None:
             axis = axes[row][column]
             for index, name in enumerate(names):
                 here = points.filter(pl.col("arm") == arm).select("value_of_arm", "excluded", value=name)
+                # Train, validation and test lines share the palette of the arms, without its first colour.
                 look = (ARM_COLOURS[index + 1], ARM_MARKERS[index], "-")
                 _draw_line(axis, here, look, name.split("_")[0] if len(names) > 1 else None)
             _label(axis, arm, varying, is_top=row == 0, is_bottom=row == len(PANELS) - 1)
@@ -58,7 +59,7 @@ def performance_figure(sweep: Sweep) -> Drawn | None:
 
 
 def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
-    """Q or effective modules: a row a layer, a column an arm, a line a measure; untrained networks as bands."""
+    """Draw Q or effective modules: one row per layer, column per arm, line per measure; untrained networks as bands."""
     trials = sweep.trials.filter(~pl.col("status").is_in(["pending", "failed"]))
     varied = varied_by_arm(trials)
     modules = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
@@ -74,8 +75,8 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     figure = Figure(figsize=(2.7 * len(varied) + 0.9, 2.3 * len(layers) + 0.9), layout="constrained")
     axes = figure.subplots(len(layers), len(varied), sharex="col", sharey="row", squeeze=False)
     for row, layer in enumerate(layers):
-        for place, (arm, varying) in enumerate(varied.items()):
-            axis = axes[row][place]
+        for arm_index, (arm, varying) in enumerate(varied.items()):
+            axis = axes[row][arm_index]
             for measure in measures:
                 is_here = (pl.col("layer") == layer) & (pl.col("measure") == measure)
                 _draw_band(axis, untrained.filter(is_here)["value"].to_numpy(), look_of_measure(measure).colour)
@@ -85,11 +86,12 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     _measure_legend(figure, measures, bool(untrained.height))
     kind = "normalized" if normalized else "raw"
     figure.suptitle(f"{MODULE_COLUMNS[column]}, {kind} matrices: mean over seeds, bars: standard error", fontsize=9)
+    # Untrained networks have no value on an arm's axis: those columns are null in the CSV.
     return figure, pl.concat([points, untrained], how="diagonal")
 
 
 def depth_figure(sweep: Sweep) -> Drawn | None:
-    """Q of normalized matrices against the layer: a panel a measure, a line the strongest setting of each arm."""
+    """Draw normalized Q by layer: a panel per measure, lines for the weakest and strongest setting of each arm."""
     trials = sweep.trials.filter(~pl.col("status").is_in(["pending", "failed"]) & ~pl.col("excluded"))
     modules = sweep.modules.filter(pl.col("normalized") & pl.col("q").is_not_nan() & (pl.col("layer") >= 0))
     if modules["layer"].n_unique() < 2:
@@ -112,6 +114,7 @@ def depth_figure(sweep: Sweep) -> Drawn | None:
     looks = arm_looks(list(varied)) | {"untrained": (UNTRAINED_COLOUR, ARM_MARKERS[-1])}
     for axis, measure in zip(axes, measures, strict=True):
         for name in names:
+            # Names are "arm: weakest, ..." or "untrained"; colour is by arm, line style by strength.
             colour, marker = looks[name.rpartition(": ")[0] or name]
             style = ":" if "weakest" in name else "-"
             here = points.filter((pl.col("setting") == name) & (pl.col("measure") == measure))
@@ -127,7 +130,7 @@ def depth_figure(sweep: Sweep) -> Drawn | None:
 
 
 def _arm_points(trials: pl.DataFrame, varied: dict[str, str]) -> pl.DataFrame:
-    """``trial_id, arm, seed, varies, value_of_arm`` of the trials of arms that vary one hyperparameter."""
+    """Return ``trial_id, arm, seed, varies, value_of_arm`` of trials of arms that vary one hyperparameter."""
     return pl.concat(
         [
             trials.filter((pl.col("arm") == arm) & (pl.col("status") != "untrained")).select(
@@ -144,7 +147,7 @@ def _mean_and_error(points: pl.DataFrame, by: str, value: str) -> tuple[np.ndarr
 
 
 def _draw_line(axis: Axes, points: pl.DataFrame, look: tuple[str, str, str], label: str | None) -> None:
-    """The mean over trials that are not excluded, with its standard error; excluded ones as hollow points."""
+    """Draw the mean over kept trials with its standard error, and excluded trials as hollow points."""
     colour, marker, style = look
     kept, out = points.filter(~pl.col("excluded")), points.filter(pl.col("excluded"))
     if kept.height:
@@ -157,7 +160,7 @@ def _draw_line(axis: Axes, points: pl.DataFrame, look: tuple[str, str, str], lab
 
 
 def _draw_band(axis: Axes, values: np.ndarray, colour: str) -> None:
-    """Mean of untrained networks and one standard deviation to each side."""
+    """Draw the mean of untrained networks, plus and minus one standard deviation, as a band."""
     if len(values):
         spread = values.std(ddof=1) if len(values) > 1 else 0.0
         axis.axhspan(values.mean() - spread, values.mean() + spread, color=colour, alpha=0.13, lw=0)

@@ -1,4 +1,4 @@
-"""Two sweeps, pair by pair: what differs at the settings that both have, and in what is found about the claims."""
+"""Differences between two sweeps: trial by trial, setting by setting, and in the results for the claims."""
 
 import polars as pl
 
@@ -25,7 +25,7 @@ SIGNIFICANT = 9  # digits in which hyperparameters must agree to be the same set
 
 
 def paired_values(first: Sweep, second: Sweep) -> pl.DataFrame:
-    """A row a pair of trials with the same setting and seed, and a quantity that both have.
+    """Return one row per pair of trials with the same setting and seed, and quantity that both have.
 
     Returns:
         ``learning_rate, l1, l2, dropout, is_untrained, seed, quantity, layer, measure, normalized, trial_a, trial_b,
@@ -39,17 +39,17 @@ def paired_values(first: Sweep, second: Sweep) -> pl.DataFrame:
 
 
 def paired_trials(first: Sweep, second: Sweep) -> pl.DataFrame:
-    """``trial_a, trial_b``: each pair of trials with the same setting and seed once."""
+    """Return ``trial_a, trial_b``: each pair of trials with the same setting and seed once."""
     return paired_values(first, second).select("trial_a", "trial_b").unique().sort("trial_a", "trial_b")
 
 
 def differences(first: Sweep, second: Sweep) -> pl.DataFrame:
-    """A row a setting that both sweeps have, and a quantity: means over seeds, and how far apart they are.
+    """Return one row per setting that both sweeps have, and quantity: means over seeds and their difference.
 
     Returns:
         ``learning_rate, l1, l2, dropout, is_untrained, quantity, layer, measure, normalized, trials_a, mean_a,
-        trials_b, mean_b, pairs, difference`` (b - a: the mean over pairs of one seed, or without pairs that of the
-        means) and ``standard_error`` of the mean over pairs (null below two pairs).
+        trials_b, mean_b, pairs, difference`` (b - a: mean over pairs with the same seed, or difference of the means
+        if there are no pairs) and ``standard_error`` of the mean over pairs (null below two pairs).
     """
     by = [*_SETTING, *_QUANTITY]
     a, b = (
@@ -66,6 +66,7 @@ def differences(first: Sweep, second: Sweep) -> pl.DataFrame:
         )
     )
     joined = a.join(b, on=by, how="inner", nulls_equal=True).join(paired, on=by, how="left", nulls_equal=True)
+    # Differences of pairs have less noise than the difference of means, which also holds without common seeds.
     return joined.select(
         *by,
         "trials_a",
@@ -83,7 +84,8 @@ def _sided(values: pl.DataFrame, side: str) -> pl.DataFrame:
 
 
 def _values(sweep: Sweep) -> pl.DataFrame:
-    """Quantities of a sweep's finished trials that count, in long form; what is not a number is left out."""
+    """Return the quantities of finished trials that are not excluded, in long form, without NaN and infinity."""
+    # Joins compare floats exactly: without rounding, 0.1 + 0.2 and 0.3 would be two settings.
     trials = sweep.trials.filter((pl.col("status") != "pending") & ~pl.col("excluded")).with_columns(
         pl.col(HYPERPARAMETERS).round_sig_figs(SIGNIFICANT), is_untrained=pl.col("status") == "untrained"
     )
@@ -91,6 +93,7 @@ def _values(sweep: Sweep) -> pl.DataFrame:
     own = trials.select(*keys, pl.col(_TRIAL_QUANTITIES).cast(pl.Float64)).unpivot(
         index=keys, variable_name="quantity", value_name="value"
     )
+    # Quantities of whole trials have no graph: typed nulls let them share a table with those of modules.
     none = {"layer": pl.Int32, "measure": pl.String, "normalized": pl.Boolean}
     own = own.with_columns(**{name: pl.lit(None, dtype) for name, dtype in none.items()})
     graphs = ["trial_id", "layer", "measure", "normalized"]
@@ -103,14 +106,15 @@ def _values(sweep: Sweep) -> pl.DataFrame:
 
 
 def claims_side_by_side(first: Claims, second: Claims) -> pl.DataFrame:
-    """What two sweeps say about the claims, a row an estimate that either has, in the order of the claims.
+    """Return the results of two sweeps for the claims, one row per estimate that either has, in the claims' order.
 
     Returns:
         ``claim, quantity, networks, score, measure, normalized, layer, estimate_a, verdict_a, estimate_b, verdict_b``;
-        null where a sweep does not have it.
+        null where a sweep lacks the estimate.
     """
-    a, b = (found.table.select(*CLAIM_KEYS, *CLAIM_RESULTS) for found in (first, second))
+    a, b = (results.table.select(*CLAIM_KEYS, *CLAIM_RESULTS) for results in (first, second))
     a, b = (rows.rename({name: f"{name}_{side}" for name in CLAIM_RESULTS}) for rows, side in ((a, "a"), (b, "b")))
+    # left_right keeps the order of the claims; estimates that only the second sweep has come last.
     joined = a.join(
         b, on=CLAIM_KEYS, how="full", coalesce=True, nulls_equal=True, validate="1:1", maintain_order="left_right"
     )

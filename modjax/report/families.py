@@ -1,4 +1,4 @@
-"""Do modules agree more within a family of measures (upstream, downstream) than across families?"""
+"""Test of whether modules agree more within a family of measures (upstream, downstream) than across families."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ COMPARISONS = {
 
 
 def family_means(sweep: Sweep) -> pl.DataFrame:
-    """Mean alignment within and across families, a row a trial, layer, normalized and score.
+    """Return the mean alignment within and across families: one row per trial, layer, normalized and score.
 
     Only pairs of different measures with the same scaling count: raw with raw, normalized with normalized. Upstream is
     covariance with input Jacobian, downstream output Jacobian with loss Hessian, across the four mixed pairs. A mean
-    over pairs of which one is NaN (a measure whose units are all dead) is NaN.
+    is NaN if any of its pairs is NaN (a measure whose units are all dead).
 
     Returns:
         ``trial_id, layer, normalized, score, within upstream, within downstream, across, within`` (the mean of the
@@ -44,11 +44,13 @@ def family_means(sweep: Sweep) -> pl.DataFrame:
     """
     is_pair = (pl.col("measure_a") != pl.col("measure_b")) & (pl.col("normalized_a") == pl.col("normalized_b"))
     sides = {side: _family(f"measure_{side}") for side in ("a", "b")}
+    # Pairs whose measures are in different families are across; the others are named after their family.
     kind = (
         pl.when(sides["a"] != sides["b"]).then(pl.lit("across")).otherwise(pl.concat_str(pl.lit("within "), sides["a"]))
     )
     keys = ["trial_id", "layer", "normalized", "score"]
     known = [*UPSTREAM, *DOWNSTREAM]
+    # Nulls become NaN before the mean: polars would skip them, and average over fewer pairs.
     return (
         sweep.alignment.filter(is_pair & pl.col("measure_a").is_in(known) & pl.col("measure_b").is_in(known))
         .rename({"normalized_a": "normalized"})
@@ -66,14 +68,14 @@ def _family(column: str) -> pl.Expr:
 
 
 def families_claim(means: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
-    """Within minus across, in trained and in untrained networks, a row each layer, normalized and score.
+    """Return within minus across in trained and untrained networks: one row per layer, normalized and score.
 
-    A trial gives within - across; a seed the mean over its trials (trained ones of all settings, excluded ones left
-    out); the test is over seeds. Empty where the sweep lacks two measures of a family.
+    Within - across is computed for each trial and averaged over the trials of a seed (all settings of trained
+    networks, without excluded trials); the test is over seeds. Empty where the sweep lacks two measures of a family.
 
     Args:
-        means: What :func:`family_means` gives.
-        parts: What :func:`modjax.report.settings.parts_of` gives.
+        means: Mean alignments, as returned by :func:`family_means`.
+        parts: Parts of the trials, as returned by :func:`modjax.report.settings.parts_of`.
     """
     group = pl.when(pl.col("part") == "untrained").then(pl.lit("untrained")).otherwise(pl.lit("trained"))
     joined = means.join(parts.with_columns(networks=group), on="trial_id", validate="m:1").sort("trial_id")
@@ -85,6 +87,7 @@ def families_claim(means: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
             values = here.with_columns(value=pl.when("is_kept").then(pl.col(side) - pl.col("across")).fill_nan(None))
             if not values["value"].count():
                 continue
+            # Trials of a seed share their initial weights: they are averaged first, so that each seed counts once.
             by_seed = values.group_by("seed").agg(pl.col("value").mean()).sort("seed")["value"]
             summary = summarize_seeds(by_seed.cast(pl.Float64).fill_null(np.nan).to_numpy())
             columns |= {"claim": "families", "quantity": quantity, "num_left_out": values["value"].null_count()}
@@ -103,10 +106,10 @@ def _place(row: dict[str, Any]) -> tuple:
 
 
 def _tell(row: dict[str, Any]) -> str:
-    told = {
+    comparison = {
         NOT_SHOWN: "is not shown to differ from that across",
         NOT_TESTED: f"against that across: {points_say(row, HIGHER)}",
     }.get(row["verdict"], f"is {row['verdict']} than across")
     graphs = f"{'normalized' if row['normalized'] else 'raw'} matrices, {layer_title(row['layer'])}"
     where = f"{row['networks'].capitalize()} networks, {graphs}: {SCORE_NAMES[row['score']]} agreement"
-    return f"{where} {COMPARISONS[row['quantity']]} {told}: {numbers_of(row)}; {certainty_of(row)}"
+    return f"{where} {COMPARISONS[row['quantity']]} {comparison}: {numbers_of(row)}; {certainty_of(row)}"

@@ -34,7 +34,7 @@ from modjax.store.sweep import Sweep
 
 
 def draw_figures(sweep: Sweep) -> list[str]:
-    """Draw every figure that the sweep's tables allow; returns their names."""
+    """Draw every figure that the sweep's tables allow, and return their names."""
     use_style()
     names = []
     for name, draw in FIGURES.items():
@@ -48,7 +48,7 @@ def draw_figures(sweep: Sweep) -> list[str]:
 def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None:
     folder = sweep.paths.figures
     with warnings.catch_warnings():
-        # By the clock: on a busy machine the best place for a legend takes matplotlib more than a second.
+        # matplotlib warns by the clock: on a busy machine it takes more than a second to place a legend.
         warnings.filterwarnings("ignore", "Creating legend with loc", UserWarning)
         # No dates in the files: the same tables give the same bytes.
         write_summed(
@@ -60,37 +60,37 @@ def _save(sweep: Sweep, name: str, figure: Figure, points: pl.DataFrame) -> None
 
 
 def _panel_points(values: pl.DataFrame, trials: pl.DataFrame) -> pl.DataFrame:
-    """Values a trial, with the trial's place on the regularization axis; untrained networks have none."""
+    """Join values with each trial's position on the regularization axis, null for untrained networks."""
     trained = trials.filter((pl.col("status") != "untrained") & ~pl.col("excluded"))
     untrained = trials.filter(pl.col("status") == "untrained").select("trial_id", "arm")
-    places = pl.concat(
+    axis_positions = pl.concat(
         [strengths(trained), untrained.with_columns(setting=pl.lit("untrained"), strength=pl.lit(None, pl.Float64))]
     )
-    return values.join(places, on="trial_id", validate="m:1").join(
+    return values.join(axis_positions, on="trial_id", validate="m:1").join(
         trials.select("trial_id", "seed"), on="trial_id", validate="m:1"
     )
 
 
 def modularity_points(sweep: Sweep, normalized: bool) -> pl.DataFrame:
-    """``trial_id, layer, panel (measure), value (Q), arm, setting, strength, seed``."""
+    """Return Q as ``trial_id, layer, panel (measure), value (Q), arm, setting, strength, seed``."""
     values = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
     return _panel_points(values.select("trial_id", "layer", panel="measure", value="q"), sweep.trials)
 
 
 def arms_figure(sweep: Sweep, normalized: bool) -> Drawn | None:
-    """Q against regularization, all arms in one panel."""
+    """Draw Q against regularization, all arms in one panel."""
     points = modularity_points(sweep, normalized)
     return (draw_panels(points, _modularity_panel_title, "modularity Q"), points) if points.height else None
 
 
 def accuracy_figure(sweep: Sweep) -> Drawn | None:
-    """Test accuracy against regularization, all arms in one panel."""
+    """Draw test accuracy against regularization, all arms in one panel."""
     points = accuracy_points(sweep.trials.filter(~pl.col("status").is_in(["pending", "failed"])))
     return (draw_panels(points, _accuracy_panel_title, "test accuracy"), points) if points.height else None
 
 
 def accuracy_points(trials: pl.DataFrame) -> pl.DataFrame:
-    """``trial_id, layer (0), panel, value (test accuracy), arm, setting, strength, seed`` of trained trials."""
+    """Return ``trial_id, layer (0), panel, value (test accuracy), arm, setting, strength, seed`` of trained trials."""
     rows = trials.filter(pl.col("status") != "untrained")
     values = rows.select("trial_id", layer=pl.lit(0), panel=pl.lit("accuracy"), value="test_accuracy")
     return _panel_points(values, trials)
@@ -106,7 +106,7 @@ def _accuracy_panel_title(panel: str, layer: int) -> str:
 
 
 def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: str) -> Figure:
-    """A panel for each layer (row) and measure (column): a line an arm, seeds as points, untrained as a band."""
+    """Draw one panel per layer (row) and measure (column): a line per arm, seeds as points, untrained as a band."""
     layers = points["layer"].unique().sort().to_list()
     panels = ordered_measures(points["panel"]) or points["panel"].unique().to_list()
     arms = points.filter(pl.col("strength").is_not_null())["arm"].unique().sort().to_list()
@@ -123,6 +123,7 @@ def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: 
             axis.set_title(title(panel, layer))
             if column == 0:
                 axis.set_ylabel(ylabel)
+    # Arms share the axis by rank, not by value, so only its ends can be labelled.
     for axis in axes[-1]:
         axis.set_xticks([0, 1], ["weakest", "strongest"])
         for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
@@ -141,7 +142,7 @@ def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: 
 
 
 def _draw_band(axis: Axes, values: np.ndarray) -> None:
-    """Mean of untrained networks, and two standard deviations to each side."""
+    """Draw the mean of untrained networks, plus and minus two standard deviations, as a band."""
     if len(values):
         mean, spread = values.mean(), 2 * values.std(ddof=1) if len(values) > 1 else 0.0
         axis.axhspan(mean - spread, mean + spread, color=UNTRAINED_COLOUR, alpha=0.2, lw=0)
@@ -149,7 +150,7 @@ def _draw_band(axis: Axes, values: np.ndarray) -> None:
 
 
 def _draw_arm(axis: Axes, rows: pl.DataFrame, colour: str, marker: str) -> None:
-    """Seeds as points; the mean over seeds with its standard error."""
+    """Draw seeds as points, and the mean over seeds with its standard error."""
     if not rows.height:
         return
     summary = (
@@ -165,7 +166,7 @@ def _draw_arm(axis: Axes, rows: pl.DataFrame, colour: str, marker: str) -> None:
 
 
 def _without_shared_name(first: str, last: str) -> str:
-    """``dropout 0.7`` after ``dropout 0`` is said as ``0.7``."""
+    """Shorten ``dropout 0.7`` to ``0.7`` if it follows ``dropout 0``."""
     name, _, value = last.rpartition(" ")
     return value if first.rpartition(" ")[0] == name else last
 

@@ -1,4 +1,4 @@
-"""Pieces of a Markdown document: tables, and cells that tell numbers of seeds."""
+"""Pieces of a Markdown document: tables, and cells that summarize numbers over seeds."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ NOTHING = "-"
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A table; what could end a cell is escaped.
+    """Return a Markdown table; pipes inside cells are escaped.
 
     Example:
         >>> print(markdown_table(["a", "b"], [["1", "2"]]))
@@ -19,12 +19,12 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
         | 1 | 2 |
     """
     lines = [header, *rows]
-    told = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([told[0], "|" + "---|" * len(header), *told[1:]])
+    table_lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([table_lines[0], "|" + "---|" * len(header), *table_lines[1:]])
 
 
 def seeds_cell(values: Any, digits: int = 3) -> str:
-    """Mean and 95 % bootstrap interval over seeds; below five seeds the points themselves.
+    """Return the mean and 95 % bootstrap interval over seeds; below five seeds, the points themselves.
 
     Example:
         >>> seeds_cell([1.0, 2.0], 1), seeds_cell([1.0] * 5, 1), seeds_cell([])
@@ -36,12 +36,12 @@ def seeds_cell(values: Any, digits: int = 3) -> str:
         return NOTHING
     if len(array) < LEAST_SEEDS:
         return ", ".join(f"{value:.{digits}f}" for value in array)
-    found = summarize_seeds(array)
-    return f"{found.estimate:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    summary = summarize_seeds(array)
+    return f"{summary.estimate:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
 
 
 def estimate_cell(row: dict[str, Any] | None, has_q: bool = True) -> str:
-    """A claim's estimate with its interval (else the points' range), and the adjusted p.
+    """Return a claim's estimate with its interval (or the range of the points) and the adjusted p.
 
     Example:
         >>> row = {"estimate": 0.5, "low": None, "high": None, "least": 0.4, "most": 0.6, "p_adjusted": None}

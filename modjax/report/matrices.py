@@ -1,4 +1,4 @@
-"""Figures that show similarity matrices: one before and after sorting by module, and all measures of one network."""
+"""Figures of similarity matrices: one before and after sorting by module, and all measures of one network."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from modjax.store.sweep import Sweep
 
 
 class Example(NamedTuple):
-    """One matrix with its modules."""
+    """A similarity matrix with its modules."""
 
     trial: dict[str, Any]
     layer: int
@@ -28,9 +28,10 @@ class Example(NamedTuple):
 
 
 def example_of(sweep: Sweep) -> Example | None:
-    """The normalized matrix with the highest Q among trained trials; None where matrices were not kept."""
+    """Return the normalized matrix with the highest Q of all trained trials; None if matrices were not kept."""
     trained = sweep.trials.filter((pl.col("status") != "untrained") & ~pl.col("excluded"))
     rows = sweep.modules.filter(pl.col("normalized") & pl.col("q").is_not_nan() & (pl.col("layer") >= 0))
+    # Ties go to the first trial id, so that the same tables give the same figure.
     rows = rows.join(trained, on="trial_id", validate="m:1").sort(["q", "trial_id"], descending=[True, False])
     if not rows.height:
         return None
@@ -46,13 +47,13 @@ def example_of(sweep: Sweep) -> Example | None:
 
 
 def example_figure(sweep: Sweep) -> Drawn | None:
-    """:func:`draw_example` of :func:`example_of`."""
+    """Draw the matrix of :func:`example_of` with :func:`draw_example`."""
     example = example_of(sweep)
     return None if example is None else draw_example(example)
 
 
 def sorted_matrices_figure(sweep: Sweep) -> Drawn | None:
-    """The normalized matrices of the example's network and layer (columns), sorted by each one's modules (rows)."""
+    """Draw the normalized matrices of the example's layer, one per column, sorted by the modules of each (rows)."""
     example = example_of(sweep)
     if example is None:
         return None
@@ -75,6 +76,7 @@ def sorted_matrices_figure(sweep: Sweep) -> Drawn | None:
             _frame_modules(axis, sizes)
             axis.set_xticks([])
             axis.set_yticks([])
+            # Q of these weights under the row's modules: on the diagonal it is the measure's own Q.
             transfer = transfer_modularity_of(weights, labels[sorting])
             axis.set_title(f"Q = {transfer:.3f}" if row else f"{long_title(measure)}\nQ = {transfer:.3f}", fontsize=8)
             rows.append({"sorted_by": sorting, "measure": measure, "q": transfer})
@@ -84,7 +86,8 @@ def sorted_matrices_figure(sweep: Sweep) -> Drawn | None:
 
 
 def _module_order(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Units by module, dead ones last; and the sizes of the modules."""
+    """Return the order of units by module, dead units last, and the sizes of the modules."""
+    # lexsort takes its main key last; the unit's index breaks ties within a module.
     order = np.lexsort((np.arange(len(labels)), np.where(labels < 0, np.inf, labels)))
     return order, np.bincount(labels[labels >= 0])
 
@@ -102,7 +105,7 @@ def _settings(trial: dict[str, Any]) -> str:
 
 
 def draw_example(example: Example) -> tuple[Figure, pl.DataFrame]:
-    """The matrix as it is and sorted by module, modules framed, dead units last; and its entries as points."""
+    """Draw the matrix as it is and sorted by module, and return the figure with the matrix entries as points."""
     order, sizes = _module_order(example.labels)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""Builds ``report.html``: one file that needs no network, drawn by the browser from the tables inside it."""
+"""The page ``report.html``: one file that needs no network, drawn by the browser from the tables inside it."""
 
 import html
 import json
@@ -43,16 +43,16 @@ SCRIPTS = (*SECTIONS, "main.js")
 def build_page(
     sweep: Sweep, verdicts: Sequence[str] = (), verdict_table: pl.DataFrame | None = None, beside: Path | None = None
 ) -> str:
-    """The report of a sweep.
+    """Build the report page of a sweep.
 
     Args:
-        sweep: Whole, in progress, or with empty tables.
-        verdicts: What the sweep says about the claims it was run for, a sentence each.
-        verdict_table: The numbers behind them.
-        beside: Folder of the page, from which it links to the sweep's files; None: the sweep's.
+        sweep: Sweep, finished or in progress; its tables may be empty.
+        verdicts: Sentences that say what the sweep shows about the claims.
+        verdict_table: Table of the numbers behind the verdicts.
+        beside: Folder of the page, used to link to the sweep's files; None for the sweep's own folder.
 
     Returns:
-        HTML, below 15 MB; the matrices of some trials are left out if that takes it, and the page says so.
+        HTML below 15 MB; if necessary, the matrices of some trials are left out, and the page says so.
     """
     measures = known_measures(sweep)
     columns, left_out = page_columns(sweep, measures)
@@ -74,6 +74,7 @@ def build_page(
         json_block("facts", as_json(facts)),
         f'<script type="text/plain" id="tables">{columns.blob}</script>',
     ]
+    # Filled twice: the page without matrices shows how much room they have.
     page = fill(asset("page.html"), {**parts, "data": "".join(data)})
     matrices = pack_sweep(sweep, labelled, measures, characters_for_matrices(page, sweep.trials.height))
     data.append(matrices_block("matrices", matrices))
@@ -81,7 +82,7 @@ def build_page(
 
 
 def link_to(path: Path, beside: Path) -> str:
-    """The address of a folder from a page that lies in another, with a slash at its end; empty where they are the same.
+    """Return the relative address of a folder from a page's folder, with a final slash; empty if they are the same.
 
     Example:
         >>> link_to(Path("/runs/a b"), Path("/pages")), link_to(Path("/runs"), Path("/runs"))
@@ -92,36 +93,36 @@ def link_to(path: Path, beside: Path) -> str:
 
 
 def characters_for_matrices(page: str, num_trials: int) -> int:
-    """Characters of base64 that a page without matrices leaves for those of some of ``num_trials`` trials."""
+    """Return how many characters of base64 remain for matrices on a page that has none yet."""
     beside = 25 * num_trials + 200  # a trial's text stands in quotation marks beside its id
     return min(MATRIX_BYTES, PAGE_BYTES - len(page.encode()) - beside)
 
 
 def matrices_block(name: str, matrices: Packed) -> str:
-    """The matrices of a sweep, as the viewer reads them."""
+    """Return the matrices of a sweep in the form that the viewer reads."""
     return json_block(name, as_json({"total": matrices.num_with_matrices, "trials": matrices.trials}))
 
 
 def shared(scripts: Sequence[str]) -> dict[str, str]:
-    """What every page holds: the style, plotly.js and our scripts."""
+    """Return the parts of every page: the style, plotly.js and our scripts."""
     ours = "\n".join(f"<script>\n{asset(name)}</script>" for name in scripts)
     return {"style": asset("page.css"), "plotly": f"<script>{plotly_js()}</script>", "scripts": ours}
 
 
 def plotly_js() -> str:
-    """The library that draws, from the plotly package."""
+    """Return the source of plotly.js, from the plotly package."""
     from plotly.offline import get_plotlyjs
 
     return get_plotlyjs()
 
 
 def asset(name: str) -> str:
-    """One of the files in ``assets/``."""
+    """Return the text of a file in ``assets/``."""
     return files("modjax.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def as_json(content: Any) -> str:
-    """JSON that cannot end the script element it stands in, without NaN."""
+    """Return JSON without NaN that cannot end the script element that contains it."""
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -129,10 +130,10 @@ def as_json(content: Any) -> str:
 
 
 def json_block(name: str, text: str) -> str:
-    """Data for the page's scripts; never run."""
+    """Return a script element that holds data for the page's scripts and is never executed."""
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def fill(template: str, parts: Mapping[str, str]) -> str:
-    """Put parts in their places, all at once: what is put in is not looked at again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)
+    """Replace all ``{{name}}`` in one pass, so that text inserted for one name is not searched for others."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)

@@ -15,35 +15,36 @@ NO_SHARE = 255
 
 
 class Columns(NamedTuple):
-    """Columns end to end: where each begins, and the compressed bytes in base64."""
+    """Columns stored end to end: a header with the offset of each, and the compressed bytes in base64."""
 
     header: list[dict[str, Any]]
     blob: str
 
 
 def to_base64(data: bytes) -> str:
-    """Compressed (zlib, the browser's ``deflate``) and as text; the same bytes for the same data."""
+    """Compress with zlib (the browser's ``deflate``) and encode as base64; deterministic."""
     return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
 
 
 def from_base64(text: str) -> bytes:
-    """The reverse of ``to_base64``."""
+    """Invert ``to_base64``."""
     return zlib.decompress(base64.b64decode(text))
 
 
 def as_single(values: np.ndarray) -> np.ndarray:
-    """As float32; what that cannot hold is infinite."""
+    """Convert to float32; values beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, np.float32)
 
 
 def rounded(values: np.ndarray, bits: int = MANTISSA_BITS) -> np.ndarray:
-    """float32 with all but the first mantissa bits zero, rounded to nearest: compresses to half. NaN stays NaN.
+    """Round to float32 with only the first mantissa bits, which halves the compressed size. NaN stays NaN.
 
     Example:
         >>> rounded(np.array([1.0, 1 / 3, np.nan])).tolist()
         [1.0, 0.33331298828125, nan]
     """
+    # Adding half of the last kept bit before masking rounds to nearest, carries into the exponent included.
     single = as_single(values)
     raw = single.view(np.uint32)
     half, mask = np.uint32(1 << (22 - bits)), np.uint32((0xFFFFFFFF << (23 - bits)) & 0xFFFFFFFF)
@@ -51,27 +52,27 @@ def rounded(values: np.ndarray, bits: int = MANTISSA_BITS) -> np.ndarray:
 
 
 def shares(values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] as bytes, in hundredths; 255 is NaN."""
+    """Encode values in [0, 1] as bytes, in hundredths; 255 is NaN."""
     known = np.isfinite(values)
     steps = np.round(np.where(known, values, 0.0).clip(0, 1) * SHARE_STEPS)
     return np.where(known, steps, NO_SHARE).astype(np.uint8)
 
 
 def codes(values: Sequence[str], levels: Sequence[str]) -> np.ndarray:
-    """The place of each value in ``levels``."""
-    place = {level: index for index, level in enumerate(levels)}
-    return np.array([place[value] for value in values], np.uint16 if len(levels) < 2**16 else np.uint32)
+    """Return the index of each value in ``levels``."""
+    index_of = {level: index for index, level in enumerate(levels)}
+    return np.array([index_of[value] for value in values], np.uint16 if len(levels) < 2**16 else np.uint32)
 
 
 def floats(column: pl.Series) -> np.ndarray:
-    """A column as float64; null is NaN (JSON and typed arrays know no null)."""
+    """Convert a column to float64; null becomes NaN (typed arrays have no null)."""
     return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
 def pack(tables: Mapping[str, Mapping[str, np.ndarray]]) -> Columns:
-    """All columns of all tables in one blob; booleans become bytes.
+    """Pack all columns of all tables into one blob; booleans become bytes.
 
-    Of each column the first bytes of all values stand first, then the second ones, and so on: like bytes side by side
+    Each column stores the first bytes of all values, then the second bytes, and so on: similar bytes next to each other
     compress better.
     """
     header: list[dict[str, Any]] = []
@@ -90,12 +91,13 @@ def pack(tables: Mapping[str, Mapping[str, np.ndarray]]) -> Columns:
 
 
 def unpack(columns: Columns) -> dict[str, dict[str, np.ndarray]]:
-    """The reverse of ``pack``, as the browser does it."""
+    """Invert ``pack``, in the way that the browser does."""
     data = from_base64(columns.blob)
     tables: dict[str, dict[str, np.ndarray]] = {}
-    for one in columns.header:
-        kind = np.dtype("<" + one["kind"])
-        planes = np.frombuffer(data, np.uint8, kind.itemsize * one["length"], one["offset"])
+    # A header entry's offset counts bytes of the uncompressed blob, in which each column is a matrix of byte planes.
+    for column in columns.header:
+        kind = np.dtype("<" + column["kind"])
+        planes = np.frombuffer(data, np.uint8, kind.itemsize * column["length"], column["offset"])
         values = np.ascontiguousarray(planes.reshape(kind.itemsize, -1).T).view(kind).ravel()
-        tables.setdefault(one["table"], {})[one["name"]] = values
+        tables.setdefault(column["table"], {})[column["name"]] = values
     return tables

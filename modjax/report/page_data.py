@@ -1,4 +1,4 @@
-"""What the report page knows: a sweep's tables as packed columns, and a small JSON of names, looks and counts."""
+"""Data of the report page: a sweep's tables as packed columns, and a small JSON of names, looks and counts."""
 
 import math
 import tomllib
@@ -27,7 +27,7 @@ from modjax.store.sweep import Sweep
 MAX_SPEC_BYTES = 2**20
 MAX_HISTORY_ROWS = 60_000
 MAX_ALIGNMENT_ROWS = 150_000
-MAX_LABELS = 2_000_000  # labels of units: beyond that, only Q and the numbers of modules
+MAX_LABELS = 2_000_000  # labels of units; trials beyond keep only Q and the numbers of modules
 SYMBOLS = {
     "o": "circle",
     "s": "square",
@@ -86,33 +86,37 @@ STATUSES = ["pending", "done", "untrained", "diverged", "failed"]
 
 
 def places_of(trials: pl.DataFrame) -> pl.DataFrame:
-    """``trial_id, setting, strength`` of every trial; no strength for untrained and pending ones."""
+    """Return ``trial_id, setting, strength`` of every trial; strength is null for untrained and pending trials."""
     is_trained = ~pl.col("status").is_in(["untrained", "pending"])
-    places = strengths(trials.filter(is_trained)).select("trial_id", "setting", "strength")
+    trained_settings = strengths(trials.filter(is_trained)).select("trial_id", "setting", "strength")
     setting = pl.coalesce("setting", "status")
-    return trials.select("trial_id", "status").join(places, on="trial_id", how="left").with_columns(setting=setting)
+    return (
+        trials.select("trial_id", "status")
+        .join(trained_settings, on="trial_id", how="left")
+        .with_columns(setting=setting)
+    )
 
 
 def embedding_order(trials: pl.DataFrame) -> list[str]:
-    """Trials, one seed of each setting first, then the next seed of each."""
+    """Order trials by priority: one seed of each setting first, then the next seed of each, and so on."""
     placed = trials.join(places_of(trials).select("trial_id", "setting", "strength"), on="trial_id")
     ranked = placed.with_columns(turn=pl.col("seed").rank("ordinal").over("arm", "setting"))
     return ranked.sort("turn", pl.col("strength").is_null(), "arm", "strength", "trial_id")["trial_id"].to_list()
 
 
 def known_measures(sweep: Sweep) -> list[str]:
-    """Measures of the tables, upstream first."""
-    found = set(sweep.modules["measure"]) | set(sweep.alignment["measure_a"])
-    return [measure for measure in (*MEASURES, WEIGHTS) if measure in found]
+    """Return the measures that the tables contain, upstream first."""
+    present = set(sweep.modules["measure"]) | set(sweep.alignment["measure_a"])
+    return [measure for measure in (*MEASURES, WEIGHTS) if measure in present]
 
 
 def page_columns(sweep: Sweep, measures: list[str], share: float = 1.0) -> tuple[Columns, dict[str, Any]]:
-    """All tables packed, and what was left out of them (``labelled``: the trials whose labels are there).
+    """Pack all tables; also return what was left out (``labelled``: the trials whose labels are included).
 
     Args:
         sweep: A sweep.
-        measures: Names, whose places stand for them.
-        share: Of the most rows and labels that a page holds.
+        measures: Names of the measures, which the tables refer to by index.
+        share: Share of the row and label limits of a page.
     """
     trials = sweep.trials.sort("trial_id")
     ids, order = trials["trial_id"].to_list(), embedding_order(trials)
@@ -149,14 +153,14 @@ def page_columns(sweep: Sweep, measures: list[str], share: float = 1.0) -> tuple
 
 
 def thinned(history: pl.DataFrame, most: int) -> tuple[pl.DataFrame, int]:
-    """Every k-th epoch and the last, where the table is long; k."""
+    """Keep every k-th epoch and the last of each trial if the table is long; also return k."""
     step = math.ceil(history.height / most) if history.height else 1
     is_last = pl.col("epoch") == pl.col("epoch").max().over("trial_id")
     return history.filter((pl.col("epoch") % step == 0) | is_last), step
 
 
 def first_trials(sizes: dict[str, int], order: list[str], limit: int) -> list[str]:
-    """As many trials as fit into ``limit``, the most wanted first."""
+    """Return as many trials as fit into ``limit``, in order of priority."""
     wanted = [trial_id for trial_id in order if trial_id in sizes]
     used = np.cumsum([sizes[trial_id] for trial_id in wanted])
     return wanted[: int(np.searchsorted(used, limit, side="right"))]
@@ -177,9 +181,9 @@ def _trial_columns(trials: pl.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _graphs(frame: pl.DataFrame, side: str, measures: list[str]) -> np.ndarray:
-    """Which graph: twice the measure's place, plus one if normalized."""
-    places = codes(frame[f"measure_{side}"].to_list(), measures).astype(np.uint8)
-    return 2 * places + frame[f"normalized_{side}"].to_numpy().astype(np.uint8)
+    """Encode graphs as bytes: twice the index of the measure, plus one if normalized."""
+    measure_codes = codes(frame[f"measure_{side}"].to_list(), measures).astype(np.uint8)
+    return 2 * measure_codes + frame[f"normalized_{side}"].to_numpy().astype(np.uint8)
 
 
 def _module_columns(
@@ -189,6 +193,7 @@ def _module_columns(
     modules = modules.with_columns(labels=pl.when(has_labels).then("labels").otherwise(pl.lit([], pl.List(pl.Int32))))
     lengths = modules["labels"].list.len().fill_null(0)
     joint = pl.when(pl.col("joint_labels").list.len() == pl.col("labels").list.len()).then("joint_labels")
+    # The page cuts all three by num_units: a missing list is filled up to the length of the labels.
     lists = modules.select(
         "labels",
         joint_labels=joint.otherwise(pl.lit(-1, pl.Int32).repeat_by(pl.col("labels").list.len())),
@@ -208,7 +213,7 @@ def _module_columns(
 
 
 def _same_length(name: str) -> pl.Expr:
-    """A list column with NaN for each unit where a row has none."""
+    """Return a list column, with NaN for each unit of rows that have no list of the right length."""
     units = pl.col("labels").list.len()
     return pl.when(pl.col(name).list.len() == units).then(name).otherwise(pl.lit(math.nan, pl.Float32).repeat_by(units))
 
@@ -218,7 +223,7 @@ def _flat(lists: pl.Series) -> np.ndarray:
 
 
 def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
-    """Names, looks, counts and main numbers; plain JSON values, no NaN."""
+    """Return names, looks, counts and main results as plain JSON values without NaN."""
     trials = sweep.trials.sort("trial_id")
     arms = trials["arm"].unique().sort().to_list()
     trained_arms = _trained_arms(trials)
@@ -251,12 +256,12 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
 
 
 def _trained_arms(trials: pl.DataFrame) -> list[str]:
-    """Arms of which a trial is not untrained, in the order that all figures give them their looks."""
+    """Return the arms with trained trials, in the order in which all figures assign looks."""
     return trials.filter(~pl.col("status").is_in(["untrained", "pending"]))["arm"].unique().sort().to_list()
 
 
 def look_of(look: tuple[str, str] | None) -> dict[str, str]:
-    """Colour and Plotly symbol of an arm; grey circles for one that was not trained."""
+    """Return the colour and Plotly symbol of an arm; grey circles for an arm without trained trials."""
     colour, marker = look or (UNTRAINED_COLOUR, "o")
     return {"colour": colour, "symbol": SYMBOLS[marker]}
 
@@ -273,15 +278,15 @@ def _measure(name: str) -> dict[str, str]:
 
 
 def question_of(sweep: Sweep) -> str:
-    """The question of the sweep's spec; empty if the spec cannot be read."""
+    """Return the question in the sweep's spec; empty if the spec cannot be read."""
     try:
         return str(tomllib.loads(spec_text(sweep)).get("question", ""))
-    except (ValueError, RecursionError):  # what tomllib raises, and integers of thousands of digits
+    except (ValueError, RecursionError):  # raised by tomllib, also for integers of thousands of digits
         return ""
 
 
 def spec_text(sweep: Sweep) -> str:
-    """The spec as run; empty if it cannot be read."""
+    """Return the text of the spec as run; empty if it cannot be read."""
     try:
         return read_small_file(sweep.paths.spec, MAX_SPEC_BYTES).decode("utf-8")
     except (OSError, ValueError):
@@ -289,6 +294,6 @@ def spec_text(sweep: Sweep) -> str:
 
 
 def plain_table(frame: pl.DataFrame) -> dict[str, Any]:
-    """Columns and rows as JSON knows them: what is not finite becomes null."""
+    """Convert a table to JSON columns and rows; NaN and infinity become null."""
     rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in frame.iter_rows()]
     return {"columns": frame.columns, "rows": rows}

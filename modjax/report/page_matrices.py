@@ -1,8 +1,8 @@
-"""Similarity matrices as bytes, for a page that shows them: one byte an entry, as many trials as a budget allows.
+"""Similarity matrices as bytes for the report page: one byte per entry, as many trials as a budget allows.
 
-Of a matrix S with diagonal d the page keeps |S_ij| / sqrt(d_i d_j), i < j, as round(255 sqrt(value / scale)), and d as
-float32; scale is 1, or the largest value where a matrix is not positive semidefinite and it is above 1. The raw weights
-are value * sqrt(d_i d_j). Both are off by at most scale / 255 of their scale.
+For a matrix S with diagonal d, the page stores |S_ij| / sqrt(d_i d_j), i < j, as round(255 sqrt(value / scale)), and
+d as float32; scale is 1, or the largest value if that is above 1 (matrices that are not positive semidefinite). The
+raw weights are value * sqrt(d_i d_j). Both are off by at most scale / 255 of their scale.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from modjax.store.sweep import Sweep
 from modjax.store.tables import Scan
 
 LEVELS = 255
-READ_BYTES = 256_000_000  # of float32 entries read from the tables at a time
+READ_BYTES = 256_000_000  # size of the float32 entries read from the tables at a time
 RECORD = np.dtype([("layer", "<i4"), ("measure", "<i4"), ("num_units", "<i4"), ("scale", "<f4")])
 
 
 class Packed(NamedTuple):
-    """The matrices of some trials, and of how many that have any."""
+    """Encoded matrices of some trials, and the number of trials that have matrices."""
 
     trials: dict[str, str]
     num_with_matrices: int
@@ -30,18 +30,20 @@ class Packed(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """One matrix as the page sees it."""
+    """Weights of one matrix as the page decodes them."""
 
     normalized: np.ndarray
     raw: np.ndarray
 
 
 def pack_matrix(matrix: np.ndarray, layer: int, measure: int) -> bytes:
-    """One signed matrix ``[units units]``: a record, the diagonal, the strict upper triangle; a multiple of 4 bytes."""
+    """Encode a signed matrix ``[units units]``: record, diagonal, strict upper triangle, padded to 4 bytes."""
     units = len(matrix)
     normalized = adjacency(np.asarray(matrix, np.float64), normalized=True)
     upper = normalized[np.triu_indices(units, 1)]
+    # Rounding alone can lift a value just above 1; that is no reason to rescale the others.
     scale = np.float32(max(1.0, upper.max(initial=0.0) if upper.max(initial=0.0) > 1 + 1e-5 else 1.0))
+    # Square roots give small similarities finer steps than large ones.
     steps = np.round(LEVELS * np.sqrt((upper / scale).clip(0, 1))).astype(np.uint8).tobytes()
     record = np.array([(layer, measure, units, scale)], RECORD).tobytes()
     diagonal = np.abs(np.diagonal(matrix)).astype("<f4").tobytes()
@@ -49,9 +51,9 @@ def pack_matrix(matrix: np.ndarray, layer: int, measure: int) -> bytes:
 
 
 def unpack_matrices(text: str) -> dict[tuple[int, int], Weights]:
-    """The matrices of one trial by (layer, measure), decoded as the browser does it."""
+    """Decode the matrices of one trial by (layer, measure), in the way that the browser does."""
     data = from_base64(text)
-    found: dict[tuple[int, int], Weights] = {}
+    matrices: dict[tuple[int, int], Weights] = {}
     offset = 0
     while offset < len(data):
         layer, measure, units, scale = np.frombuffer(data, RECORD, 1, offset)[0].tolist()
@@ -64,21 +66,21 @@ def unpack_matrices(text: str) -> dict[tuple[int, int], Weights]:
         normalized = np.zeros((units, units))
         normalized[np.triu_indices(units, 1)] = scale * (steps / LEVELS) ** 2
         normalized += normalized.T
-        found[layer, measure] = Weights(normalized, normalized * np.sqrt(np.outer(diagonal, diagonal)))
-    return found
+        matrices[layer, measure] = Weights(normalized, normalized * np.sqrt(np.outer(diagonal, diagonal)))
+    return matrices
 
 
 def pack_sweep(sweep: Sweep, order: list[str], measures: list[str], budget: int) -> Packed:
-    """The matrices of trials in ``order``, until ``budget`` characters are used.
+    """Encode the matrices of trials in ``order``, up to ``budget`` characters.
 
     Args:
         sweep: A sweep.
-        order: Trials, the most wanted first.
-        measures: Names, whose places are written into the records.
-        budget: Characters of base64.
+        order: Trial ids in order of priority.
+        measures: Names of the measures, which the records refer to by index.
+        budget: Maximum number of base64 characters.
 
     Returns:
-        Text a trial; the first that does not fit ends the list.
+        One text per trial, up to the first trial that does not fit.
     """
     return sweep.read_matrices(lambda scans: _pack(scans, order, measures, budget))
 
@@ -99,7 +101,7 @@ def _pack(scans: list[Scan], order: list[str], measures: list[str], budget: int)
 
 
 def _bytes_of_trials(scans: list[Scan]) -> dict[str, int]:
-    """float32 bytes of each trial's matrices, by their sizes alone."""
+    """Return the float32 bytes of each trial's matrices, without reading the matrices."""
     sizes: dict[str, int] = {}
     for scan in scans:
         for trial_id, units in scan.read("trial_id", "num_units").iter_rows():
@@ -108,6 +110,7 @@ def _bytes_of_trials(scans: list[Scan]) -> dict[str, int]:
 
 
 def _batches(trial_ids: list[str], bytes_of: dict[str, int]) -> Iterator[list[str]]:
+    # A trial above the limit still forms a batch, of its own.
     batch: list[str] = []
     size = 0
     for trial_id in trial_ids:
@@ -131,8 +134,10 @@ def _pack_batch(scans: list[Scan], batch: list[str], measures: list[str]) -> Ite
         ):
             matrix = matrices[index].to_numpy().reshape(units, units)
             if np.isfinite(matrix).all():
-                place = measures.index(measure)
-                records.setdefault(trial_id, []).append((layer, place, pack_matrix(matrix, layer, place)))
+                measure_index = measures.index(measure)
+                records.setdefault(trial_id, []).append(
+                    (layer, measure_index, pack_matrix(matrix, layer, measure_index))
+                )
     for trial_id in batch:
         if trial_id in records:
             yield trial_id, to_base64(b"".join(record for _, _, record in sorted(records[trial_id])))

@@ -1,4 +1,4 @@
-"""A sweep's numbers as one Markdown document: Q, modules, accuracy, agreement of measures, and the claims' verdicts."""
+"""A sweep's results as one Markdown document: Q, modules, accuracy, agreement of measures, and claims."""
 
 from collections import Counter
 from typing import Any
@@ -19,19 +19,19 @@ PART_ORDER = ("untrained", "baseline", *ARMS, "other")
 SEEDS_NOTE = "Mean and 95 % bootstrap interval over seeds; below five seeds the points themselves."
 
 
-def reproduction_text(sweep: Sweep, found: Claims | None = None) -> str:
-    """The numbers of a sweep and what they say of the paper's claims, as Markdown.
+def reproduction_text(sweep: Sweep, results: Claims | None = None) -> str:
+    """Write the results of a sweep, and what they say about the paper's claims, as Markdown.
 
-    Excluded trials are left out of everything but accuracy. The same tables give the same text.
+    Excluded trials are left out of everything but accuracy. The text depends on the sweep's tables and manifest alone.
 
     Args:
         sweep: A sweep.
-        found: Its claims, if they are there already.
+        results: Results of :func:`modjax.claims`; computed if None.
     """
     trials = _settings(sweep.trials)
     sections = [
         _head(sweep, trials),
-        _claims_section(found if found is not None else claims(sweep)),
+        _claims_section(results if results is not None else claims(sweep)),
         _settings_section(sweep, trials),
         *_modularity_sections(sweep, trials),
         *_modules_sections(sweep, trials),
@@ -42,18 +42,19 @@ def reproduction_text(sweep: Sweep, found: Claims | None = None) -> str:
 
 
 def _settings(trials: pl.DataFrame) -> pl.DataFrame:
-    """Finished trials with ``setting``, its name, and ``place``, its order in every table."""
+    """Return finished trials with ``setting``, its name, and ``place``, its position in every table."""
     rows = parts_of(trials).join(trials.drop("seed"), on="trial_id", validate="1:1")
     names = _setting_names(list(rows.iter_rows(named=True)))
     order = [PART_ORDER.index(part) for part in rows["part"]]
     rows = rows.with_columns(setting=pl.Series(names, dtype=pl.String), part_order=pl.Series(order, dtype=pl.Int64))
-    places = rows.select("part_order", "strength", "setting").unique().sort("part_order", "strength", "setting")
-    places = places.with_row_index("place").select("setting", "place")
-    return rows.drop("part_order").join(places, on="setting", validate="m:1").sort("place", "seed", "trial_id")
+    ranking = rows.select("part_order", "strength", "setting").unique().sort("part_order", "strength", "setting")
+    ranking = ranking.with_row_index("place").select("setting", "place")
+    return rows.drop("part_order").join(ranking, on="setting", validate="m:1").sort("place", "seed", "trial_id")
 
 
 def _setting_names(rows: list[dict[str, Any]]) -> list[str]:
-    """A name for each row's setting: to three digits, or to all of them where those would make two settings one."""
+    """Name the setting of each row, to three digits, or to all digits where three would merge two settings."""
+    # Trials of no arm can vary several hyperparameters: they are named by all that are not zero.
     settings = [
         tuple((name, row[name]) for name in HYPERPARAMETERS if row[name])
         if row["part"] == "other"
@@ -89,28 +90,28 @@ def _head(sweep: Sweep, trials: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _claims_section(found: Claims) -> str:
+def _claims_section(results: Claims) -> str:
     blocks = ["## What the claims come to"]
     tables = {
-        "dropout": _dropout_table(found),
-        "arms": _arms_table(found),
-        "families": _families_table(found),
-        "training": _training_table(found),
+        "dropout": _dropout_table(results),
+        "arms": _arms_table(results),
+        "families": _families_table(results),
+        "training": _training_table(results),
     }
     for name, title in TITLES.items():
-        blocks += [f"### {title}", "\n".join(f"- {line}" for line in found.headlines[name])]
+        blocks += [f"### {title}", "\n".join(f"- {line}" for line in results.headlines[name])]
         blocks += [tables[name]] * bool(tables[name])
-    blocks += ["\n".join(f"- {note}" for note in found.notes)] * bool(found.notes)
+    blocks += ["\n".join(f"- {note}" for note in results.notes)] * bool(results.notes)
     return "\n\n".join(blocks)
 
 
 def _by_graph(table: pl.DataFrame) -> dict[tuple, dict[tuple, dict[str, Any]]]:
-    """Rows of Q by graph, then by (quantity, networks)."""
-    found: dict[tuple, dict[tuple, dict[str, Any]]] = {}
+    """Group rows about Q by graph, then by (quantity, networks)."""
+    rows_by_graph: dict[tuple, dict[tuple, dict[str, Any]]] = {}
     for row in table.filter(pl.col("measure").is_not_null()).iter_rows(named=True):
         graph = (row["measure"], row["normalized"], row["layer"])
-        found.setdefault(graph, {})[row["quantity"], row["networks"]] = row
-    return found
+        rows_by_graph.setdefault(graph, {})[row["quantity"], row["networks"]] = row
+    return rows_by_graph
 
 
 def _graph_cells(graph: tuple) -> list[str]:
@@ -118,10 +119,10 @@ def _graph_cells(graph: tuple) -> list[str]:
     return [measure_title(measure), "normalized" if normalized else "raw", layer_title(layer)]
 
 
-def _dropout_table(found: Claims) -> str:
+def _dropout_table(results: Claims) -> str:
     header = ["measure", "scaling", "layer", "slope per unit of dropout", "rank correlation", "verdict"]
     rows = []
-    for graph, cells in _by_graph(found.dropout).items():
+    for graph, cells in _by_graph(results.dropout).items():
         slope, rho = cells["slope", "dropout"], cells["rank correlation", "dropout"]
         rows.append(
             [*_graph_cells(graph), estimate_cell(slope), estimate_cell(rho, has_q=False), str(slope["verdict"])]
@@ -129,26 +130,27 @@ def _dropout_table(found: Claims) -> str:
     return markdown_table(header, rows) if rows else ""
 
 
-def _arms_table(found: Claims) -> str:
+def _arms_table(results: Claims) -> str:
     header = ["measure", "scaling", "layer", *(f"gain of {arm}" for arm in ARMS)]
     header += [f"{kind} {arm}" for arm in ("l2", "l1") for kind in ("dropout -", "dropout /")]
     rows = []
-    for graph, cells in _by_graph(found.arms).items():
-        told = []
+    for graph, cells in _by_graph(results.arms).items():
+        estimates = []
         for arm in ARMS:
             gain = cells.get(("gain", arm))
-            told.append(estimate_cell(gain) + (f" at {gain['setting']}" if gain else ""))
+            estimates.append(estimate_cell(gain) + (f" at {gain['setting']}" if gain else ""))
+        # A sweep may lack an arm, and a ratio needs a clear gain: such cells stay empty.
         for arm in ("l2", "l1"):
-            told.append(estimate_cell(cells.get(("difference of gains", f"dropout - {arm}"))))
-            told.append(estimate_cell(cells.get(("ratio of gains", f"dropout / {arm}"))))
-        rows.append([*_graph_cells(graph), *told])
+            estimates.append(estimate_cell(cells.get(("difference of gains", f"dropout - {arm}"))))
+            estimates.append(estimate_cell(cells.get(("ratio of gains", f"dropout / {arm}"))))
+        rows.append([*_graph_cells(graph), *estimates])
     return markdown_table(header, rows) if rows else ""
 
 
-def _families_table(found: Claims) -> str:
-    """Differences within - across: a row for each networks, score, scaling and layer."""
+def _families_table(results: Claims) -> str:
+    """Table of differences within - across: one row per group of networks, score, scaling and layer."""
     lines: dict[tuple, list[str]] = {}
-    for row in found.families.iter_rows(named=True):
+    for row in results.families.iter_rows(named=True):
         scaling = "normalized" if row["normalized"] else "raw"
         name = (row["networks"], SCORE_NAMES[row["score"]], scaling, layer_title(row["layer"]))
         cells = lines.setdefault(name, [NOTHING] * len(COMPARISONS))
@@ -157,24 +159,25 @@ def _families_table(found: Claims) -> str:
     return markdown_table(header, [[*name, *cells] for name, cells in lines.items()]) if lines else ""
 
 
-def _training_table(found: Claims) -> str:
+def _training_table(results: Claims) -> str:
     groups = ("baseline", *ARMS)
     header = ["measure", "scaling", "layer", *(f"Q of {group} - untrained (in sd of untrained)" for group in groups)]
     rows = []
-    for graph, cells in _by_graph(found.training).items():
-        told = []
+    for graph, cells in _by_graph(results.training).items():
+        estimates = []
         for group in groups:
             row = cells.get((Q_CHANGE, group))
             effect = f" ({row['effect_size']:+.1f} sd)" if row and row["effect_size"] is not None else ""
-            told.append(estimate_cell(row) + effect)
-        rows.append([*_graph_cells(graph), *told])
+            estimates.append(estimate_cell(row) + effect)
+        rows.append([*_graph_cells(graph), *estimates])
     return markdown_table(header, rows) if rows else ""
 
 
 def _settings_section(sweep: Sweep, trials: pl.DataFrame) -> str:
-    """Networks, accuracy and dead units of every setting."""
+    """Section with the networks, accuracy and dead units of every setting."""
     measures = ordered_measures(sweep.modules["measure"])
     layers = sweep.modules["layer"].unique().sort().to_list()
+    # Dead units do not depend on the scaling: the raw graphs' counts stand for both.
     dead = sweep.modules.filter(~pl.col("normalized")).join(trials.filter("is_kept"), on="trial_id", validate="m:1")
     means = {
         (setting, layer, measure): mean
@@ -188,20 +191,21 @@ def _settings_section(sweep: Sweep, trials: pl.DataFrame) -> str:
         accuracy = here["test_accuracy"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         cells = [name, f"{here['is_kept'].sum()} of {here.height}", seeds_cell(accuracy, 4)]
         for layer in layers:
-            found = [means.get((name, layer, measure)) for measure in measures]
-            cells.append(" / ".join(NOTHING if mean is None else f"{mean:.1f}" for mean in found))
+            num_dead = [means.get((name, layer, measure)) for measure in measures]
+            cells.append(" / ".join(NOTHING if mean is None else f"{mean:.1f}" for mean in num_dead))
         rows.append(cells)
     header = ["setting", "kept", "test accuracy", *(f"dead units, {layer_title(layer)}" for layer in layers)]
-    told = (
+    note = (
         f"Test accuracy is of all trials, excluded ones too. Dead units: means over kept ones, {' / '.join(measures)}."
     )
-    return f"## Settings\n\n{SEEDS_NOTE} {told}\n\n{markdown_table(header, rows)}"
+    return f"## Settings\n\n{SEEDS_NOTE} {note}\n\n{markdown_table(header, rows)}"
 
 
 def _cells_of(sweep: Sweep, trials: pl.DataFrame, column: str, digits: int) -> dict[tuple, str]:
-    """``{(setting, measure, normalized, layer): cell}`` of kept trials."""
+    """Summarize a column over kept trials: ``{(setting, measure, normalized, layer): cell}``."""
     keys = ["setting", "measure", "normalized", "layer"]
     kept = trials.filter("is_kept").select("trial_id", "setting", "seed")
+    # q is always needed, for the filter; where it is the column itself, num_dead only keeps the names distinct.
     rows = sweep.modules.select("trial_id", *keys[1:], "q", column if column != "q" else "num_dead")
     rows = rows.filter(pl.col("q").is_not_nan()).join(kept, on="trial_id", validate="m:1").sort(*keys, "seed")
     grouped = rows.group_by(keys, maintain_order=True).agg(pl.col(column).cast(pl.Float64))
@@ -209,7 +213,7 @@ def _cells_of(sweep: Sweep, trials: pl.DataFrame, column: str, digits: int) -> d
 
 
 def _modularity_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
-    """Q: a table for each scaling and layer."""
+    """Sections with Q: one table per scaling and layer."""
     cells, measures = _cells_of(sweep, trials, "q", 3), ordered_measures(sweep.modules["measure"])
     sections = []
     for normalized, layer in dict.fromkeys((graph[1], graph[2]) for graph in graphs_of(sweep)):
@@ -224,7 +228,7 @@ def _modularity_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
 
 
 def _modules_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
-    """Effective numbers of modules: a table for each layer."""
+    """Sections with effective numbers of modules: one table per layer."""
     cells, measures = _cells_of(sweep, trials, "effective_modules", 2), ordered_measures(sweep.modules["measure"])
     columns = [(measure, normalized) for normalized in (True, False) for measure in measures]
     sections = []
@@ -237,7 +241,7 @@ def _modules_sections(sweep: Sweep, trials: pl.DataFrame) -> list[str]:
 
 
 def _alignment_section(sweep: Sweep, trials: pl.DataFrame) -> str:
-    """Mean agreement within and across families, trained and untrained."""
+    """Section with the mean agreement within and across families, trained and untrained."""
     kept = trials.filter("is_kept").select("trial_id", "seed", is_untrained=pl.col("part") == "untrained")
     joined = family_means(sweep).join(kept, on="trial_id", validate="m:1")
     keys = ["is_untrained", "normalized", "layer"]
@@ -247,6 +251,7 @@ def _alignment_section(sweep: Sweep, trials: pl.DataFrame) -> str:
         for score in SCORES:
             of_score = here.filter(pl.col("score") == score)
             for kind in KINDS:
+                # Averaged by seed first: a seed counts once, however many settings it was trained with.
                 by_seed = of_score.group_by("seed").agg(pl.col(kind).fill_nan(None).mean()).sort("seed")[kind]
                 cells.append(seeds_cell(by_seed.cast(pl.Float64).fill_null(np.nan).to_numpy()))
         name = ["untrained" if key[0] else "trained", "normalized" if key[1] else "raw", layer_title(key[2])]

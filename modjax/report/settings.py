@@ -1,4 +1,4 @@
-"""Which part a trial plays in the study, told by its settings, and Q of every setting and seed as arrays."""
+"""Parts that trials play in the study, derived from their settings, and Q of every setting and seed as arrays."""
 
 from typing import Any, NamedTuple
 
@@ -11,17 +11,17 @@ from modjax.store.tables import TRIALS
 
 TRAINED = ("done", "diverged")
 ARMS = ("dropout", "l2", "l1")
-LEAST_SHARE = 0.5  # of a setting's seeds must be left, or the setting does not count
+LEAST_SHARE = 0.5  # share of a setting's seeds that must be left, or the setting does not count
 
 
 class Panel(NamedTuple):
-    """One number (Q, say) of every setting and seed of one graph.
+    """Values of a quantity such as Q for every setting and seed, for one graph.
 
     Attributes:
-        seeds: Sorted.
-        strengths: ``{part: [settings]}``: dropout rates, penalties; the baseline has one setting, 0.
-        values: ``{part: [settings seeds]}``; NaN where there is none, and in settings that do not count.
-        num_left_out: ``{part: trials}`` that were trained and have no value there.
+        seeds: Seeds, sorted.
+        strengths: Dropout rates or penalties, ``{part: [settings]}``; the baseline has one setting, 0.
+        values: Values ``{part: [settings seeds]}``; NaN where missing, and in settings that do not count.
+        num_left_out: Number of trained trials without a value, ``{part: trials}``.
     """
 
     seeds: np.ndarray
@@ -31,23 +31,25 @@ class Panel(NamedTuple):
 
 
 def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
-    """``trial_id, seed, part, strength, is_kept``: what each finished trial is to the claims.
+    """Return ``trial_id, seed, part, strength, is_kept``: the part of each finished trial in the claims.
 
-    The arm's name does not matter, since specs differ in where the baseline sits. Let (learning rate, l2) be those of
-    most trials with dropout and no l1 (else with l1 and no dropout; else of the least l2 without either). With them
-    a trial is ``baseline`` (no dropout, no l1), of the arm ``dropout`` (no l1) or ``l1`` (no dropout); with another l2
-    and neither, of the arm ``l2``. Untrained networks are ``untrained``, all others ``other``: no claim is about them,
-    and none about trials that differ from most others in a column that the claims do not know.
+    The names of arms are not used, since specs differ in which arm holds the baseline. Let (learning rate, l2) be the
+    most common values of trials with dropout and no l1 (else with l1 and no dropout; else the least l2 without either).
+    With these values, a trial is ``baseline`` (no dropout, no l1), or of the arm ``dropout`` (no l1) or ``l1`` (no
+    dropout); with another l2 and neither, it is of the arm ``l2``. Untrained networks are ``untrained``. All others are
+    ``other`` and used by no claim, among them trials that differ from most in a column unknown to the claims.
     ``strength`` is the rate or penalty that the arm varies; excluded trials are not kept.
     """
     done = trials.filter(pl.col("status").is_in([*TRAINED, "untrained"]))
     trained = done.filter(pl.col("status") != "untrained")
     learning_rate, l2 = _base_of(trained)
+    # A study's own hyperparameter splits its trials into groups that no claim may compare with each other.
     is_foreign = pl.any_horizontal(
         pl.lit(False), *(pl.col(name).ne_missing(_most_common(trained, name)) for name in _unknown(done))
     )
     has_dropout, has_l1 = pl.col("dropout") > 0, pl.col("l1") > 0
     is_l2 = _is_close("l2", l2)
+    # Order matters: each condition relies on those before it having failed.
     part = (
         pl.when(pl.col("status") == "untrained")
         .then(pl.lit("untrained"))
@@ -71,12 +73,12 @@ def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unknown(trials: pl.DataFrame) -> list[str]:
-    """Columns that the claims know nothing of and that a study's own hyperparameters have: those of no 0.2 table."""
+    """Return columns of a study's own hyperparameters, which the claims do not know: those of no 0.2 table."""
     return [name for name in trials.columns if name not in TRIALS and name != "part"]
 
 
 def _most_common(trained: pl.DataFrame, name: str) -> Any:
-    """The value of a column that most trained trials have, the least where several have; None where there is none."""
+    """Return the most common value of a column among trained trials, the least of several; None without trials."""
     if not trained.height:
         return None
     return trained.group_by(name).len().sort("len", name, descending=[True, False])[name][0]
@@ -104,14 +106,14 @@ def _base_of(trained: pl.DataFrame) -> tuple[float, float]:
 
 
 def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
-    """Values of one graph by part, setting and seed.
+    """Arrange the values of one graph by part, setting and seed.
 
-    Trials that are not kept, and values that are NaN, count as missing; a setting of which fewer than half of the
-    trained seeds are left does not count at all.
+    Trials that are not kept and NaN values count as missing; a setting with values for fewer than half of its trained
+    seeds does not count at all.
 
     Args:
-        parts: What :func:`parts_of` gives.
-        values: ``trial_id, value``, one row a trial.
+        parts: Parts of the trials, as returned by :func:`parts_of`.
+        values: Table ``trial_id, value``, one row per trial.
     """
     rows = parts.join(values, on="trial_id", how="left", validate="1:1").with_columns(
         value=pl.when("is_kept").then(pl.col("value").cast(pl.Float64)).fill_null(np.nan).fill_nan(None)
@@ -121,6 +123,7 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
     strengths, table, num_left_out = {}, {}, {}
     for part in ("baseline", *ARMS):
         here = trained.filter(pl.col("part") == part).sort("strength", "seed")
+        # A cell of the grid holds one trial: with two, the last would silently win.
         twice = here.filter(here.select("strength", "seed").is_duplicated())
         if twice.height:
             ids = ", ".join(twice["trial_id"].sort().to_list()[:2])
@@ -129,12 +132,13 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
                 f"{twice['seed'][0]}): {ids}; no claim can be made of them."
             )
         strengths[part] = np.unique(here["strength"].to_numpy())
-        places = np.searchsorted(strengths[part], here["strength"].to_numpy())
+        row_indices = np.searchsorted(strengths[part], here["strength"].to_numpy())
         columns = np.searchsorted(seeds, here["seed"].to_numpy())
         grid = np.full((len(strengths[part]), len(seeds)), np.nan)
         num_trained = np.zeros(len(grid), int)
-        grid[places, columns] = here["value"].to_numpy()
-        np.add.at(num_trained, places, 1)
+        grid[row_indices, columns] = here["value"].to_numpy()
+        # add.at, because an index occurs once for each seed, and plain indexing would count it once.
+        np.add.at(num_trained, row_indices, 1)
         grid[np.sum(~np.isnan(grid), axis=1) < LEAST_SHARE * num_trained] = np.nan
         table[part] = grid
         num_left_out[part] = int(num_trained.sum() - np.sum(~np.isnan(grid)))
@@ -142,14 +146,14 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
 
 
 def untrained_values(parts: pl.DataFrame, values: pl.DataFrame) -> np.ndarray:
-    """Values of untrained networks that have one, by seed."""
+    """Return the values of untrained networks by seed, without NaN."""
     rows = parts.filter(pl.col("part") == "untrained").join(values, on="trial_id", validate="1:1").sort("seed")
-    found = rows["value"].cast(pl.Float64).to_numpy()
-    return found[~np.isnan(found)]
+    untrained = rows["value"].cast(pl.Float64).to_numpy()
+    return untrained[~np.isnan(untrained)]
 
 
 def setting_name(part: str, strength: float) -> str:
-    """How a table names a setting.
+    """Return the name of a setting in tables.
 
     Example:
         >>> setting_name("dropout", 0.05), setting_name("baseline", 0.0)
@@ -159,7 +163,7 @@ def setting_name(part: str, strength: float) -> str:
 
 
 def baseline_name(trials: pl.DataFrame) -> str:
-    """What the baseline is, for a reader.
+    """Describe the baseline in words.
 
     Example:
         >>> row = {"status": ["done"], "learning_rate": [1e-3], "l1": [0.0], "l2": [1e-5], "dropout": [0.0]}
@@ -171,7 +175,7 @@ def baseline_name(trials: pl.DataFrame) -> str:
 
 
 def graphs_of(sweep: Sweep) -> list[tuple[str, bool, int]]:
-    """(measure, normalized, layer) of every kind of graph in a sweep, normalized first, upstream first."""
-    order = {name: place for place, name in enumerate((*MEASURES, WEIGHTS))}
-    found = sweep.modules.select("measure", "normalized", "layer").unique().rows()
-    return sorted(found, key=lambda graph: (not graph[1], graph[2], order.get(graph[0], len(order)), graph[0]))
+    """Return (measure, normalized, layer) of every graph in a sweep, normalized first, upstream first."""
+    order = {name: index for index, name in enumerate((*MEASURES, WEIGHTS))}
+    graphs = sweep.modules.select("measure", "normalized", "layer").unique().rows()
+    return sorted(graphs, key=lambda graph: (not graph[1], graph[2], order.get(graph[0], len(order)), graph[0]))

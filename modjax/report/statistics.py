@@ -1,9 +1,9 @@
 """Statistics over seeds: bootstrap intervals, sign-flip and Welch tests, slopes and rank correlations.
 
-A seed is the unit of replication: trials of one seed share initial weights, split and batch order, so a seed gives one
-number (a slope, a gain, a difference) and all that is said is said of those numbers. Below ``LEAST_SEEDS`` of them
-nothing is tested and no interval is given: the points are told instead. Signs are flipped from ``LEAST_FLIPPED`` seeds
-on: the two-sided p of fewer cannot be 0.05 or less, whatever they say.
+Seeds are the unit of replication: trials of one seed share initial weights, split and batch order, so each seed gives
+one number (a slope, a gain, a difference), and statistics are computed over those numbers. Below ``LEAST_SEEDS`` seeds,
+nothing is tested and no interval is given: the points are reported instead. Sign-flip tests need ``LEAST_FLIPPED``
+seeds: with fewer, the two-sided p cannot be 0.05 or less, whatever the numbers are.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ LEAST_FLIPPED = 6  # 2/2^5 = 0.06 is above the level, 2/2^6 = 0.03 below
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 ROUNDING = 1e-12
-EXACT_SEEDS = 14  # up to here all 2^n sign flips are made; beyond, RESAMPLES of them are drawn
+EXACT_SEEDS = 14  # up to this number, all 2^n sign flips are used; beyond, RESAMPLES of them are drawn
 
 
 class SeedSummary(NamedTuple):
-    """What the seeds say of one number; None for what too few of them cannot tell.
+    """Statistics of one number over seeds; None where there are too few seeds.
 
     Attributes:
-        estimate: Mean over seeds (of a difference of groups: the difference of their means).
+        estimate: Mean over seeds (for two groups: difference of their means).
         low: Lower end of the 95 % bootstrap interval.
-        high: Its upper end.
-        least: The least seed's number.
-        most: The greatest seed's number.
-        p: Two-sided.
-        effect_size: The estimate in standard deviations.
-        num_seeds: Seeds that have a number (of two groups: of the smaller one).
+        high: Upper end of the 95 % bootstrap interval.
+        least: Smallest number of a seed.
+        most: Largest number of a seed.
+        p: Two-sided p-value.
+        effect_size: Estimate in standard deviations.
+        num_seeds: Number of seeds that have a number (for two groups: of the smaller one).
     """
 
     estimate: float | None
@@ -44,16 +44,16 @@ class SeedSummary(NamedTuple):
 
 
 def bootstrap(rows: Any, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of any statistic of seeds.
+    """Return the 95 % percentile bootstrap interval of a statistic of seeds.
 
     n rows (seeds) are drawn with replacement ``RESAMPLES`` times; the interval goes from the 2.5th to the 97.5th
-    percentile of the statistic of each draw. Rows are drawn whole: what is paired in a seed stays paired. Their order
-    does not matter.
+    percentile of the statistic of the draws. Rows are drawn whole, so numbers that are paired in a seed stay paired.
+    The order of rows does not matter.
 
     Args:
-        rows: ``[seeds columns]``.
-        statistic: ``[resamples seeds columns] -> [resamples]``.
-        seed: Same seed, same draws.
+        rows: Numbers ``[seeds columns]``.
+        statistic: Function ``[resamples seeds columns] -> [resamples]``.
+        seed: Seed of the draws.
 
     Example:
         >>> bootstrap([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]], lambda rows: (rows[..., 1] / rows[..., 0]).mean(-1))
@@ -63,25 +63,26 @@ def bootstrap(rows: Any, statistic: Callable[[np.ndarray], np.ndarray], seed: in
         Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
     """
     table = np.asarray(rows, np.float64)
+    # Sorted, so that the interval does not depend on the order in which seeds are given.
     table = table[np.lexsort(table.T[::-1])]
     draws = np.random.default_rng(seed).integers(len(table), size=(RESAMPLES, len(table)))
     return _middle(statistic(table[draws]))
 
 
 def bootstrap_mean(values: Any, seed: int = 0) -> tuple[float, float]:
-    """:func:`bootstrap` of the mean of one number a seed."""
+    """Return the :func:`bootstrap` interval of the mean of one number per seed."""
     return bootstrap(np.asarray(values, np.float64)[:, None], lambda rows: rows[..., 0].mean(-1), seed)
 
 
 def sign_flip_p(differences: Any, seed: int = 0) -> float:
-    """Two-sided p of paired differences whose signs are exchangeable under the null.
+    """Return the two-sided p of paired differences whose signs are exchangeable under the null.
 
-    p = share of sign vectors s in {-1, 1}^n with |sum_i s_i d_i| >= |sum_i d_i|. All 2^n up to n = 14, so that p is
-    exact and at least 2/2^n; beyond, RESAMPLES random ones.
+    p = share of sign vectors s in {-1, 1}^n with |sum_i s_i d_i| >= |sum_i d_i|. All 2^n are used up to n = 14, so that
+    p is exact and at least 2/2^n; beyond, RESAMPLES random ones.
 
     Args:
-        differences: One a seed.
-        seed: Of the random signs.
+        differences: One difference per seed.
+        seed: Seed of the random signs.
 
     Example:
         >>> sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0]) == 2 / 32
@@ -95,21 +96,22 @@ def sign_flip_p(differences: Any, seed: int = 0) -> float:
 
 
 def sign_flips(num: int, seed: int = 0) -> np.ndarray:
-    """``[flips num]`` of signs: all 2^num up to 14 seeds, else random ones."""
+    """Return signs ``[flips num]``: all 2^num up to 14 seeds, else random ones."""
     if num <= EXACT_SEEDS:
+        # The bits of 0 ... 2^num - 1 enumerate all sign vectors, beginning with the unflipped one.
         return 1.0 - 2.0 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
     return np.random.default_rng(seed).choice([-1.0, 1.0], size=(RESAMPLES, num))
 
 
 def tails_p(flipped: np.ndarray, observed: float, is_exact: bool) -> float:
-    """Two-sided p: twice the share of flipped statistics at least as far out on the observed one's side, at most 1.
+    """Return the two-sided p: twice the share of flipped statistics at least as extreme as the observed one, at most 1.
 
-    What differs by rounding counts as a tie.
+    Extreme means on the observed statistic's side; differences within rounding count as ties.
 
     Args:
-        flipped: A statistic of each row of :func:`sign_flips`.
-        observed: The statistic itself.
-        is_exact: Whether the observed statistic is one of them; else it is counted as one more.
+        flipped: Statistic for each row of :func:`sign_flips`.
+        observed: Statistic of the unflipped data.
+        is_exact: Whether ``flipped`` includes the observed statistic; if not, it is counted as one more.
     """
     num_as_far = min(int(np.sum(flipped >= observed - ROUNDING)), int(np.sum(flipped <= observed + ROUNDING)))
     share = num_as_far / len(flipped) if is_exact else (1 + num_as_far) / (1 + len(flipped))
@@ -117,12 +119,12 @@ def tails_p(flipped: np.ndarray, observed: float, is_exact: bool) -> float:
 
 
 def summarize_seeds(values: Any) -> SeedSummary:
-    """Mean over seeds, its bootstrap interval, sign-flip p against zero, and mean / standard deviation.
+    """Return the mean over seeds, its bootstrap interval, sign-flip p against zero, and mean / standard deviation.
 
-    Numbers within 1e-12 of zero are rounding, and count as zero: all that is summarized here is of order one.
+    Numbers within 1e-12 of zero are rounding errors and count as zero: all quantities summarized here are of order one.
 
     Args:
-        values: One number a seed; NaN where a seed has none.
+        values: One number per seed; NaN where a seed has none.
 
     Example:
         >>> few = summarize_seeds([0.1, 0.2, float("nan"), 0.3])
@@ -141,15 +143,15 @@ def summarize_seeds(values: Any) -> SeedSummary:
 
 
 def compare_groups(values: Any, reference: Any) -> SeedSummary:
-    """Seeds of one group against the mean of another: unpaired, spreads may differ.
+    """Compare the seeds of one group with the mean of another: unpaired, with possibly different spreads.
 
     estimate = mean(values) - mean(reference), its interval by resampling the seeds of both groups, p by Welch's t
-    (permuting labels would be too sure of itself where the small group is the wider one), effect_size = estimate /
+    (permuting labels would give too small a p where the small group has the larger spread), effect_size = estimate /
     sd(reference). least and most are of values - mean(reference).
 
     Args:
-        values: One number a seed; NaN where a seed has none.
-        reference: As well; untrained networks, say.
+        values: One number per seed; NaN where a seed has none.
+        reference: Numbers of the other group, such as untrained networks, one per seed.
 
     References:
         Welch, Biometrika 34, 28 (1947). Glass, Educational Researcher 5, 3 (1976), for the effect size.
@@ -161,6 +163,7 @@ def compare_groups(values: Any, reference: Any) -> SeedSummary:
         return SeedSummary(None, None, None, None, None, None, None, 0)
     shift, low, high, p = float(a.mean() - b.mean()), None, None, None
     if num_seeds >= LEAST_SEEDS:
+        # Different seeds, so that the draws of the two groups are independent.
         means = [_resampled_means(group, seed) for seed, group in enumerate((a, b))]
         low, high = _middle(means[0] - means[1])
         p = welch_p(a, b)
@@ -169,7 +172,7 @@ def compare_groups(values: Any, reference: Any) -> SeedSummary:
 
 
 def welch_p(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Two-sided p of Welch's t; None where neither group varies.
+    """Return the two-sided p of Welch's t; None where neither group varies.
 
     t = (mean a - mean b) / sqrt(u + v), u = var(a)/n_a, v = var(b)/n_b, against Student's t with
     (u + v)^2 / (u^2/(n_a - 1) + v^2/(n_b - 1)) degrees of freedom; variances divide by n - 1.
@@ -185,7 +188,7 @@ def welch_p(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def slope(x: Any, y: Any) -> float:
-    """Least-squares slope: sum (x - mean x)(y - mean y) / sum (x - mean x)^2; NaN with fewer than two places.
+    """Return the least-squares slope, sum (x - mean x)(y - mean y) / sum (x - mean x)^2; NaN below two values of x.
 
     Example:
         >>> round(slope([0.0, 0.5, 1.0], [1.0, 1.25, 1.5]), 12)
@@ -199,7 +202,7 @@ def slope(x: Any, y: Any) -> float:
 
 
 def spearman(x: Any, y: Any) -> float:
-    """Pearson's correlation of the ranks, ties sharing theirs; 0 where y does not vary, NaN where x does not.
+    """Return Pearson's correlation of the ranks, averaged over ties; 0 where y does not vary, NaN where x does not.
 
     Example:
         >>> round(spearman([0.0, 0.1, 0.2], [1.0, 10.0, 100.0]), 12)
@@ -226,7 +229,7 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _varies(values: np.ndarray) -> bool:
-    """Whether values differ by more than rounding."""
+    """Return whether values differ by more than rounding."""
     return len(values) > 1 and bool(np.ptp(values) > 1e-12 * max(1e-12, float(np.abs(values).max())))
 
 

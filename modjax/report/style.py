@@ -1,4 +1,4 @@
-"""Names, colours and markers that every figure shares: the Okabe-Ito palette, readable in print and by all eyes."""
+"""Names, colours and markers shared by all figures: the Okabe-Ito palette, safe in print and for colour blindness."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from modjax.records import MeasureInfo
 ARM_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 UNTRAINED_COLOUR = "#808080"
-# Families share a hue and a line style: upstream blue and solid, downstream orange and dashed; markers go round.
+# Families share a hue and a line style: upstream blue and solid, downstream orange and dashed; markers are cycled.
 FAMILY_COLOURS = {
     "upstream": ("#0072B2", "#56B4E9", "#7A5BA6"),
     "downstream": ("#D55E00", "#E69F00", "#B3446C"),
@@ -37,7 +37,7 @@ RC: dict[Any, Any] = {
 
 
 class Look(NamedTuple):
-    """How a measure is drawn."""
+    """Colour, marker and line style of a measure."""
 
     colour: str
     marker: str
@@ -45,18 +45,18 @@ class Look(NamedTuple):
 
 
 def info_of(measure: str) -> MeasureInfo:
-    """A measure's record; of one that no record here describes, what its name tells."""
+    """Return the record of a measure; a minimal one, with its name alone, if the measure is unknown."""
     known = {**MEASURE_INFOS, WEIGHTS.name: WEIGHTS}
     return known.get(measure) or MeasureInfo(measure, "parameters", "")
 
 
 def family_of(measure: str) -> str:
-    """``upstream``, ``downstream`` or ``parameters``."""
+    """Return the family of a measure: ``upstream``, ``downstream`` or ``parameters``."""
     return info_of(measure).family
 
 
 def measure_title(measure: str) -> str:
-    """A measure's name for readers.
+    """Return the name of a measure for readers.
 
     Example:
         >>> measure_title("input_jacobian"), measure_title("covariance")
@@ -66,12 +66,12 @@ def measure_title(measure: str) -> str:
 
 
 def long_title(measure: str) -> str:
-    """The same over its family."""
+    """Return the name of a measure with its family on a second line."""
     return f"{measure_title(measure)}\n({family_of(measure)})"
 
 
 def look_of_measure(measure: str) -> Look:
-    """Colour, marker and line, by its place among the measures of its family and among all.
+    """Return the look of a measure, by its index in its family (colour) and among all measures (marker).
 
     Example:
         >>> look_of_measure("output_jacobian")
@@ -79,37 +79,40 @@ def look_of_measure(measure: str) -> Look:
     """
     known = [*MEASURE_INFOS.values(), WEIGHTS]
     info = info_of(measure)
-    relatives = [one.name for one in known if one.family == info.family]
+    # Unknown measures get the look after the last known one, and all of them the same.
+    relatives = [record.name for record in known if record.family == info.family]
     number = relatives.index(measure) if measure in relatives else len(relatives)
-    place = [one.name for one in known].index(measure) if measure in {one.name for one in known} else len(known)
+    index = (
+        [record.name for record in known].index(measure) if measure in {record.name for record in known} else len(known)
+    )
     colours = FAMILY_COLOURS[info.family]
     return Look(
-        colours[number % len(colours)], MEASURE_MARKERS[place % len(MEASURE_MARKERS)], FAMILY_LINES[info.family]
+        colours[number % len(colours)], MEASURE_MARKERS[index % len(MEASURE_MARKERS)], FAMILY_LINES[info.family]
     )
 
 
 def use_style() -> None:
-    """Draw without a display, in the house style."""
+    """Set matplotlib to draw without a display, in the style of all figures."""
     mpl.use("Agg", force=False)
     for name, value in RC.items():
         mpl.rcParams[name] = value
 
 
-def ordered_measures(found: pl.Series) -> list[str]:
-    """The measures of a table, upstream first."""
-    present = set(found.to_list())
+def ordered_measures(column: pl.Series) -> list[str]:
+    """Return the measures in a column, upstream first."""
+    present = set(column.to_list())
     return [measure for measure in MEASURES if measure in present]
 
 
 def layer_title(layer: int) -> str:
-    """How a figure names a layer."""
+    """Return the name of a layer in figures."""
     return "all layers" if layer < 0 else f"layer {layer}"
 
 
 def strengths(trials: pl.DataFrame) -> pl.DataFrame:
-    """A row a trained trial: how strong its regularization is within its arm.
+    """Return how strong the regularization of each trained trial is within its arm, one row per trial.
 
-    The hyperparameters that vary within an arm define its settings; sorted, they are spread evenly over 0 (weakest)
+    The hyperparameters that vary within an arm define its settings. Sorted settings are spread evenly from 0 (weakest)
     to 1 (strongest), so that arms on different scales share one axis.
 
     Returns:
@@ -123,32 +126,33 @@ def strengths(trials: pl.DataFrame) -> pl.DataFrame:
         labels = [
             ", ".join(f"{name} {value:.3g}" for name, value in row.items()) for row in settings.iter_rows(named=True)
         ]
-        places = np.linspace(0, 1, len(labels)) if len(labels) > 1 else np.array([0.5])
-        settings = settings.with_columns(setting=pl.Series(labels), strength=pl.Series(places))
+        # The only setting of an arm is neither its weakest nor its strongest: it sits in the middle.
+        positions = np.linspace(0, 1, len(labels)) if len(labels) > 1 else np.array([0.5])
+        settings = settings.with_columns(setting=pl.Series(labels), strength=pl.Series(positions))
         frames.append(rows.join(settings, on=varying, validate="m:1").select("trial_id", "arm", "setting", "strength"))
     schema = {"trial_id": pl.String, "arm": pl.String, "setting": pl.String, "strength": pl.Float64}
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
 def varied_by_arm(trials: pl.DataFrame) -> dict[str, str]:
-    """The hyperparameter that each arm of trained trials varies; arms that vary none or several are left out."""
+    """Return the hyperparameter that each arm of trained trials varies, without arms that vary none or several."""
     trained = trials.filter(pl.col("status") != "untrained")
-    found = {}
+    varied = {}
     for arm in trained["arm"].unique().sort().to_list():
         rows = trained.filter(pl.col("arm") == arm)
         varying = [name for name in HYPERPARAMETERS if rows[name].n_unique() > 1]
         if len(varying) == 1:
-            found[arm] = varying[0]
-    return found
+            varied[arm] = varying[0]
+    return varied
 
 
 def graph_title(measure: str, normalized: bool) -> str:
-    """A short name of a measure, with ``n`` where it is normalized."""
+    """Return the short name of a measure, with ``n`` if it is normalized."""
     return f"{info_of(measure).short or measure}{' n' if normalized else ''}"
 
 
 def arm_looks(arms: list[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each arm."""
+    """Return the colour and marker of each arm."""
     return {
         arm: (ARM_COLOURS[index % len(ARM_COLOURS)], ARM_MARKERS[index % len(ARM_MARKERS)])
         for index, arm in enumerate(arms)

@@ -1,4 +1,4 @@
-"""The short table at the end of a sweep."""
+"""The summary table that is shown at the end of a sweep."""
 
 import polars as pl
 
@@ -7,23 +7,24 @@ from modjax.store.sweep import Sweep
 
 
 def summary_table(sweep: Sweep, layer: int = 0) -> pl.DataFrame:
-    """Mean over seeds at the weakest and strongest setting of each arm, and of untrained networks.
+    """Return means over seeds at the weakest and strongest setting of each arm, and of untrained networks.
 
     Excluded trials are left out.
 
     Args:
         sweep: A sweep.
-        layer: The layer whose Q is shown, normalized matrices.
+        layer: Layer whose Q (of normalized matrices) is shown.
 
     Returns:
-        ``arm, setting, trials, accuracy`` and a column of mean Q for each measure.
+        Table ``arm, setting, trials, accuracy`` with a column of mean Q for each measure.
     """
     kept = sweep.trials.filter((pl.col("status") != "pending") & ~pl.col("excluded"))
-    places = strengths(kept.filter(pl.col("status") != "untrained"))
-    ends = places.filter(
+    settings = strengths(kept.filter(pl.col("status") != "untrained"))
+    ends = settings.filter(
         (pl.col("strength") == pl.col("strength").min().over("arm"))
         | (pl.col("strength") == pl.col("strength").max().over("arm"))
     )
+    # A null strength keeps untrained networks apart from every setting, and sorts them last.
     untrained = kept.filter(pl.col("status") == "untrained").select(
         "trial_id", "arm", setting=pl.lit("untrained"), strength=pl.lit(None, pl.Float64)
     )

@@ -1,4 +1,4 @@
-"""What training changes: Q and alignment of trained networks against untrained ones."""
+"""Changes by training: Q and alignment of trained networks against untrained ones."""
 
 from typing import Any
 
@@ -25,15 +25,16 @@ Q_CHANGE = "trained - untrained"
 
 
 def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame) -> pl.DataFrame:
-    """Trained minus untrained: Q of the baseline and of each arm, a row a graph; and alignment. Empty without both.
+    """Return trained minus untrained of Q and alignment, for the baseline and each arm. Empty without both groups.
 
-    A seed of an arm gives its mean over the arm's settings, an untrained seed its value. The groups are compared
-    unpaired, by :func:`modjax.report.statistics.compare_groups`: a sweep has many more untrained seeds than trained.
+    Each seed of an arm contributes its mean over the arm's settings, each untrained seed its value. The groups are
+    compared unpaired, by :func:`modjax.report.statistics.compare_groups`: a sweep has many more untrained than trained
+    seeds.
 
     Args:
         sweep: A sweep.
-        parts: What :func:`modjax.report.settings.parts_of` gives.
-        means: What :func:`modjax.report.families.family_means` gives.
+        parts: Parts of the trials, as returned by :func:`modjax.report.settings.parts_of`.
+        means: Mean alignments, as returned by :func:`modjax.report.families.family_means`.
     """
     rows = []
     for measure, normalized, layer in graphs_of(sweep):
@@ -51,15 +52,17 @@ def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame) -> pl
 
 
 def _changes(parts: pl.DataFrame, values: pl.DataFrame, columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each group of trained networks that has values."""
+    """Return one row per group of trained networks that has values."""
     untrained = untrained_values(parts, values)
     panel = panel_of(parts, values)
     rows = []
+    # Trials of the part "other" differ in several hyperparameters: no row is about them.
     for part in ("baseline", *ARMS):
         table = panel.values[part]
         counts = np.sum(~np.isnan(table), axis=0)
         if not len(untrained) or not counts.any():
             continue
+        # Settings that a seed lacks are left out of its mean; a seed without any stays NaN.
         by_seed = np.where(counts > 0, np.nansum(table, axis=0) / np.maximum(counts, 1), np.nan)
         num_left_out = panel.num_left_out[part]
         summary = compare_groups(by_seed, untrained)
@@ -70,7 +73,7 @@ def _changes(parts: pl.DataFrame, values: pl.DataFrame, columns: dict[str, Any])
 
 
 def _tell(row: dict[str, Any]) -> str:
-    told = {
+    comparison = {
         NOT_SHOWN: "is not shown to differ from untrained networks",
         NOT_TESTED: f"against untrained networks: {points_say(row, HIGHER)}",
     }.get(row["verdict"], f"is {row['verdict']} than in untrained networks")
@@ -81,4 +84,4 @@ def _tell(row: dict[str, Any]) -> str:
         what = f"{SCORE_NAMES[row['score']]} agreement {row['quantity']}, {scaling}, {layer_title(row['layer'])},"
     effect = "" if row["effect_size"] is None else f", {row['effect_size']:+.2g} sd of untrained"
     group = "the baseline" if row["networks"] == "baseline" else f"the {row['networks']} arm"
-    return f"{what} in {group} {told}: {numbers_of(row)}{effect}; {certainty_of(row)}"
+    return f"{what} in {group} {comparison}: {numbers_of(row)}{effect}; {certainty_of(row)}"

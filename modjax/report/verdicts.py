@@ -1,4 +1,4 @@
-"""Rows of the claims' tables: their schema, Benjamini-Hochberg within each family, verdicts, and words for numbers."""
+"""Rows of the claims' tables: schema, Benjamini-Hochberg adjustment within families, verdicts, numbers in words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from modjax.clustering.null_models import adjusted_p
 from modjax.report.statistics import SeedSummary
 from modjax.report.style import layer_title, measure_title
 
-LEVEL = 0.05  # of the false discovery rate
+LEVEL = 0.05  # level of the false discovery rate
 NOT_SHOWN, NOT_TESTED = "not shown", "not tested"
 
 CLAIM_SCHEMA: dict[str, Any] = {
@@ -37,32 +37,32 @@ CLAIM_SCHEMA: dict[str, Any] = {
 }
 FAMILY = ("claim", "quantity", "networks", "score")
 
-Words = tuple[str, str]  # of a verdict: above zero, below zero
+Words = tuple[str, str]  # verdicts of an estimate above zero and below zero
 Sentence = Callable[[dict[str, Any]], str]
 
 
 def claim_row(
     summary: SeedSummary, words: Words, sentence: Sentence, is_estimate_only: bool = False, **columns: Any
 ) -> dict[str, Any]:
-    """A row before its family is known: :func:`claims_frame` fills ``p_adjusted, verdict, sentence``.
+    """Return a row without ``p_adjusted, verdict, sentence``, which :func:`claims_frame` fills in.
 
     Args:
-        summary: Its numbers.
+        summary: Statistics over seeds.
         words: Verdicts of an estimate above and below zero.
-        sentence: Tells the finished row.
-        is_estimate_only: No hypothesis goes with it: p and verdict stay null.
-        **columns: The other columns.
+        sentence: Function that describes the finished row in a sentence.
+        is_estimate_only: Whether the estimate is not tested, so that p and verdict stay null.
+        **columns: Values of the other columns.
     """
     numbers = summary._asdict() | ({"p": None} if is_estimate_only else {})
     return {**columns, **numbers, "_words": None if is_estimate_only else words, "_sentence": sentence}
 
 
 def claims_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows with their adjusted p, verdict and sentence.
+    """Return a table of rows with their adjusted p, verdict and sentence.
 
-    ``p_adjusted`` is Benjamini-Hochberg over the rows with the same claim, quantity, networks and score: over measures,
-    scalings and layers. The verdict is one of two words by sign where it is at most 0.05, else "not shown"; "not
-    tested" without a p.
+    ``p_adjusted`` is Benjamini-Hochberg over the rows with the same claim, quantity, networks and score, that is, over
+    measures, scalings and layers. Where it is at most 0.05, the verdict is the word for the estimate's sign, else "not
+    shown"; without a p, "not tested".
     """
     families: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
@@ -75,20 +75,21 @@ def claims_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def _finish(row: dict[str, Any], q: float) -> dict[str, Any]:
-    told = {**row, "p_adjusted": None if np.isnan(q) else q}
+    finished = {**row, "p_adjusted": None if np.isnan(q) else q}
     words = row["_words"]
     if words is None:
-        told["verdict"] = None
+        finished["verdict"] = None
     elif np.isnan(q):
-        told["verdict"] = NOT_TESTED
+        finished["verdict"] = NOT_TESTED
     else:
-        told["verdict"] = words[row["estimate"] < 0] if q <= LEVEL else NOT_SHOWN
-    told["sentence"] = row["_sentence"](told)
-    return {name: told.get(name) for name in CLAIM_SCHEMA}
+        finished["verdict"] = words[row["estimate"] < 0] if q <= LEVEL else NOT_SHOWN
+    # The sentence comes last, because it quotes the verdict.
+    finished["sentence"] = row["_sentence"](finished)
+    return {name: finished.get(name) for name in CLAIM_SCHEMA}
 
 
 def graph_name(measure: str, normalized: bool, layer: int) -> str:
-    """Words for a kind of graph.
+    """Return the name of a graph in words.
 
     Example:
         >>> graph_name("input_jacobian", True, 0)
@@ -99,7 +100,7 @@ def graph_name(measure: str, normalized: bool, layer: int) -> str:
 
 
 def numbers_of(row: dict[str, Any], unit: str = "") -> str:
-    """The estimate with its interval, or the points' range where there are too few seeds.
+    """Return the estimate with its interval, or with the range of the points if there are too few seeds.
 
     Example:
         >>> row = {"estimate": 0.52, "low": 0.49, "high": 0.55, "least": 0.4, "most": 0.6, "num_seeds": 9}
@@ -115,7 +116,7 @@ def numbers_of(row: dict[str, Any], unit: str = "") -> str:
 
 
 def certainty_of(row: dict[str, Any]) -> str:
-    """Adjusted p and number of seeds, or why nothing was tested."""
+    """Return the adjusted p with the number of seeds; ``not tested`` without a p."""
     seeds = f"{row['num_seeds']} seed{'s' if row['num_seeds'] != 1 else ''}"
     if row["p_adjusted"] is None:
         return f"not tested: {seeds}"
@@ -123,13 +124,13 @@ def certainty_of(row: dict[str, Any]) -> str:
 
 
 def all_one_way(row: dict[str, Any]) -> int:
-    """1 if every seed is above zero, -1 if every seed is below, else 0."""
+    """Return 1 if every seed is above zero, -1 if every seed is below, else 0."""
     if row["least"] is None:
         return 0
     return 1 if row["least"] > 0 else -1 if row["most"] < 0 else 0
 
 
 def points_say(row: dict[str, Any], words: Words) -> str:
-    """What untested points look like."""
+    """Describe the direction that untested points share, if any."""
     way = all_one_way(row)
     return "no common direction" if not way else f"{words[way < 0]} in every seed"

@@ -1,4 +1,4 @@
-"""Writes a sweep's report: the figures as files, and the page."""
+"""Writing of a sweep's report: the figures as files, and the page."""
 
 from pathlib import Path
 
@@ -14,25 +14,25 @@ SHOWN = (*CLAIM_KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
 
 
 def write_report(sweep: Sweep) -> tuple[list[str], Path]:
-    """Draw the figures and write ``report.html``; returns the figures' names and the page's path.
+    """Draw the figures and write ``report.html``, and return the figures' names and the page's path.
 
     Args:
-        sweep: A sweep, in progress or done.
+        sweep: Sweep, finished or in progress.
     """
     return draw_figures(sweep), write_page(sweep)
 
 
 def write_page(sweep: Sweep, out: Path | None = None) -> Path:
-    """Write ``report.html`` with the verdicts of :func:`modjax.claims`; returns its path.
+    """Write ``report.html`` with the verdicts of :func:`modjax.claims`, and return its path.
 
-    The page is written after the manifest, which it shows, so that its sum is in the page itself.
+    The page shows the manifest and is written after it, so that the page's checksum is in the page itself.
 
     Args:
-        sweep: A sweep, in progress or done.
-        out: Another file to write it to.
+        sweep: Sweep, finished or in progress.
+        out: Path of the page; None for ``report.html`` in the sweep's folder.
     """
     target = sweep.paths.report if out is None else out
-    found = claims(sweep)
-    table = found.table.select(SHOWN) if found.table.height else None
-    write_text(target, with_own_sum(build_page(sweep, found.sentences, table, target.parent)))
+    results = claims(sweep)
+    table = results.table.select(SHOWN) if results.table.height else None
+    write_text(target, with_own_sum(build_page(sweep, results.sentences, table, target.parent)))
     return target

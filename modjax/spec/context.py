@@ -1,4 +1,4 @@
-"""What all trials of a run share, and what is to be trained."""
+"""The sweep context, shared by all trials of a run, and the training job for an engine."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,17 @@ from modjax.types import Params
 
 
 class SweepContext(NamedTuple):
-    """What stays the same for all trials of a run; arrays are on the device."""
+    """What all trials of a run share; arrays are on the device.
+
+    Attributes:
+        spec: Spec of the sweep.
+        network: Architecture of every trial.
+        task: Objective that trials are trained on.
+        config: Settings of training.
+        population: Batch layout of the population.
+        train_examples: Training examples.
+        test_examples: Test examples.
+    """
 
     spec: SweepSpec
     network: Network
@@ -34,12 +44,12 @@ class SweepContext(NamedTuple):
 
     @property
     def analysed_examples(self) -> Batch:
-        """The split that the spec analyses."""
+        """The examples of the split that the spec analyses."""
         return self.train_examples if self.spec.similarity.split == "train" else self.test_examples
 
 
 def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
-    """Training and test examples on the device; pixels stay uint8."""
+    """Return training and test examples on the device; pixels stay uint8."""
     dtype = jax.dtypes.canonicalize_dtype(float)
 
     def put(x: np.ndarray, y: np.ndarray) -> Batch:
@@ -49,13 +59,13 @@ def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
 
 
 def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
-    """The hyperparameters of rows of the trials table, ``[trials]`` each."""
+    """Return the hyperparameters of rows of the trials table, ``[trials]`` each."""
     dtype = jax.dtypes.canonicalize_dtype(float)
     return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
 
 
 def measure_trial(context: SweepContext, row: dict[str, Any], params: Params) -> dict[str, float]:
-    """Losses, accuracies and weight norms of one finished trial, a row of the trials table, by column."""
+    """Return losses, accuracies and weight norms of one finished trial, by column of the trials table."""
     measured = measure_trials(
         context.task,
         context.config.recipe(),
@@ -69,20 +79,20 @@ def measure_trial(context: SweepContext, row: dict[str, Any], params: Params) ->
 
 
 def seeds_of(trials: pl.DataFrame) -> np.ndarray:
-    """The seeds of rows of the trials table, ``[trials]``, uint32."""
+    """Return the seeds of rows of the trials table, ``[trials]`` in uint32."""
     return trials["seed"].to_numpy().astype(np.uint32)
 
 
 class TrainingJob(NamedTuple):
-    """What is to be trained.
+    """Trials for an engine to train.
 
     Attributes:
-        setup: Spec and data.
-        context: What all trials share.
+        setup: Spec, data and trials of the sweep.
+        context: What all trials of the run share.
         paths: Paths of the sweep.
-        trials: Rows of the trials table.
-        slots: Asked for.
-        snapshot_seconds: Trials in training are saved so often.
+        trials: Rows of the trials table to train.
+        slots: Number of slots that the user asked for; None lets modjax choose.
+        snapshot_seconds: Seconds between snapshots of trials in training.
     """
 
     setup: Setup
@@ -96,7 +106,7 @@ class TrainingJob(NamedTuple):
 def make_context(
     setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame, cores: int | None = None
 ) -> SweepContext:
-    """What all trials share; the layout of an earlier run is kept, since numbers may depend on it."""
+    """Return what all trials share; the layout of an earlier run is kept, since results may depend on it."""
     trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
     spec, data = setup.spec, setup.data
     network = make_network(setup)
@@ -110,7 +120,7 @@ def make_context(
 
 
 def make_network(setup: Setup) -> Network:
-    """The spec's architecture for its data."""
+    """Build the spec's network for its data."""
     data, settings = setup.data, setup.spec.network.model_dump()
     build = resolve(NETWORKS[settings.pop("kind")].build)
     return build(data.x_train.shape[1:], data.num_classes, **settings)

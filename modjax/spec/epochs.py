@@ -1,4 +1,4 @@
-"""How many epochs a trial will take: nobody knows before, so a guess, its range, and why."""
+"""Estimates of how many epochs a trial will take before early stopping, with a range and a reason."""
 
 import os
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from modjax.names import DATASETS
 from modjax.spec.spec import SweepSpec
 from modjax.store.sweep import open_sweep
 
-TYPICAL_SHARE = 0.09  # of max_epochs: 500 of the paper's recipe gave 33 to 37 on MNIST, 58 to 64 on digits
-SPREAD = 2.0  # as far as that may be off, either way
+TYPICAL_SHARE = 0.09  # of max_epochs: with 500, the paper's recipe took 33 to 37 on MNIST, 58 to 64 on digits
+SPREAD = 2.0  # factor by which that may be off, either way
 LIKE_SPREAD, PILOT_SPREAD = 1.25, 1.4
 
 
 class EpochGuess(NamedTuple):
-    """Mean epochs of a trained trial.
+    """Estimated mean number of epochs of a trained trial.
 
     Attributes:
-        low: It may be as few,
-        typical: is expected to be,
-        high: and may be as many.
-        why: What the guess rests on.
+        low: Lower end of the range.
+        typical: Expected number of epochs.
+        high: Upper end of the range.
+        why: What the estimate is based on.
     """
 
     low: float
@@ -32,14 +32,14 @@ class EpochGuess(NamedTuple):
 
 
 def guess_epochs(spec: SweepSpec, like: str | os.PathLike | None = None) -> EpochGuess:
-    """From an earlier sweep of the same dataset, else a typical share of ``max_epochs``.
+    """Estimate epochs from an earlier sweep of the same dataset, else as a typical share of ``max_epochs``.
 
     Args:
-        spec: The spec.
+        spec: Spec of the sweep.
         like: Directory of the earlier sweep.
 
     Raises:
-        ValueError: ``like`` is no sweep, one of other data, or one without trained trials.
+        ValueError: If ``like`` is not a sweep, uses other data, or has no trained trials.
     """
     most = spec.training.max_epochs
     if not spec.training.early_stopping:
@@ -53,15 +53,16 @@ def guess_epochs(spec: SweepSpec, like: str | os.PathLike | None = None) -> Epoc
 
 
 def with_pilot(guess: EpochGuess, ended: Sequence[int], running: Sequence[int], spec: SweepSpec) -> EpochGuess:
-    """The guess after some trials were trained for a while; only where at least half of them came to their end.
+    """Return an estimate from pilot trials if at least half of them ended, else the guess without them.
 
-    A trial that had not ended counts with its age and the patience of early stopping, or the earlier guess, if more.
+    A trial that has not ended counts as its epochs so far plus the patience of early stopping, or as the mean of those
+    that ended, if that is more.
 
     Args:
-        guess: Without them.
-        ended: Epochs of trials that ended.
-        running: Epochs so far of those that had not.
-        spec: The spec.
+        guess: Estimate without pilot trials.
+        ended: Numbers of epochs of trials that ended.
+        running: Numbers of epochs so far of trials that did not end.
+        spec: Spec of the sweep.
     """
     if not spec.training.early_stopping or not ended or len(ended) < len(running):
         return guess

@@ -1,4 +1,4 @@
-"""A spec to its table of trials: a row each, identified by a hash of what it is."""
+"""Expansion of a spec into its trials table: one row per trial, identified by a hash of its settings."""
 
 import hashlib
 import itertools
@@ -17,14 +17,14 @@ ID_LENGTH = 16
 
 
 def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
-    """All trials of a spec, arms x grids x seeds, sorted by ``trial_id``, status ``pending``.
+    """Return all trials of a spec (arms x grids x seeds), sorted by ``trial_id``, with status ``pending``.
 
     Args:
-        spec: The spec.
-        data_identity: The dataset's name where the name says what it holds, else its checksum.
+        spec: Spec of the sweep.
+        data_identity: Name of a built-in dataset, else the checksum of the data.
 
     Raises:
-        ValueError: The same trial twice; the message names both arms.
+        ValueError: If the same trial occurs twice; the message names both arms.
     """
     shared = {
         "dataset": data_identity,
@@ -38,9 +38,9 @@ def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
             settings = dict(zip(HYPERPARAMETERS, values, strict=True)) | {"seed": seed}
             trial_id = identify(shared | hashed(settings) | {"untrained": arm.untrained})
             if trial_id in rows:
-                told = ", ".join(f"{name} = {value:g}" for name, value in settings.items())
+                description = ", ".join(f"{name} = {value:g}" for name, value in settings.items())
                 raise ValueError(
-                    f"the same trial twice ({told}): in arm {rows[trial_id]['arm']!r} and in arm {arm.name!r}; "
+                    f"the same trial twice ({description}): in arm {rows[trial_id]['arm']!r} and in arm {arm.name!r}; "
                     "remove it from one of them."
                 )
             rows[trial_id] = {"trial_id": trial_id, "arm": arm.name, **settings, "status": "pending"}
@@ -52,7 +52,7 @@ def expand(spec: SweepSpec, data_identity: str) -> pl.DataFrame:
 
 
 def hashed(settings: dict[str, Any], infos: Mapping[str, HyperparameterInfo] = HYPERPARAMETERS) -> dict[str, Any]:
-    """Those settings that an identity depends on: a new hyperparameter leaves every earlier ``trial_id`` as it is.
+    """Return the settings that a ``trial_id`` depends on, so that new hyperparameters leave earlier ids unchanged.
 
     Example:
         >>> infos = {"l1": HYPERPARAMETERS["l1"], "noise": HyperparameterInfo("noise", 0.0)}
@@ -67,7 +67,7 @@ def hashed(settings: dict[str, Any], infos: Mapping[str, HyperparameterInfo] = H
 
 
 def identify(settings: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of a trial's settings.
+    """Return sixteen hexadecimal digits of the SHA-256 of a trial's settings.
 
     Example:
         >>> identify({"l2": 0.0, "seed": 1}) == identify({"seed": 1, "l2": 0.0})
@@ -77,5 +77,5 @@ def identify(settings: dict[str, Any]) -> str:
 
 
 def untrained_arms(spec: SweepSpec) -> list[str]:
-    """Names of the arms whose networks are not trained."""
+    """Return the names of the arms whose networks are not trained."""
     return [arm.name for arm in spec.arms if arm.untrained]

@@ -1,7 +1,6 @@
-"""Trials that raised: marked ``failed`` with the reason, tried again by the next run; their neighbours go on.
+"""Failures of single trials: marked ``failed`` with a reason and tried again by the next run; other trials continue.
 
-What hits every trial alike (memory that ran out, a program that does not compile, a full disk) is no trial's failure
-and stops the sweep.
+Errors that affect all trials alike (no memory, a program that does not compile, a full disk) stop the sweep instead.
 """
 
 from collections import Counter
@@ -10,11 +9,11 @@ from typing import Any
 
 from modjax.store.failures import MAX_REASON
 
-MANY_FAILURES = 8  # so many without one success: it is not the trials
+MANY_FAILURES = 8  # after so many failures without a success, the cause is not the trials
 
 
 class Failures:
-    """Why each trial of a run failed, and which steps have succeeded for any."""
+    """Record of the failed trials of a run, with their reasons."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
@@ -22,10 +21,10 @@ class Failures:
         self._succeeded: set[str] = set()
 
     def attempt(self, trial_id: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``; None, and the trial is marked, where it raised.
+        """Return ``function(*arguments)``, or record the failure of the trial and return None if it raises.
 
         Raises:
-            RuntimeError: So many trials failed, and none succeeded, that something else is wrong.
+            RuntimeError: If many trials failed in this function and none succeeded, so the cause must be elsewhere.
         """
         try:
             value = function(*arguments)
@@ -33,6 +32,7 @@ class Failures:
             if hits_all_trials(error):
                 raise
             self.reasons[trial_id] = reason_of(error)
+            # Counted per step: measuring may work for all trials while analysis works for none.
             self._failed[function.__name__] += 1
             if self._failed[function.__name__] >= MANY_FAILURES and function.__name__ not in self._succeeded:
                 raise RuntimeError(f"no trial could be finished; trial {trial_id}: {reason_of(error)}") from error
@@ -41,19 +41,19 @@ class Failures:
         return value
 
     def among(self, trial_ids: Iterable[str]) -> dict[str, str]:
-        """Those of some trials."""
+        """Return the reasons of those of the given trials that failed."""
         return {trial_id: self.reasons[trial_id] for trial_id in trial_ids if trial_id in self.reasons}
 
 
 def hits_all_trials(error: Exception) -> bool:
-    """Whether an error is of the machine (device, memory, disk), and not of one trial."""
+    """Return whether an error comes from the machine (device, memory, disk) rather than from one trial."""
     import jax
 
     return isinstance(error, jax.errors.JaxRuntimeError | MemoryError | OSError)
 
 
 def reason_of(error: BaseException) -> str:
-    """One line: the kind of error and what it says.
+    """Return the type and message of an error in one line.
 
     Example:
         >>> reason_of(KeyError("x"))

@@ -1,4 +1,4 @@
-"""TOML to a spec, or one clear line about what is wrong with it."""
+"""Parsing of TOML specs, with one-line errors."""
 
 import os
 import tomllib
@@ -33,10 +33,11 @@ _SECTIONS: dict[str, type[_Section]] = {
 
 
 def load_spec(path: str | os.PathLike) -> SweepSpec:
-    """Read a spec from TOML; a dataset path in it is relative to the spec.
+    """Read a spec from a TOML file; a dataset path in it is relative to that file.
 
     Raises:
-        ValueError: No such file, not TOML, or a key or value that is not allowed: one line that names it.
+        ValueError: If the file is missing, not TOML, or has a key or value that is not allowed; the message is one
+            line that names it.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +46,7 @@ def load_spec(path: str | os.PathLike) -> SweepSpec:
         raise ValueError(f"{path}: a spec has at most {MAX_SPEC_BYTES:,} bytes; this file has {path.stat().st_size:,}.")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # what tomllib raises, and integers of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError also for integers of thousands of digits
         raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())}).") from error
     dataset = content.get("dataset")
     if isinstance(dataset, str) and dataset not in DATASETS and dataset.endswith(".npz"):
@@ -54,10 +55,10 @@ def load_spec(path: str | os.PathLike) -> SweepSpec:
 
 
 def parse_spec(content: dict[str, Any], source: str = "spec") -> SweepSpec:
-    """A spec from plain values; errors start with ``source`` and fill one line.
+    """Return a spec from plain values; errors fill one line that starts with ``source``.
 
     Raises:
-        ValueError: A key or value that is not allowed.
+        ValueError: If a key or value is not allowed.
 
     Example:
         >>> parse_spec({"name": "x", "dataset": "digits", "seeds": [0], "arms": [{"name": "a", "dropout": [1]}]})
@@ -67,15 +68,16 @@ def parse_spec(content: dict[str, Any], source: str = "spec") -> SweepSpec:
     try:
         return SweepSpec.model_validate(content)
     except ValidationError as error:
-        # A list with a bad item also counts as too short: the item alone is told.
-        found = error.errors(include_url=False)
-        problems = [_describe(problem) for problem in found if problem["type"] != "too_short" or not problem["input"]]
+        # A list with a bad item also counts as too short; only the item is reported.
+        errors = error.errors(include_url=False)
+        problems = [_describe(problem) for problem in errors if problem["type"] != "too_short" or not problem["input"]]
         shown = problems[:5] + [f"and {len(problems) - 5} more"] * (len(problems) > 5)
         raise ValueError(f"{source}: {'; '.join(shown)}.") from None
 
 
 def _describe(problem: Any) -> str:
-    """One pydantic error as ``key: what is allowed; got what``."""
+    """Return one pydantic error as ``key: what is allowed; got what``."""
+    # Names of validators and tuple types in the location mean nothing to the author of a spec.
     location = [
         part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tuple[")))
     ]

@@ -1,4 +1,4 @@
-"""Everything a run needs, made from a spec before anything is written: data, network, trials, sizes that fit."""
+"""Setup of a run from a spec: data, trials, and checks that everything fits, before anything is written."""
 
 import math
 import os
@@ -20,7 +20,14 @@ FLOAT_BYTES = 4
 
 
 class Setup(NamedTuple):
-    """A spec with its data and its trials."""
+    """A spec with its data and trials.
+
+    Attributes:
+        spec: Spec of the sweep.
+        data: Dataset of the spec.
+        data_checksum: Checksum of the dataset.
+        trials: Trials table as planned.
+    """
 
     spec: SweepSpec
     data: Dataset
@@ -29,16 +36,16 @@ class Setup(NamedTuple):
 
 
 def prepare(spec: SweepSpec | str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Setup:
-    """Load and check all that a run needs.
+    """Load and check everything that a run needs.
 
     Raises:
-        ValueError: A spec or data that are wrong, a batch larger than the training set, the same trial twice, or a
-            network too large for memory.
+        ValueError: If the spec or the data are wrong, a batch is larger than the training set, a trial occurs twice, or
+            the network does not fit in memory.
     """
     spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
     if spec.dataset not in DATASETS:  # the sweep's own copy of the spec must find the file from anywhere
         spec = spec.model_copy(update={"dataset": os.path.abspath(spec.dataset)})
-    check_memory(spec, layer_sizes(spec, (1,)))
+    check_memory(spec, layer_sizes(spec, (1,)))  # a first check with tiny examples, before data are loaded
     data = load_dataset(spec.dataset, data_dir)
     check_fit(spec, data)
     checksum = data.checksum()
@@ -46,7 +53,7 @@ def prepare(spec: SweepSpec | str | os.PathLike, data_dir: str | os.PathLike | N
 
 
 def check_fit(spec: SweepSpec, data: Dataset) -> None:
-    """Raise unless a batch and a validation set can be drawn, and the network fits the examples and memory."""
+    """Raise unless batches and a validation set can be drawn, and the network fits the examples and memory."""
     try:
         check_batches(len(data.x_train), spec.training.batch_size, spec.training.validation_fraction)
     except ValueError as error:
@@ -65,6 +72,7 @@ def check_layout(setup: Setup, manifest: dict[str, Any]) -> None:
     """Raise if the slots of a manifest's layout do not fit this machine."""
     if not manifest:
         return
+    # The manifest may come from anywhere, so its numbers are checked before memory is allocated by them.
     population = manifest["layout"]["population"]
     layers = layer_sizes(setup.spec, setup.data.x_train.shape[1:])
     state = COPIES_OF_WEIGHTS * FLOAT_BYTES * num_weights(layers, setup.data.num_classes)
@@ -74,7 +82,13 @@ def check_layout(setup: Setup, manifest: dict[str, Any]) -> None:
 
 
 class LayerSize(NamedTuple):
-    """Sizes of a hidden layer: where its units are computed, how many there are, and inputs of each of them."""
+    """Sizes of a hidden layer.
+
+    Attributes:
+        locations: Number of locations at which each unit is computed.
+        units: Number of units.
+        fan_in: Number of inputs of each unit.
+    """
 
     locations: int
     units: int
@@ -82,7 +96,7 @@ class LayerSize(NamedTuple):
 
 
 def layer_sizes(spec: SweepSpec, example_shape: tuple[int, ...]) -> list[LayerSize]:
-    """The hidden layers of a spec's network on examples of a shape, as ``modjax.mlp`` and ``modjax.cnn`` make them."""
+    """Return the hidden layers of a spec's network for examples of a shape, as built by :mod:`modjax.networks`."""
     layers = []
     if spec.network.kind == "mlp":
         inputs = math.prod(example_shape)
@@ -99,22 +113,22 @@ def layer_sizes(spec: SweepSpec, example_shape: tuple[int, ...]) -> list[LayerSi
 
 
 def num_weights(layers: list[LayerSize], num_classes: int) -> int:
-    """Weights and biases of all hidden layers and of the logits."""
+    """Return the number of weights and biases of all hidden layers and the logits."""
     hidden = sum((layer.fan_in + 1) * layer.units for layer in layers)
     return hidden + (layers[-1].locations * layers[-1].units + 1) * num_classes
 
 
 def check_memory(spec: SweepSpec, layers: list[LayerSize], num_classes: int = 1) -> None:
-    """Raise if even one network of the spec, a batch in it, or its similarity does not fit this machine."""
+    """Raise if a single network of the spec, with one batch and its similarity, does not fit in memory."""
     values = COPIES_OF_WEIGHTS * num_weights(layers, num_classes)
-    # A training step keeps each layer's inputs, gathered under the kernels, its activations, and their gradients.
+    # A training step keeps the inputs of each layer (gathered per kernel), its activations, and their gradients.
     per_example = sum(layer.locations * (layer.units + layer.fan_in) for layer in layers)
     values += 2 * spec.training.batch_size * per_example
     if spec.similarity.measures:
         units = sum(layer.units for layer in layers)
         per_matrix = units if spec.similarity.combined else max(layer.units for layer in layers)
         values += 4 * len(spec.similarity.measures) * per_matrix**2
-        # One example's derivatives: in all activations, for all units at once.
+        # Derivatives of one example with respect to all activations, for all units at once.
         values += 3 * units * sum(layer.locations * layer.units for layer in layers)
     needed = FLOAT_BYTES * values
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -126,6 +140,6 @@ def check_memory(spec: SweepSpec, layers: list[LayerSize], num_classes: int = 1)
 
 
 def output_paths(out: Path) -> list[str]:
-    """What a sweep writes, for a plan."""
+    """Return the paths that a sweep writes, for display in a plan."""
     names = "spec.toml manifest.json trials.parquet history.parquet similarity/ modules.parquet alignment.parquet"
     return [str(out / name) for name in (*names.split(), "checkpoints/", "figures/")]

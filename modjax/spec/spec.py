@@ -1,4 +1,4 @@
-"""The spec of a sweep: TOML in, a frozen model or a clear error out."""
+"""The spec of a sweep as a frozen pydantic model."""
 
 import hashlib
 import json
@@ -26,20 +26,20 @@ from modjax.names import (
 )
 from modjax.spec.values import Count, Name, Seeds, Share, check_dataset, distinct, grid, known
 
-LEAST_ACCURACY = 0.8  # trials that are less accurate are excluded
+LEAST_ACCURACY = 0.8  # trials with lower test accuracy are excluded
 MAX_TRIALS = 10_000_000
 
 
 Resolution = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
-# Keys that joined after version 0.2, {section: {key: what version 0.2 did}}: where they say just that, hashes leave
-# them out, so that no sweep of version 0.2 becomes another one. Top-level keys are in section "".
+# Keys added after version 0.2, as {section: {key: value equivalent to version 0.2}}. Hashes leave out keys with that
+# value, so that sweeps of version 0.2 keep their identity. Top-level keys are in section "".
 LATER_KEYS: dict[str, dict[str, Any]] = {}
 
 
 def without_later(content: dict[str, Any]) -> dict[str, Any]:
-    """A spec's values without keys that joined later and say what was done before."""
+    """Return a spec's values without later keys that are set to the earlier behaviour."""
     kept = {}
     for section, values in content.items():
         later = LATER_KEYS.get(section, {})
@@ -53,7 +53,7 @@ def without_later(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_later(name: str, values: Any) -> bool:
-    """Whether an arm's key is a hyperparameter that joined later, at its default alone."""
+    """Return whether an arm's key is a later hyperparameter with only its default value."""
     info = HYPERPARAMETERS.get(name)
     return info is not None and not info.is_always_hashed and list(values) == [info.default]
 
@@ -63,7 +63,7 @@ class _Section(BaseModel):
 
 
 class NetworkSpec(_Section):
-    """``[network]``; ``widths`` are the units of each hidden layer: of a cnn, the channels of each convolution."""
+    """Section ``[network]``; ``widths`` are the units of each hidden layer, or the channels of each convolution."""
 
     kind: Annotated[str, known(NETWORK_KINDS, "network kind")] = "mlp"
     widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] = (64, 64)
@@ -71,7 +71,7 @@ class NetworkSpec(_Section):
 
 
 class TrainingSpec(_Section):
-    """``[training]``."""
+    """Section ``[training]``."""
 
     optimizer: Annotated[str, known(OPTIMIZERS, "optimizer")] = "adam"
     max_epochs: Count = 500
@@ -88,9 +88,9 @@ class TrainingSpec(_Section):
     matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
 
     def identity(self) -> dict[str, Any]:
-        """What a trial's numbers depend on.
+        """Return the settings that a trial's results depend on.
 
-        Settings that nothing reads are left out, and those that joined later where they are as they had been before.
+        Settings that are not used are left out, as are later settings with the value that matches earlier versions.
         """
         content = self.model_dump(mode="json")
         unread = {"momentum": self.optimizer != "sgd", "weight_decay": self.optimizer != "adamw"}
@@ -107,13 +107,13 @@ class _NamedArm(_Section):
     name: Name
 
 
-# A key for each hyperparameter: its values, in a list or a range.
+# One key per hyperparameter, with a list or range of values.
 _GRIDS: dict[str, Any] = {info.name: (grid(**info.bounds), (info.default,)) for info in HYPERPARAMETERS.values()}
 _Grid: Any = create_model("_Grid", __base__=_NamedArm, **_GRIDS)
 
 
 class ArmSpec(_Grid):
-    """One of ``[[arms]]``: a grid, all combinations of its lists, or untrained networks."""
+    """One of ``[[arms]]``: a grid of all combinations of its lists, or untrained networks."""
 
     name: Name
     seeds: Seeds | None = None
@@ -128,7 +128,7 @@ class ArmSpec(_Grid):
 
 
 class SimilaritySpec(_Section):
-    """``[similarity]``."""
+    """Section ``[similarity]``."""
 
     measures: Annotated[tuple[Annotated[str, known(MEASURES, "measure")], ...], AfterValidator(distinct)] = MEASURES
     split: Annotated[str, known(SPLITS, "split")] = "test"
@@ -136,7 +136,7 @@ class SimilaritySpec(_Section):
 
 
 class ModulesSpec(_Section):
-    """``[modules]``; ``restarts = 0`` is the method's own recipe, ``consensus`` a number of single runs."""
+    """Section ``[modules]``; ``restarts = 0`` uses the method's own recipe, ``consensus`` is a number of runs."""
 
     method: Annotated[str, known(SEARCH_METHODS, "method")] = "leiden"
     resolution: Resolution = 1.0
@@ -158,13 +158,13 @@ class ModulesSpec(_Section):
 
 
 class AlignmentSpec(_Section):
-    """``[alignment]``."""
+    """Section ``[alignment]``."""
 
     permutations: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
 
 
 class SweepSpec(_Section):
-    """A sweep: what is trained, measured and compared. Frozen; unknown keys are refused."""
+    """Spec of a sweep: what is trained, measured and compared. Frozen; unknown keys are refused."""
 
     name: Name
     question: Annotated[str, Field(strict=True)] = ""
@@ -188,12 +188,13 @@ class SweepSpec(_Section):
         return self
 
     def arm_seeds(self, arm: ArmSpec) -> tuple[int, ...]:
-        """The arm's own seeds, else the spec's."""
+        """Return the arm's own seeds, or those of the spec if it has none."""
         return self.seeds if arm.seeds is None else arm.seeds
 
     @property
     def num_trials(self) -> int:
-        """Trials of all arms, counted without making them."""
+        """Number of trials of all arms, counted without creating them."""
+        # Python integers (dtype=object) do not overflow, so absurd grids are refused rather than miscounted.
         grids = ([len(getattr(arm, name)) for name in HYPERPARAMETERS] for arm in self.arms)
         return sum(
             int(np.prod(grid, dtype=object)) * len(self.arm_seeds(arm))
@@ -201,7 +202,7 @@ class SweepSpec(_Section):
         )
 
     def to_toml(self) -> str:
-        """The spec with every default written out; reading it gives an equal spec."""
+        """Return the spec as TOML with every default written out; parsing it gives an equal spec."""
         content = self.model_dump(mode="json")
         for arm in content["arms"]:
             if arm["seeds"] is None:
@@ -209,16 +210,16 @@ class SweepSpec(_Section):
         return tomli_w.dumps(content)
 
     def spec_hash(self) -> str:
-        """SHA-256 of the spec's values, the same however they were written, and wherever a file of one's own lies."""
+        """Return the SHA-256 of the spec's values, independent of formatting and of where a data file lies."""
         content = without_later(self.model_dump(mode="json") | {"dataset": self._dataset_name()})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _dataset_name(self) -> str:
-        """A file of one's own may move: what it holds is compared by checksum."""
+        """Return the dataset's name without a path: data files may move and are compared by checksum."""
         return self.dataset if self.dataset in DATASETS else "a file of one's own"
 
     def shared_settings(self) -> dict[str, Any]:
-        """All that must not change when a sweep is extended: everything but name, question, seeds and arms."""
+        """Return all settings that must not change when a sweep is extended: all but name, question, seeds, arms."""
         content = self.model_dump(mode="json", exclude={"name", "question", "seeds", "arms"})
         content["dataset"] = self._dataset_name()
         return {

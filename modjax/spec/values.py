@@ -1,4 +1,4 @@
-"""Kinds of values that a spec may hold: what is allowed, and one clear sentence about what is not."""
+"""Types of values in a spec, with validators that explain in one sentence what is allowed."""
 
 from typing import Annotated, Any
 
@@ -12,9 +12,9 @@ MAX_BOUND = 1e300
 
 
 def expand_grid(values: Any) -> Any:
-    """A list as it is; ``{linspace = [a, b, n]}`` and ``{logspace = [a, b, n]}`` as lists of n rounded numbers."""
+    """Return a list as it is, and ``{linspace = [a, b, n]}`` or ``{logspace = [a, b, n]}`` as n rounded numbers."""
     if isinstance(values, list | tuple):
-        # -0.0 and 0.0 are one value, so they must not make two trials.
+        # -0.0 and 0.0 are equal, so they must not make two trials.
         return [value + 0.0 if isinstance(value, float) else value for value in values]
     if not isinstance(values, dict):
         raise ValueError("must be a list, {linspace = [a, b, n]} or {logspace = [a, b, n]}")
@@ -30,17 +30,17 @@ def expand_grid(values: Any) -> Any:
     if not (abs(first) <= limit and abs(last) <= limit):
         raise ValueError(f"{kind} must have bounds within +-{limit:g}")
     points = np.linspace(first, last, num) if kind == "linspace" else np.logspace(first, last, num)
-    # Twelve digits: 0.15, not 0.15000000000000002, so that a trial's identity does not hang on how it was written.
+    # Twelve digits: 0.15, not 0.15000000000000002, so that a trial's identity does not depend on notation.
     return [float(f"{point:.12g}") + 0.0 for point in points]
 
 
 def known(names: tuple[str, ...], what: str) -> AfterValidator:
-    """One of these names."""
+    """Return a validator that accepts only the given names."""
     return AfterValidator(lambda name: one_of(name, names, what))
 
 
 def distinct(values: tuple | None) -> tuple | None:
-    """No value twice."""
+    """Return the values unchanged; raise ValueError if one occurs twice."""
     if values is not None and len(set(values)) < len(values):
         twice = next(value for value in values if values.count(value) > 1)
         raise ValueError(f"values must be distinct; {twice!r} is there twice")
@@ -48,7 +48,7 @@ def distinct(values: tuple | None) -> tuple | None:
 
 
 def check_dataset(name: str) -> str:
-    """A dataset's name, or a path to an .npz file."""
+    """Return a dataset's name or the path of an .npz file unchanged; raise ValueError for anything else."""
     if name not in DATASETS and not name.endswith(".npz"):
         raise ValueError(f"Unknown dataset {name!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
     return name
@@ -63,7 +63,7 @@ Seeds = Annotated[
 
 
 def grid(**bounds: Any) -> Any:
-    """The type of a list of distinct numbers within bounds."""
+    """Return the annotated type of a list of distinct numbers within bounds."""
     value = Annotated[float, Field(strict=True, allow_inf_nan=False, **bounds)]
     return Annotated[
         tuple[value, ...],

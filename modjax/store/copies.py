@@ -1,4 +1,4 @@
-"""A finished sweep copied to a store that fsspec knows: other files first, the manifest last."""
+"""Copies of finished sweeps in any store that fsspec supports; the manifest is always copied last."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ PROBE = ".modjax-probe"
 
 
 def check_target(url: str) -> None:
-    """Raise unless files can be written there, before hours of work rely on it.
+    """Raise unless files can be written to a URL, before hours of work rely on it.
 
     Raises:
-        ValueError: No store of that kind, or its package is not installed.
-        OSError: It cannot be written to.
+        ValueError: If there is no store of that kind, or its package is not installed.
+        OSError: If the store cannot be written to.
     """
     store, root = _open(url)
     probe = f"{root}/{PROBE}"
@@ -24,7 +24,7 @@ def check_target(url: str) -> None:
         store.makedirs(root, exist_ok=True)
         store.pipe_file(probe, b"")
         store.rm_file(probe)
-    except Exception as error:  # each store raises what it likes
+    except Exception as error:  # every store has exceptions of its own
         raise OSError(f"cannot write to {url}: {' '.join(str(error).split())}") from error
 
 
@@ -34,13 +34,13 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         store, root = fsspec.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"copy_to: cannot use {url!r} ({told}); expected a URL that fsspec knows.") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"copy_to: cannot use {url!r} ({reason}); expected a URL that fsspec knows.") from error
     return store, root.rstrip("/")
 
 
 def finished_files(paths: SweepPaths) -> list[Path]:
-    """The files of a finished sweep, relative to its directory, the manifest last; nothing temporary or damaged."""
+    """Return the files to copy, relative to the sweep's directory, manifest last; none is temporary or damaged."""
     left_out = {paths.manifest, paths.manifest_copy, paths.lock}
     aside = (paths.parts, paths.damaged, paths.training)
     files = [
@@ -53,19 +53,19 @@ def finished_files(paths: SweepPaths) -> list[Path]:
 
 
 def copy_finished(paths: SweepPaths, url: str) -> list[Path]:
-    """Copy what is not there yet; returns what was copied.
+    """Copy the files that the store does not have yet, and return those that were copied.
 
-    Each file is there whole or not at all: object stores show an object once all of it has arrived, on a file system it
-    is renamed from a temporary name. An older manifest is removed before any other file changes, so that whatever has a
-    manifest has all the files that its checksums speak of.
+    Each file arrives whole or not at all: object stores show an object only when it is complete, and on a file system
+    the file is renamed from a temporary name. An older manifest is removed before any other file changes, so a copy
+    with a manifest always has all files that its checksums name.
 
     Args:
-        paths: Of a finished sweep.
-        url: A folder of a store.
+        paths: Paths of a finished sweep.
+        url: URL of the target folder.
 
     Raises:
-        ValueError: No such store.
-        OSError: Copying failed; what was copied stays, and doing it again goes on.
+        ValueError: If there is no such store.
+        OSError: If copying failed; files copied so far stay, and a second call continues from there.
     """
     store, root = _open(url)
     try:
@@ -86,12 +86,12 @@ def copy_finished(paths: SweepPaths, url: str) -> list[Path]:
             _put(store, paths.root / name, f"{root}/{name}")
             copied.append(name)
         return copied
-    except Exception as error:  # each store raises what it likes
+    except Exception as error:  # every store has exceptions of its own
         raise OSError(f"cannot copy to {url}: {' '.join(str(error).split())}") from error
 
 
 def _known(store: Any, root: str) -> dict[str, Any]:
-    """The manifest that is there; an empty one where there is none."""
+    """Return the manifest at the target, or an empty one if there is none."""
     path = f"{root}/manifest.json"
     if not store.exists(path):
         return {}
@@ -102,11 +102,11 @@ def _known(store: Any, root: str) -> dict[str, Any]:
 
 
 def _is_same(store: Any, target: str, path: Path) -> bool:
-    """Whether a file that no manifest speaks of is there: stacks are many, large and never written again."""
+    """Return whether the target already holds a file, so that an interrupted copy of large stacks can continue."""
     if not store.exists(target) or store.info(target).get("size") != path.stat().st_size:
         return False
     known = store.info(target)
-    if "ETag" in known or "etag" in known:  # a store far away: the size will do for files that are never rewritten
+    if "ETag" in known or "etag" in known:  # remote store: for stacks, which are never rewritten, size is enough
         return "checkpoints" in path.parts
     with store.open(target, "rb") as file:
         import hashlib

@@ -1,4 +1,4 @@
-"""Which trials of a part failed, and why: a file beside its tables."""
+"""Trials of a part that failed, with the reasons, in a file beside the part's tables."""
 
 import json
 from pathlib import Path
@@ -13,33 +13,34 @@ from modjax.store.stacks import read_ids
 FAILED = "failed"
 FILE = "failed.json"
 MAX_REASON = 300
-MAX_BYTES = 2**24  # of one part's reasons
+MAX_BYTES = 2**24  # largest file of reasons that is read
 
 
 def write_failures(folder: Path, reasons: dict[str, str]) -> None:
-    """Write them into a part, if there are any."""
+    """Write the reasons of failed trials into a part's folder, if there are any."""
     if reasons:
         text = json.dumps(reasons, indent=1, sort_keys=True) + "\n"
         write_summed(folder / FILE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_failures(folder: Path) -> dict[str, str]:
-    """The failures of a part; none where there is no file, or none that can be read (then it tells of nothing)."""
+    """Return the failures of a part by ``trial_id``; empty if the file is missing or cannot be read."""
     try:
-        found = read_json(folder / FILE, "a list of failures", MAX_BYTES)
+        reasons = read_json(folder / FILE, "a list of failures", MAX_BYTES)
     except ValueError:
         return {}
-    return {str(key): str(value)[:MAX_REASON] for key, value in found.items()} if isinstance(found, dict) else {}
+    return {str(key): str(value)[:MAX_REASON] for key, value in reasons.items()} if isinstance(reasons, dict) else {}
 
 
 def failed_in_part(paths: SweepPaths, index: int) -> dict[str, str]:
-    """Trials of one stack that failed, while measured or while analysed."""
+    """Return the trials of one stack that failed during measurement or analysis, with the reasons."""
     return read_failures(paths.trained_part(index)) | read_failures(paths.analysed_part(index))
 
 
 def failed_trials(paths: SweepPaths) -> dict[str, str]:
-    """Trials in parts that failed, and that no later part made good."""
+    """Return the failed trials of all parts, without those that succeeded in a later part."""
     failed: dict[str, str] = {}
+    # Indices ascend with time: a trial that was repeated counts as its newest stack says.
     for index in paths.part_indices("trained"):
         for trial_id in read_ids(paths.stack_ids(index)):
             failed.pop(trial_id, None)
@@ -48,7 +49,7 @@ def failed_trials(paths: SweepPaths) -> dict[str, str]:
 
 
 def mark_failed(trials: pl.DataFrame, failed: dict[str, str]) -> pl.DataFrame:
-    """Their rows, with status ``failed``, and left out of summaries."""
+    """Return the trials table with failed trials marked as ``failed`` and excluded from summaries."""
     is_failed = pl.col("trial_id").is_in(list(failed))
     return trials.with_columns(
         status=pl.when(is_failed).then(pl.lit(FAILED)).otherwise(pl.col("status")),

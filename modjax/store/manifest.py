@@ -1,4 +1,4 @@
-"""What a sweep ran on and with: versions, device, slots, data, checksums of its files."""
+"""The manifest of a sweep: versions, device, slots, data and checksums of its files."""
 
 import json
 import platform
@@ -31,18 +31,18 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that numbers depend on."""
-    found = {}
+    """Return the versions of the packages that results depend on."""
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            versions[name] = "unknown"
+    return versions
 
 
 def describe_machine() -> dict[str, Any]:
-    """Python, packages, device and threads of this process."""
+    """Return Python version, package versions, device and number of threads of this process."""
     import jax
 
     from modjax._util.threads import available_cores
@@ -57,7 +57,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def checksums(paths: SweepPaths) -> dict[str, str]:
-    """SHA-256 of the spec, the tables, the similarity files, and of each stack of weights: its ids and its folder."""
+    """Return SHA-256 sums, by relative path, of the spec, all tables, and the ids and folder of each stack."""
     tables = [paths.table(name) for name in ("alignment", "history", "modules", "trials")]
     files = [paths.spec, *tables, *sorted(paths.similarity.glob("*.parquet"))]
     for index in paths.stack_indices():
@@ -66,7 +66,8 @@ def checksums(paths: SweepPaths) -> dict[str, str]:
 
 
 def write_manifest(paths: SweepPaths, manifest: dict[str, Any]) -> None:
-    """Write ``manifest.json`` and a copy of it, each atomically and with its own sum in it."""
+    """Write ``manifest.json`` and a copy of it, each atomically and with its own checksum inside."""
+    # The round trip through JSON makes the sum that of the values which a reader will parse.
     content = json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **manifest, "sums": True}))
     text = json.dumps({**content, "sha256": sum_of_json(content)}, indent=2) + "\n"
     for path in (paths.manifest_copy, paths.manifest):
@@ -74,7 +75,7 @@ def write_manifest(paths: SweepPaths, manifest: dict[str, Any]) -> None:
 
 
 def manifest_problem(path: Path) -> str | None:
-    """What is wrong with a manifest, or None."""
+    """Return what is wrong with a manifest file, or None."""
     if not path.is_file():
         return MISSING
     try:
@@ -85,10 +86,10 @@ def manifest_problem(path: Path) -> str | None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest; where it is missing or damaged, its copy.
+    """Read a manifest, or its copy if it is missing or damaged.
 
     Raises:
-        ValueError: Not a manifest of this version.
+        ValueError: If neither is a manifest of this version.
     """
     try:
         return _read(path)
@@ -97,11 +98,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             return _read(path.with_name(f".{path.name}"))
         except ValueError:
             pass
-        raise
+        raise  # the problem of the manifest itself, not that of its copy
 
 
 def _with_current_names(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of version 0.2, whose batch layout said ``seats``, as this version writes it."""
+    """Return a manifest with ``slots`` in its batch layout, which version 0.2 called ``seats``."""
     layout = manifest.get("layout")
     population = layout.get("population") if isinstance(layout, dict) else None
     if layout is None or not isinstance(population, dict) or "seats" not in population or "slots" in population:
@@ -112,13 +113,15 @@ def _with_current_names(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     manifest = read_json(path, "a sweep's manifest")
-    found = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if found is None:
+    schema = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if schema is None:
         raise ValueError(f"{path}: not a sweep's manifest (it has no schema_version).")
-    if found != SCHEMA_VERSION:
+    if schema != SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: written by another version of modjax (schema {str(found)[:20]}; this one reads {SCHEMA_VERSION})."
+            f"{path}: written by another version of modjax (schema {str(schema)[:20]}; "
+            f"this one reads {SCHEMA_VERSION})."
         )
+    # The sum is checked before old names are translated: it covers the content as it was written.
     written = manifest.pop("sha256", None)
     if written is not None and written != sum_of_json(manifest):
         raise ValueError(f"{path}: not a sweep's manifest as it was written (its sum is another).")

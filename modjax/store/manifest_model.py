@@ -1,4 +1,4 @@
-"""What a manifest must hold for a sweep to go on from it: types and bounds; other keys are let through."""
+"""Types and bounds of the manifest values that a resumed sweep relies on; other keys are ignored."""
 
 from typing import Annotated, Any
 
@@ -74,7 +74,7 @@ class _Manifest(_Part):
 
 
 def content_problem(manifest: Any) -> str | None:
-    """What is wrong with a manifest, in a few words; None where nothing is."""
+    """Return the first problem of a manifest's content in a few words, or None."""
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What the rows of a table may hold beyond its schema: values that every sweep keeps to, and every reader relies on."""
+"""Rules for the values of table rows, beyond the schema, that every reader relies on."""
 
 import polars as pl
 
@@ -8,7 +8,7 @@ from modjax.records import HyperparameterInfo
 
 STATUSES = ("pending", "done", "diverged", "untrained", "failed")
 MAX_LAYERS = 100
-MAX_SCORE = 1e100  # its square is a number still
+MAX_SCORE = 1e100  # its square is still finite
 SCORES = ("element_centric", "ami", "ari", "mi", "rmi", "vi", "overlap_greedy", "overlap_optimal", "spearman")
 GRAPHS_OF_LAYER = ["trial_id", "layer"]
 
@@ -20,19 +20,19 @@ def _is_known(column: str) -> pl.Expr:
 
 
 def _is_allowed(info: HyperparameterInfo) -> pl.Expr:
-    """Finite and within the bounds of a hyperparameter."""
+    """Return an expression: finite and within the bounds of a hyperparameter."""
     value = pl.col(info.name)
     compare = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
     return pl.all_horizontal(value.is_finite(), *(compare[side](bound) for side, bound in info.bounds.items()))
 
 
 def _is_within_reason(column: str) -> pl.Expr:
-    """NaN, which says that there is nothing to tell of, or a number whose statistics are numbers."""
+    """Return an expression: NaN (no score), or small enough that statistics of it stay finite."""
     return pl.col(column).is_nan() | (pl.col(column).abs() <= MAX_SCORE)
 
 
 def _is_label_list(column: str) -> pl.Expr:
-    """Every unit's module, -1 for none; a column may be null as a whole."""
+    """Return an expression: the module of every unit, -1 for none; the whole list may be null."""
     labels = pl.col(column)
     is_within = (labels.list.min() >= -1) & (labels.list.max() < labels.list.len())
     return labels.is_null() | ((labels.list.drop_nulls().list.len() == labels.list.len()) & is_within.fill_null(True))
@@ -76,27 +76,28 @@ RULES: dict[str, Rules] = {
 
 
 def key_problem(frame: pl.DataFrame, keys: list[str]) -> str | None:
-    """Whether a key is missing or there twice, or None."""
-    found = frame.select(keys)
-    if sum(found.null_count().row(0)):
+    """Return the problem if a key is missing or duplicated, else None."""
+    key_columns = frame.select(keys)
+    if sum(key_columns.null_count().row(0)):
         return "a row without its key"
-    return "two rows of one key" if found.is_duplicated().any() else None
+    return "two rows of one key" if key_columns.is_duplicated().any() else None
 
 
 def rule_problem(frame: pl.LazyFrame, name: str) -> str | None:
-    """The first rule that a row breaks, or None; null breaks a rule that does not say otherwise."""
-    kept = frame.select(rule.fill_null(False).all().alias(told) for told, rule in RULES[name].items()).collect()
-    return next((told for told, is_kept in kept.row(0, named=True).items() if not is_kept), None)
+    """Return the first rule that a row breaks, or None; null breaks every rule that does not allow it."""
+    kept = frame.select(rule.fill_null(False).all().alias(problem) for problem, rule in RULES[name].items()).collect()
+    return next((problem for problem, is_kept in kept.row(0, named=True).items() if not is_kept), None)
 
 
 def foreign_problem(frame: pl.DataFrame, trials: pl.DataFrame) -> str | None:
-    """Whether a table has rows of trials that the table of trials does not know, or None."""
+    """Return the problem if a table has rows of trials that the trials table lacks, else None."""
     foreign = frame.filter(~pl.col("trial_id").is_in(trials["trial_id"].implode()))["trial_id"]
     return f"{foreign.n_unique()} trials that trials.parquet lacks" if foreign.len() else None
 
 
 def matrix_problem(similarity: pl.DataFrame, modules: pl.DataFrame) -> str | None:
-    """Whether graphs of a layer that has matrices have none, or one of other units than their labels; or None."""
+    """Return the problem if module rows have no matrix, or one of another size than their labels, else None."""
+    # Only layers of trials with at least one matrix are compared.
     graph = [*GRAPHS_OF_LAYER, "measure"]
     with_matrices = modules.select(*graph, num_labels=pl.col("labels").list.len()).join(
         similarity.select(GRAPHS_OF_LAYER).unique(), on=GRAPHS_OF_LAYER, how="semi"

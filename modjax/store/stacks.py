@@ -1,4 +1,4 @@
-"""Stacks of finished trials' weights, by orbax."""
+"""Stacks: weights of finished trials, saved together as orbax checkpoints."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from modjax.store.paths import SweepPaths
 
 
 def save_stack(paths: SweepPaths, index: int, trial_ids: list[str], params: Any) -> None:
-    """Save weights with a leading axis of trials; the list of ids, written last, says that the stack is whole."""
+    """Save weights with a leading trials axis; the list of ids is written last and marks the stack as complete."""
     paths.checkpoints.mkdir(parents=True, exist_ok=True)
     save_tree(paths.stack(index), params)
     _write_ids(paths, index, trial_ids)
@@ -27,7 +27,7 @@ def _write_ids(paths: SweepPaths, index: int, trial_ids: list[str]) -> None:
 
 
 def stack_problem(paths: SweepPaths, index: int) -> str | None:
-    """What is wrong with a stack, or None."""
+    """Return what is wrong with a stack, or None."""
     ids, folder = paths.stack_ids(index), paths.stack(index)
     if not ids.is_file() or not folder.is_dir():
         return f"{(folder if ids.is_file() else ids).name} {MISSING}"
@@ -42,7 +42,7 @@ def stack_problem(paths: SweepPaths, index: int) -> str | None:
 
 
 def adopt_stack(paths: SweepPaths, index: int) -> None:
-    """Take a stack that was written before sums were kept for what it is."""
+    """Record the current checksum of a stack that was written before checksums were kept."""
     trial_ids = read_ids(paths.stack_ids(index))
     if paths.stack(index).is_dir() and "sha256" not in read_json(paths.stack_ids(index), "a list of trials"):
         _write_ids(paths, index, trial_ids)
@@ -53,11 +53,11 @@ def load_stack(paths: SweepPaths, index: int, one_trial: Any) -> tuple[list[str]
 
     Args:
         paths: Paths of the sweep.
-        index: Of the stack.
-        one_trial: Tree of shapes and dtypes of one trial's weights: the target that orbax restores into.
+        index: Index of the stack.
+        one_trial: Tree with the shapes and dtypes of one trial's weights.
 
     Returns:
-        The trial ids, and the weights with a leading axis of trials as NumPy arrays.
+        The trial ids, and the weights as NumPy arrays with a leading trials axis.
     """
     import jax
 
@@ -67,19 +67,19 @@ def load_stack(paths: SweepPaths, index: int, one_trial: Any) -> tuple[list[str]
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a stack.
+    """Return the trial ids of a stack.
 
     Raises:
-        ValueError: Not such a file.
+        ValueError: If the file is not a list of trial ids.
     """
-    found = read_json(path, "a list of a stack's trials")
-    ids = found.get("trial_ids") if isinstance(found, dict) else None
+    content = read_json(path, "a list of a stack's trials")
+    ids = content.get("trial_ids") if isinstance(content, dict) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
         raise ValueError(f"{path}: not a list of a stack's trials (expected trial_ids, a list of names).")
     return ids
 
 
 def next_index(paths: SweepPaths) -> int:
-    """An index that no stack, whole or not, has had."""
-    found = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in paths.checkpoints.glob("stack_*"))
-    return 1 + max((int(match.group(1)) for match in found if match), default=-1)
+    """Return an index that no stack, complete or not, has used."""
+    matches = (re.match(r"stack_([0-9]{1,12})(?![0-9])", path.name) for path in paths.checkpoints.glob("stack_*"))
+    return 1 + max((int(match.group(1)) for match in matches if match), default=-1)

@@ -1,4 +1,4 @@
-"""A sweep's directory as polars frames."""
+"""Access to the tables of a sweep's directory as polars frames."""
 
 import os
 from collections.abc import Callable
@@ -19,10 +19,10 @@ Found = TypeVar("Found")
 
 
 class Sweep:
-    """The tables of a sweep, read when they are first asked for; of a sweep that runs, all that it has found by then.
+    """The tables of a sweep, read on first access; for a running sweep, all results so far.
 
     Args:
-        out: The sweep's directory.
+        out: Directory of the sweep.
     """
 
     def __init__(self, out: str | os.PathLike) -> None:
@@ -33,7 +33,7 @@ class Sweep:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """Versions, device, slots, checksums."""
+        """The manifest: versions, device, slots, checksums."""
         return read_manifest(self.paths.manifest)
 
     @cached_property
@@ -42,56 +42,58 @@ class Sweep:
 
     @cached_property
     def _in_parts(self) -> frozenset[str]:
-        """Trials whose results are in parts alone, when :attr:`trials` was read: the other tables tell of no later."""
+        """Trials with results only in parts when :attr:`trials` was read; other tables are limited to them."""
         return pending_trials(self._merged_trials) - pending_trials(self.trials)
 
     @cached_property
     def trials(self) -> pl.DataFrame:
-        """A row a trial."""
+        """One row per trial."""
         return self.table("trials")
 
     @cached_property
     def history(self) -> pl.DataFrame:
-        """A row a trial and epoch."""
+        """One row per trial and epoch."""
         return self.table("history")
 
     @cached_property
     def modules(self) -> pl.DataFrame:
-        """A row a trial, layer, measure and normalized."""
+        """One row per trial, layer, measure and normalized."""
         return self.table("modules")
 
     @cached_property
     def alignment(self) -> pl.DataFrame:
-        """A row a trial, layer and pair of (measure, normalized)."""
+        """One row per trial, layer and pair of (measure, normalized)."""
         return self.table("alignment")
 
     @cached_property
     def similarity(self) -> pl.DataFrame:
-        """A row a trial, layer and measure: the signed matrix, row-major."""
-        modules = self.modules  # first: of a running sweep, all graphs whose modules are known have matrices by then
+        """One row per trial, layer and measure: the signed matrix, row-major."""
+        # Modules are read first: in a running sweep, every graph with modules then already has its matrix.
+        modules = self.modules
         frame = self.read_matrices(lambda scans: pl.concat([empty(SIMILARITY), *(scan.read() for scan in scans)]))
         problem = key_problem(frame, KEYS["similarity"]) or matrix_problem(frame, modules)
         check_rows(self.paths.similarity, "similarity", problem)
         return frame.sort(KEYS["similarity"])
 
     def read_matrices(self, read: Callable[[list[Scan]], Found]) -> Found:
-        """``read(scans)`` of the files with :attr:`similarity`, which it need not load whole.
+        """Return ``read(scans)`` for the files of :attr:`similarity`, without loading them whole.
 
-        A running sweep may merge its parts meanwhile: what it has merged is read then.
+        If a running sweep merges its parts in the meantime, the merged files are read instead.
         """
         trials = self._in_parts, pending_trials(self.trials)
         try:
             return read(scan_matrices(self.paths, *trials))
         except ValueError:
+            # Only parts may vanish, when the sweep merges them; the second listing then finds the merged files.
             if not self._in_parts:
                 raise
             return read(scan_matrices(self.paths, *trials))
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table by name; empty where the sweep has not come so far.
+        """Return a table by name; it is empty if the sweep has not come so far.
 
         Raises:
-            ValueError: Unknown name, a damaged file, or rows of trials that the sweep does not have.
+            ValueError: If the name is unknown, a file is damaged, or rows belong to trials that the sweep lacks.
         """
         if name not in SCHEMAS:
             raise ValueError(f"Unknown table {name!r}. Available: {', '.join(SCHEMAS)}.")
@@ -99,6 +101,7 @@ class Sweep:
             return self.similarity
         if name == "trials":
             return trials_so_far(self.paths, self._merged_trials)
+        # Parts before the merged table: a part that vanishes in between has been merged into it.
         parts = rows_of_parts(self.paths, name, self._in_parts)
         frame = self._merged(name)
         check_rows(self.paths.table(name), name, foreign_problem(frame, self.trials))
@@ -113,10 +116,10 @@ class Sweep:
 
 
 def open_sweep(out: str | os.PathLike) -> Sweep:
-    """Open a sweep's directory.
+    """Open the directory of a sweep.
 
     Raises:
-        ValueError: The directory is no sweep.
+        ValueError: If the directory is not a sweep.
     """
     sweep = Sweep(out)
     if not sweep.paths.has_manifest or not sweep.paths.table("trials").is_file():

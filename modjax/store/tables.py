@@ -1,4 +1,4 @@
-"""The schema of every table, and how tables are written, read and merged."""
+"""The schema of every table, and functions that write, read and merge tables."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -124,14 +124,14 @@ KEYS: dict[str, list[str]] = {
 }
 
 
-# Columns that joined after version 0.2: tables that lack them are read as if they held nulls, or a default.
+# Columns added after version 0.2, with the value that older tables get for them.
 LATER_COLUMNS: dict[str, dict[str, Any]] = {
     "trials": {info.name: info.default for info in HYPERPARAMETERS.values() if not info.is_always_hashed}
 }
 
 
 def _with_later_columns(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """A table as this version has it."""
+    """Return a table with the columns that were added after it was written."""
     schema, there = SCHEMAS[name], frame.collect_schema().names()
     missing = {column: value for column, value in LATER_COLUMNS.get(name, {}).items() if column not in there}
     if not missing:
@@ -141,24 +141,24 @@ def _with_later_columns(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
 
 
 def empty(schema: Schema) -> pl.DataFrame:
-    """A table without rows."""
+    """Return a table without rows."""
     return pl.DataFrame(schema=schema)
 
 
 def from_rows(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """A table of the named schema from row dicts; a missing column is null."""
+    """Return a table of the named schema from row dicts; missing columns are null."""
     return pl.DataFrame(rows, schema=SCHEMAS[name], orient="row") if rows else empty(SCHEMAS[name])
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Write a parquet file atomically, with its sum beside it; raises OSError where it cannot."""
-    content = io.BytesIO()  # polars itself does not always tell of a full disk by that name
+    """Write a parquet file atomically, with its checksum beside it; raises OSError if that fails."""
+    content = io.BytesIO()  # in memory first: polars does not always report a full disk as OSError
     frame.write_parquet(content, compression="zstd", statistics=True)
     write_summed(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def _check_size(path: Path) -> None:
-    """Raise if a file is no parquet, or holds more than fits."""
+    """Raise if a file is not parquet, or its table does not fit in memory."""
     try:
         needed = table_bytes(path)
     except (ValueError, RecursionError) as error:
@@ -172,15 +172,15 @@ def _readable(path: Path) -> Iterator[None]:
         _check_size(path)
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, OverflowError, MemoryError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not a readable parquet file ({told}).") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable parquet file ({reason}).") from error
 
 
 def read_table(path: Path, name: str) -> pl.DataFrame:
-    """Read a table and hold it against its schema, its keys and its rules.
+    """Read a table and check its schema, keys and rules.
 
     Raises:
-        ValueError: Not a parquet file of the named schema.
+        ValueError: If the file is not a parquet file of the named schema.
     """
     with _readable(path):
         frame = _with_later_columns(pl.read_parquet(path, glob=False).lazy(), name).collect()
@@ -190,21 +190,27 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
 
 
 class Scan(NamedTuple):
-    """A file of a table that is read in parts, each time as it is then."""
+    """A table file that is read piecewise; every read sees the current file.
+
+    Attributes:
+        path: File of the table.
+        name: Name of the schema.
+        conditions: Conditions that rows must meet.
+    """
 
     path: Path
     name: str
     conditions: tuple[pl.Expr, ...] = ()
 
     def where(self, condition: pl.Expr) -> "Scan":
-        """Those of its rows."""
+        """Return a scan of the rows that also meet a condition."""
         return self._replace(conditions=(*self.conditions, condition))
 
     def read(self, *columns: str) -> pl.DataFrame:
-        """Its rows; all columns if none is named.
+        """Return the rows, with the named columns or all if none is named.
 
         Raises:
-            ValueError: The file is damaged, or gone.
+            ValueError: If the file is damaged or gone.
         """
         with _readable(self.path):
             frame = _with_later_columns(pl.scan_parquet(self.path, glob=False), self.name).filter(*self.conditions)
@@ -212,10 +218,10 @@ class Scan(NamedTuple):
 
 
 def scan_table(path: Path, name: str) -> Scan:
-    """A table to be read in parts, held against its schema and rules without being loaded whole.
+    """Return a scan of a table after checking schema and rules, without loading the table whole.
 
     Raises:
-        ValueError: Not a parquet file of the named schema.
+        ValueError: If the file is not a parquet file of the named schema.
     """
     with _readable(path):
         frame = _with_later_columns(pl.scan_parquet(path, glob=False), name)
@@ -230,13 +236,13 @@ def _check_schema(path: Path, name: str, schema: Schema) -> None:
 
 
 def check_rows(path: Path, name: str, problem: str | None) -> None:
-    """Raise if there is a problem with a table's rows."""
+    """Raise ValueError if a problem with a table's rows was found."""
     if problem is not None:
         raise ValueError(f"{path}: not a {name} table: {problem}.")
 
 
 def merge(name: str, frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """All rows, one a key (the last one wins), sorted by key."""
+    """Return all rows sorted by key; of rows with the same key, the last one is kept."""
     keys = KEYS[name]
     frame = pl.concat([empty(SCHEMAS[name]), *frames])
     return frame.unique(keys, keep="last", maintain_order=True).sort(keys)

@@ -1,9 +1,9 @@
-"""What a sweep has found so far: rows of parts that its last end has not merged into the tables yet.
+"""Results of unfinished sweeps: rows of parts that are not merged into the tables yet.
 
-Only trials whose row in ``trials.parquet`` is pending are looked up: a complete sweep is read from its tables alone.
-Columns that need the whole sweep (``untrained_*``, ``p_adjusted``) are null in these rows. A part can vanish between
-the listing and the reading, since the sweep has merged it, or be damaged: its rows are then not there. So parts are
-read before the tables that they go into.
+Only trials that are pending in ``trials.parquet`` are looked up, so a complete sweep is read from its tables alone.
+Columns that need the whole sweep (``untrained_*``, ``p_adjusted``) are null in these rows. A part may be damaged, or
+vanish between listing and reading because the sweep has merged it; its rows are then missing. Therefore parts are read
+before the tables that they are merged into.
 """
 
 from collections.abc import Iterator
@@ -20,27 +20,28 @@ PENDING = "pending"
 
 
 def pending_trials(trials: pl.DataFrame) -> frozenset[str]:
-    """Ids of the trials that have no results."""
+    """Return the ids of trials without results."""
     return frozenset(trials.filter(pl.col("status") == PENDING)["trial_id"])
 
 
 def trials_so_far(paths: SweepPaths, merged: pl.DataFrame) -> pl.DataFrame:
-    """The table of trials with the results that parts hold, those that failed marked; arms are named as planned."""
+    """Return the trials table including results from parts, with failed trials marked and arms named as planned."""
     pending = pending_trials(merged)
     parts = rows_of_parts(paths, "trials", pending)
     if not parts:
         return merged
-    found = merge("trials", [merged, *parts])
-    arms = found.select("trial_id").join(merged.select("trial_id", "arm"), on="trial_id", maintain_order="left")
-    found = found.with_columns(arms["arm"])
+    trials = merge("trials", [merged, *parts])
+    # A part keeps the arm's name from when it was trained; the plan may have renamed the arm since.
+    arms = trials.select("trial_id").join(merged.select("trial_id", "arm"), on="trial_id", maintain_order="left")
+    trials = trials.with_columns(arms["arm"])
     with suppress(ValueError, OSError):
         failed = {trial_id: why for trial_id, why in failed_trials(paths).items() if trial_id in pending}
-        return mark_failed(found, failed)
-    return found
+        return mark_failed(trials, failed)
+    return trials
 
 
 def rows_of_parts(paths: SweepPaths, name: str, wanted: frozenset[str]) -> list[pl.DataFrame]:
-    """A table's rows in the whole parts that hold some of the wanted trials; a later part's come later."""
+    """Return the rows of wanted trials from complete parts, one frame per part, oldest part first."""
     parts = []
     for index, trial_ids in parts_with(paths, KIND_OF_PART[name], wanted):
         with suppress(ValueError):
@@ -50,7 +51,7 @@ def rows_of_parts(paths: SweepPaths, name: str, wanted: frozenset[str]) -> list[
 
 
 def scan_matrices(paths: SweepPaths, in_parts: frozenset[str], pending: frozenset[str]) -> list[Scan]:
-    """The files with a sweep's matrices; each trial's of the parts, if one has them, else of what was merged.
+    """Return scans of all similarity files; a trial is taken from a part if one has it, else from a merged file.
 
     Args:
         paths: Paths of the sweep.
@@ -58,21 +59,22 @@ def scan_matrices(paths: SweepPaths, in_parts: frozenset[str], pending: frozense
         pending: Trials to leave out.
 
     Raises:
-        ValueError: A file that was merged is damaged.
+        ValueError: If a merged file is damaged.
     """
-    scans, found = [], set(pending)
+    scans, left_out = [], set(pending)
     for index, trial_ids in parts_with(paths, "analysed", in_parts):
         for path in sorted((paths.analysed_part(index) / "similarity").glob("*.parquet")):
             with suppress(ValueError):
                 scans.append(scan_table(path, "similarity").where(pl.col("trial_id").is_in(trial_ids)))
-                found |= trial_ids
-    is_elsewhere = pl.col("trial_id").is_in(sorted(found))
+                left_out |= trial_ids
+    # Merged files may hold older rows of the same trials, so these are left out there.
+    is_elsewhere = pl.col("trial_id").is_in(sorted(left_out))
     merged = [scan_table(path, "similarity") for path in sorted(paths.similarity.glob("*.parquet"))]
-    return [*(scan.where(~is_elsewhere) if found else scan for scan in merged), *scans]
+    return [*(scan.where(~is_elsewhere) if left_out else scan for scan in merged), *scans]
 
 
 def parts_with(paths: SweepPaths, kind: str, wanted: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
-    """Indices of the whole parts of a kind that hold wanted trials, and these trials."""
+    """Yield the index of each complete part that holds wanted trials, and these trials."""
     for index in paths.part_indices(kind) if wanted else ():
         with suppress(ValueError):
             if held := wanted.intersection(read_ids(paths.stack_ids(index))):

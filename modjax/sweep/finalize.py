@@ -1,4 +1,4 @@
-"""From parts to the final tables, figures and manifest."""
+"""The end of a sweep: merges parts into final tables, draws figures, completes the manifest."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,11 +21,11 @@ from modjax.store.tables import merge, read_table, write_table
 
 
 class Completion(NamedTuple):
-    """What draws a sweep once its tables are whole.
+    """Functions that draw a sweep once its tables are complete.
 
     Attributes:
-        figures: Writes the figures, before the manifest.
-        page: Writes the report page, after the manifest, which it shows.
+        figures: Function that writes the figures, before the manifest.
+        page: Function that writes the report page, after the manifest, which it shows.
     """
 
     figures: Callable[[Sweep], Any]
@@ -38,7 +38,7 @@ class Completion(NamedTuple):
 
 
 def completion_of(report: bool) -> Completion | None:
-    """The figures and the page of :mod:`modjax.report`, or None where no report is asked for."""
+    """Return the functions of :mod:`modjax.report`, or None if no report is asked for."""
     if not report:
         return None
     # Imported here because matplotlib is slow to import and a sweep without a report does not need it.
@@ -51,13 +51,11 @@ def completion_of(report: bool) -> Completion | None:
 def merge_parts(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str]) -> None:
     """Write the final tables from their earlier rows and the parts.
 
-    ``trials.parquet`` comes last, since it says which trials are whole.
-
     Args:
         paths: Paths of the sweep.
-        spec: Its spec.
-        planned: The trials table as planned, finished rows with their results.
-        finished: Trials whose rows are in the tables already; no other row is taken from there.
+        spec: Spec of the sweep.
+        planned: Trials table as planned; finished rows have their results.
+        finished: Trials whose rows are in the tables already; no other rows are taken from there.
     """
     for layer in layers_of(spec):
         target = paths.similarity_file(layer)
@@ -65,14 +63,17 @@ def merge_parts(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finis
             paths.similarity_file(layer, paths.analysed_part(index) / "similarity")
             for index in paths.part_indices("analysed")
         )
+        # A part that was copied by a fork has no file for a layer without rows.
         new = [read_table(path, "similarity") for path in parts if path.exists()]
         write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
+    # The status of every trial is needed first: comparisons with untrained networks depend on it.
     trials = merge_results(planned, merge("trials", part_rows(paths, "trials")))
     trials = mark_failed(trials, failed_trials(paths))
     for name in ("modules", "alignment", "history"):
         target = paths.table(name)
         rows = merge(name, [*_earlier(target, name, finished), *part_rows(paths, name)])
         write_table(target, with_sweep_columns(name, rows, trials))
+    # Last, since it marks trials as finished: a process killed before this merges the same parts again.
     write_table(paths.table("trials"), trials)
 
 
@@ -81,18 +82,19 @@ def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
 
 
 def complete(paths: SweepPaths, manifest: dict[str, Any]) -> None:
-    """Write the manifest with the checksums of all tables and why trials failed, then remove the parts."""
+    """Write the manifest with all checksums and the reasons of failed trials, then remove the parts."""
     about = {"complete": True, "failed": failed_trials(paths), "checksums": checksums(paths)}
+    # Parts are removed only once the manifest vouches for the tables that they were merged into.
     write_manifest(paths, {**manifest, **about})
     remove_folder(paths.parts)
 
 
 def draw(what: Callable[[Sweep], Any], paths: SweepPaths) -> None:
-    """Draw figures or a page of a sweep whose tables are whole.
+    """Draw the figures or the page of a sweep with complete tables.
 
     Raises:
-        OSError: They cannot be written.
-        RuntimeError: One of them raised anything else.
+        OSError: If a file cannot be written.
+        RuntimeError: If drawing raised anything else.
     """
     try:
         what(open_sweep(paths.root))
@@ -105,7 +107,7 @@ def draw(what: Callable[[Sweep], Any], paths: SweepPaths) -> None:
 
 
 def draw_figures(paths: SweepPaths, completion: Completion | None) -> RuntimeError | None:
-    """Draw the figures, or remove those of fewer trials where none are asked for; returns what a figure raised."""
+    """Draw the figures, or remove outdated ones if no report is asked for; returns the error of a figure."""
     if completion is None:
         remove_folder(paths.figures)
         return None
@@ -117,7 +119,7 @@ def draw_figures(paths: SweepPaths, completion: Completion | None) -> RuntimeErr
 
 
 def redraw_damaged(paths: SweepPaths, completion: Completion, say: Callable[[str], None]) -> None:
-    """Write figures and page of a finished sweep again if one is not as it was written, or if there are none."""
+    """Write the figures and page of a finished sweep again if one is damaged or missing."""
     damaged = figure_damage(paths)
     for damage in damaged:
         aside = f", moved to {set_aside(damage.path, paths.damaged)}" if damage.path.exists() else ""

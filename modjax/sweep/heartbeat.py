@@ -1,4 +1,4 @@
-"""What a running sweep tells other processes: ``progress.json``, a few numbers written about once a second."""
+"""Heartbeats of a running sweep for other processes: ``progress.json``, written about once a second."""
 
 import fcntl
 import json
@@ -16,20 +16,20 @@ MAX_BYTES = 2**16
 
 
 class Heartbeat(NamedTuple):
-    """A running sweep, as it last told.
+    """Last reported state of a running sweep.
 
     Attributes:
-        stage: What is going on.
-        trials: Of the sweep.
-        done: Trained, or not to be trained; those of earlier runs too.
-        training: In training now.
-        failed: Raised in this run.
-        epochs: Trial-epochs trained in this run.
-        epochs_per_second: Trial-epochs a second over the last minute; 0 where unknown.
-        seconds_left: Until all are trained; -1 where unknown.
-        searches: Module searches that wait or run.
-        started: When this run began, in seconds since 1970.
-        updated: When this was told.
+        stage: Name of the current stage.
+        trials: Number of trials of the sweep.
+        done: Number of trials that are trained or need no training, including those of earlier runs.
+        training: Number of trials in training.
+        failed: Number of trials that failed in this run.
+        epochs: Number of trial-epochs trained in this run.
+        epochs_per_second: Trial-epochs per second over the last minute; 0 if unknown.
+        seconds_left: Seconds until all trials are trained; -1 if unknown.
+        searches: Number of module searches that wait or run.
+        started: Time when this run began, in seconds since 1970.
+        updated: Time of this report, in seconds since 1970.
     """
 
     stage: str = "starting"
@@ -46,44 +46,44 @@ class Heartbeat(NamedTuple):
 
 
 class HeartbeatFile:
-    """Writes heartbeats, at most one a second; a disk that is full does not stop the sweep.
+    """Writer of heartbeats, at most one per second; a full disk does not stop the sweep.
 
     Args:
-        path: The file; None writes nothing.
+        path: Path of the file; None writes nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._written, self._started = path, -math.inf, time.time()
 
     def write(self, heartbeat: Heartbeat, is_due: bool = False) -> None:
-        """Write it if the last one is old enough, or if it is due anyway."""
+        """Write a heartbeat if the last one is old enough, or if ``is_due``."""
         now = time.perf_counter()
         if self._path is None or not (is_due or now - self._written >= WRITE_SECONDS):
             return
         self._written = now
-        told = heartbeat._replace(started=round(self._started, 3), updated=round(time.time(), 3))
+        stamped = heartbeat._replace(started=round(self._started, 3), updated=round(time.time(), 3))
         temporary = self._path.with_name(f".{self._path.name}.tmp")
-        with suppress(OSError):  # not flushed: it is worth nothing after a power cut
-            temporary.write_text(json.dumps(told._asdict()) + "\n", encoding="utf-8")
+        with suppress(OSError):  # not flushed: a heartbeat is worthless after a power cut
+            temporary.write_text(json.dumps(stamped._asdict()) + "\n", encoding="utf-8")
             temporary.replace(self._path)
 
     def remove(self) -> None:
-        """The sweep is complete: its tables say everything."""
+        """Remove the file, since the tables of a complete sweep say everything."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:
-    """The last heartbeat; None where there is none, or none that can be read."""
+    """Return the last heartbeat, or None if it is missing or cannot be read."""
     try:
         return _checked(read_json(path, "a heartbeat", MAX_BYTES))
     except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
-def _checked(found: Any) -> Heartbeat:
+def _checked(content: Any) -> Heartbeat:
     kinds = {name: type(value) for name, value in Heartbeat()._asdict().items()}
-    values = {name: kind(found[name]) for name, kind in kinds.items()}
+    values = {name: kind(content[name]) for name, kind in kinds.items()}
     values["stage"] = " ".join(values["stage"].split())[:100]
     if not all(math.isfinite(value) for value in values.values() if not isinstance(value, str)):
         raise ValueError("not finite")
@@ -91,10 +91,10 @@ def _checked(found: Any) -> Heartbeat:
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a process works in the directory of this lock; the lock is asked, and left as it was."""
+    """Return whether a process works in the directory of a lock; the lock is left as it was."""
     try:
         descriptor = open_regular(lock)
-    except (OSError, ValueError):  # not there, or no lock of ours
+    except (OSError, ValueError):  # missing, or not a lock of modjax
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

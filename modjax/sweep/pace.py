@@ -1,23 +1,23 @@
-"""How fast a sweep trains, and how long it will still take."""
+"""Training speed of a sweep and the time that is left."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 WINDOW_SECONDS = 60.0
-PRIOR_TRIALS = 4.0  # what is expected weighs as much as so many trials that have ended
+PRIOR_TRIALS = 4.0  # weight of the expected epochs, in ended trials
 
 
 class Pace:
-    """Trial-epochs a second over the last minute, and the seconds until all trials are trained.
+    """Estimator of trial-epochs per second over the last minute, and of the seconds until all trials are trained.
 
-    Trials that end first are those that stop early, so what was expected before the run keeps some weight:
-    E = (4 expected + sum of epochs of ended trials) / (4 + ended trials). Left are E epochs of each waiting trial and
-    E less its age, but at least one, of each in training.
+    Trials that end first are those that stop early, so the estimate from before the run keeps some weight:
+    E = (4 expected + sum of epochs of ended trials) / (4 + ended trials). E epochs are left for each waiting trial;
+    for each trial in training E minus its age, but at least one.
 
     Args:
-        expected_epochs: Epochs a trial, as a plan has them.
-        clock: Seconds.
+        expected_epochs: Expected epochs per trial, as in a plan.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(self, expected_epochs: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -26,11 +26,11 @@ class Pace:
         self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
 
     def add(self, epochs: int, ended: Sequence[int] = ()) -> None:
-        """Trial-epochs just trained, and how many epochs each trial that ended now had."""
+        """Add the number of trial-epochs just trained, and the total epochs of each trial that ended."""
         if not epochs:
             return
         now = self._clock()
-        if not self._total:  # the first round compiles
+        if not self._total:  # the first round includes compilation, so the clock starts after it
             self._marks = deque([(now, epochs)])
         self._total += epochs
         self._of_ended += sum(ended)
@@ -41,16 +41,16 @@ class Pace:
 
     @property
     def epochs_per_second(self) -> float:
-        """0 where unknown."""
+        """Trial-epochs per second; 0 if unknown."""
         (since, before), (now, total) = self._marks[0], self._marks[-1]
         return (total - before) / (now - since) if now > since else 0.0
 
     def seconds_left(self, waiting: int, training: int) -> float:
-        """-1 where unknown.
+        """Return the seconds until all trials are trained; -1 if unknown.
 
         Args:
-            waiting: Trials whose training has not begun.
-            training: Trials in training.
+            waiting: Number of trials whose training has not begun.
+            training: Number of trials in training.
         """
         rate = self.epochs_per_second
         if not rate:

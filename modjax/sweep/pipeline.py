@@ -1,12 +1,12 @@
-"""Train, measure, cluster, align: overlapped, each stage resumable by running the same command again.
+"""The pipeline of a sweep: train, measure, cluster and align, overlapped and resumable by the same command.
 
-Order of resuming, for every trial:
-    1. finished in ``trials.parquet``: its rows are in the tables, nothing is done;
-    2. in an analysed part: its rows wait to be merged into the tables;
-    3. in a trained part: its weights are in a checkpoint, only similarity, modules and alignment are done (trials whose
-       rows of those were lost, or whose analysis failed, are put into one again);
-    4. in a snapshot of trials in training: it goes on from that epoch;
-    5. else it is trained from scratch.
+When a sweep is resumed, each trial continues from the first of these that applies:
+    1. It is finished in ``trials.parquet``: its rows are in the tables, and nothing is done.
+    2. It is in an analysed part: its rows are merged into the tables.
+    3. It is in a trained part: its weights are in a stack, and only similarity, modules and alignment are computed.
+       Trials whose analysis failed or whose analysis rows were lost are put into such a part again.
+    4. It is in a snapshot of trials in training: training continues from that epoch.
+    5. Otherwise it is trained from scratch.
 """
 
 import os
@@ -42,7 +42,7 @@ from modjax.sweep.writer import StackWriter
 from modjax.training.events import FinishedTrial
 from modjax.training.programs import init_one
 
-SNAPSHOT_SECONDS = 60.0  # trials in training are saved so often: what a killed process can lose of them
+SNAPSHOT_SECONDS = 60.0  # between snapshots of trials in training: what a killed process can lose
 
 
 def run_sweep(
@@ -56,21 +56,22 @@ def run_sweep(
     report: bool = True,
     is_quiet: bool = False,
 ) -> Sweep:
-    """Run a sweep, or go on with one: train all trials, find their modules, write tables and figures.
+    """Run or continue a sweep: train all trials, find their modules, write tables and figures.
 
     Works from a plain script without a ``__main__`` guard and from a notebook. While it trains on this machine, a
     ``KeyboardInterrupt`` is raised after a checkpoint at the end of the epoch, or at once if it comes twice.
 
     Args:
-        spec: A spec or its path.
-        out: Directory of the sweep; new, empty, or holding this spec's sweep (or one that this spec only adds to).
-        engine: Where the work runs: ``"local"``, ``"ray"`` (the nodes of a cluster, docs/scaling.md), or
+        spec: Spec of the sweep, or the path of one.
+        out: Directory of the sweep: new, empty, or with this spec's sweep (or one that this spec only adds to).
+        engine: Engine that runs the work: ``"local"``, ``"ray"`` (nodes of a cluster, see docs/scaling.md), or
             :class:`modjax.EngineOptions` with the engine's own options.
         slots: Number of trials that train side by side; None lets modjax choose. Kept with the sweep.
-        data_dir: Folder looked in first for the dataset.
-        fork: A new directory for a sweep that begins with those trials of ``out`` (which is only read) that it can use
-            again: :mod:`modjax.integrity.fork` says which. For other settings, versions, devices or threads.
-        copy_to: A URL that fsspec knows (``s3://...``, ``gs://...``, ``file://...``): finished files are copied there.
+        data_dir: Folder that is searched first for the dataset.
+        fork: New directory for a sweep that reuses trials of ``out``, which is only read, under other settings,
+            versions, devices or threads; :mod:`modjax.integrity.fork` describes which trials.
+        copy_to: URL of a target for finished files, of a kind that fsspec supports (``s3://...``, ``gs://...``,
+            ``file://...``).
         report: Whether to draw the figures and write ``report.html`` at the end. ``modjax report DIR``, or the same
             call with ``report=True``, makes them later.
         is_quiet: Whether to print no progress.
@@ -79,9 +80,9 @@ def run_sweep(
         The finished sweep.
 
     Raises:
-        ValueError: The spec, the data or the directory is wrong; nothing is written.
-        LockedError: Another process works in the directory.
-        RuntimeError: The run failed; what it saved is kept, and the same call goes on from there.
+        ValueError: If the spec, the data or the directory is wrong; nothing is written.
+        LockedError: If another process works in the directory.
+        RuntimeError: If the run failed; what it saved is kept, and the same call continues from there.
     """
     # 1. Check everything that can be checked before anything is written.
     options = as_options(engine)
@@ -99,23 +100,23 @@ def run_sweep(
     paths.root.mkdir(parents=True, exist_ok=True)
     completion = completion_of(report)
     with locked(paths.lock):
-        # 2. Look again, now that nobody else can write here.
+        # 2. Check again, now that no other process can write here.
         earlier = _check(paths, setup, slots)
         is_done = is_complete(paths, earlier, setup.spec)
         if not is_done:
             check_environment(paths.root, earlier)
-        at_work = None if is_done else open_engine(options, training_threads(earlier))
+        running_engine = None if is_done else open_engine(options, training_threads(earlier))
         try:
-            # 3. Do what is left; the engine is closed whatever happens.
-            if at_work is not None:
-                run = _Run(setup, paths, earlier, slots, stages, is_quiet, at_work, source, completion)
+            # 3. Do what is left; the engine is closed in any case.
+            if running_engine is not None:
+                run = _Run(setup, paths, earlier, slots, stages, is_quiet, running_engine, source, completion)
                 _run_to_the_end(run)
-            # 4. Draw again what is damaged or missing of a finished sweep's figures and page.
+            # 4. Draw damaged or missing figures and the page of a finished sweep again.
             if completion is not None:
                 redraw_damaged(paths, completion, SweepProgress(0, is_quiet).say)
-        except ValueError as error:  # the input was right, so this is a failure of the run
+        except ValueError as error:  # the input was checked, so this is a failure of the run
             raise RuntimeError(f"the sweep in {paths.root} failed: {error}") from error
-        # 5. Copy what has finished.
+        # 5. Copy the finished files.
         if copy_to is not None:
             copy_finished(paths, copy_to)
     return open_sweep(paths.root)
@@ -135,7 +136,19 @@ def _dtype() -> str:
 
 
 class _Run(NamedTuple):
-    """One call of :func:`run_sweep` that has something to do; ``earlier`` is the manifest of the last one, or empty."""
+    """One call of :func:`run_sweep` that has work to do.
+
+    Attributes:
+        setup: Spec, data and trials.
+        paths: Paths of the sweep.
+        earlier: Manifest of the last run, or an empty one.
+        slots: Number of slots that the user asked for.
+        stages: Clock of the stages.
+        is_quiet: Whether to print no progress.
+        engine: Engine that runs the work.
+        source: Sweep to fork from, if any.
+        completion: Functions that draw the sweep, or None.
+    """
 
     setup: Setup
     paths: SweepPaths
@@ -149,7 +162,7 @@ class _Run(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """A directory that is ready: its manifest so far, the trials table, and trials whose rows are in the tables."""
+    """A directory ready for a run: context, manifest so far, planned trials, and ids of trials with rows in tables."""
 
     context: SweepContext
     manifest: dict[str, Any]
@@ -158,7 +171,7 @@ class _Begun(NamedTuple):
 
 
 def _run_to_the_end(run: _Run) -> None:
-    """All stages of all trials that are not finished."""
+    """Run all stages of all trials that are not finished."""
     setup, paths, engine, stages = run.setup, run.paths, run.engine, run.stages
     progress = SweepProgress(setup.trials.height, run.is_quiet, paths.progress, guess_epochs(setup.spec).typical)
     is_untrained = pl.col("arm").is_in(untrained_arms(setup.spec))
@@ -168,7 +181,7 @@ def _run_to_the_end(run: _Run) -> None:
             begun = _begin(run, is_untrained, progress)
         context, planned = begun.context, begun.planned
         with progress:
-            # 1. Take in what earlier runs left in parts; what remains is waiting.
+            # 1. Recover the parts of earlier runs; all other trials wait.
             writer = StackWriter(context, paths, planned, engine.searches, stages)
             in_parts = _recover_parts(paths, writer, progress)
             waiting = planned.filter(~pl.col("trial_id").is_in([*begun.finished, *in_parts]))
@@ -183,15 +196,16 @@ def _run_to_the_end(run: _Run) -> None:
             # 3. Wait for the last module searches.
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
-            engine.close()  # a worker's cost is known once it has ended
-            # 4. Merge the parts into tables; draw the figures; then say in the manifest that the sweep is complete.
+            engine.close()  # the cost of a worker is known only once it has ended
+            # 4. Merge the parts into tables, draw the figures, then mark the sweep as complete in the manifest.
             progress.stage("tables and figures")
             with stages("tables"):
                 merge_parts(paths, setup.spec, planned, begun.finished)
             with stages("figures"):
-                problem = draw_figures(paths, run.completion)  # raised once the sweep is whole
+                problem = draw_figures(paths, run.completion)  # raised once the sweep is complete
             cost = cost_of_run(stages, engine.searches.peak_bytes)
-            paths.report.unlink(missing_ok=True)  # of fewer trials: should this process end here, a page is missing
+            # An old page shows fewer trials; if the process dies here, the next run draws the missing page.
+            paths.report.unlink(missing_ok=True)
             complete(paths, {**begun.manifest, **engine.describe(), "programs": engine.programs, **cost})
             is_whole = True
             if problem is not None:
@@ -204,7 +218,7 @@ def _run_to_the_end(run: _Run) -> None:
 
 
 def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
-    """Set aside what is damaged, then write the manifest, the spec and the trials table."""
+    """Set aside damaged files, then write the manifest, the spec and the trials table."""
     setup, paths, earlier = run.setup, run.paths, run.earlier
     set_aside_damaged(paths, setup.spec, earlier, progress.say)
     context = make_context(setup, earlier, run.slots, setup.trials.filter(~is_untrained), run.engine.cores)
@@ -213,6 +227,7 @@ def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
     # The manifest comes first: it is what makes the directory a sweep.
     write_manifest(paths, {**manifest, "complete": False})
     finished = whole_trials(paths, setup.spec)
+    # Before the plan is written, since it drops the results of trials that are not finished.
     keep_weights(paths, setup.spec, setup.trials, finished, progress.say)
     planned = write_plan(paths, setup.spec, setup.trials, finished)
     if run.source is not None:
@@ -221,7 +236,7 @@ def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
 
 
 def _recover_parts(paths: SweepPaths, writer: StackWriter, progress: SweepProgress) -> list[str]:
-    """Analyse the trained parts that were not, set damaged stacks aside; returns the trials of all parts."""
+    """Analyse trained parts that are not analysed yet, and set damaged stacks aside; returns the trials of parts."""
     kept = []
     analysed = paths.part_indices("analysed")
     for index, trial_ids in trials_in_parts(paths).items():
@@ -252,7 +267,7 @@ def _describe(setup: Setup, context: SweepContext) -> dict[str, Any]:
 
 
 def _init_untrained(context: SweepContext, trials: pl.DataFrame, writer: StackWriter, progress: SweepProgress) -> None:
-    """Networks as they are before training; the same weights that a trained trial of that seed starts from."""
+    """Add untrained networks, with the same weights that a trained trial of that seed starts from."""
     hyperparams = hyperparams_of(trials)
     for index, row in enumerate(trials.iter_rows(named=True)):
         values = jax.tree.map(lambda column, index=index: jnp.asarray(column[index]), hyperparams)
@@ -263,7 +278,7 @@ def _init_untrained(context: SweepContext, trials: pl.DataFrame, writer: StackWr
 
 
 def _train(engine: Engine, job: TrainingJob, writer: StackWriter, progress: SweepProgress) -> None:
-    """Train the population wherever the engine does; what finishes is committed, and its modules are searched."""
+    """Train trials with the engine; those that finish are committed, and their modules are searched."""
     if not job.trials.height:
         return
     trial_ids = job.trials["trial_id"].to_list()
@@ -271,13 +286,13 @@ def _train(engine: Engine, job: TrainingJob, writer: StackWriter, progress: Swee
         for report in reports:
             for message in report.messages:
                 progress.say(message)
-            for one in report.finished:
-                writer.add(trial_ids[one.trial.trial], one.trial, one.measured)
-            if report.is_stopping:
+            for trained in report.finished:
+                writer.add(trial_ids[trained.trial.trial], trained.trial, trained.measured)
+            if report.is_stopping:  # little time is left: save the weights, leave analysis to the next run
                 writer.save()
                 continue
             writer.advance(is_due=report.is_saving)
-            ended = [len(one.trial.history) for one in report.finished]
+            ended = [len(trained.trial.history) for trained in report.finished]
             counts = (len(ended), report.num_training, report.num_epochs, engine.searches.num_unfinished)
             progress.update(*counts, ended, len(writer.failures.reasons))
     remove_folder(job.paths.training)

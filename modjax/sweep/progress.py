@@ -1,4 +1,4 @@
-"""What a running sweep says: a live bar in a terminal, plain lines elsewhere, a small file for other processes."""
+"""Progress of a running sweep: a bar in a terminal, plain lines elsewhere, and a file for other processes."""
 
 import time
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from modjax.sweep.heartbeat import Heartbeat, HeartbeatFile
 from modjax.sweep.pace import Pace
 
 LINE_EVERY_SECONDS = 10.0
-EXPECTED_EPOCHS = 40.0  # where nothing better is known
+EXPECTED_EPOCHS = 40.0  # default if there is no better estimate
 
 
 class SweepProgress:
-    """Trials done and training, epochs, time left.
+    """Display of trials done and in training, epochs, and time left.
 
     Args:
-        num_trials: Trials of the sweep.
-        is_quiet: Say nothing.
-        path: File for other processes; None writes none.
-        expected_epochs: Epochs a trial, for the time left.
+        num_trials: Number of trials of the sweep.
+        is_quiet: Whether to print nothing.
+        path: Path of the file for other processes; None writes none.
+        expected_epochs: Expected epochs per trial, for the time left.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SweepProgress:
         self._console = Console(stderr=True, quiet=is_quiet)
         self._num_trials = num_trials
         self._pace, self._file = Pace(expected_epochs), HeartbeatFile(path)
-        self._told = Heartbeat(trials=num_trials)
+        self._heartbeat = Heartbeat(trials=num_trials)
         self._last_line = time.perf_counter()
         self._bar = Progress(
             BarColumn(20),
@@ -51,9 +51,9 @@ class SweepProgress:
         self._task = self._bar.add_task("starting", total=num_trials)
 
     def begin(self, num_finished: int) -> None:
-        """Trials that were finished before this run count as done, but not for the time left."""
-        self._told = self._told._replace(done=num_finished, stage="training")
-        self._file.write(self._told, is_due=True)
+        """Begin training; trials finished before this run count as done, but not for the time left."""
+        self._heartbeat = self._heartbeat._replace(done=num_finished, stage="training")
+        self._file.write(self._heartbeat, is_due=True)
         self._bar.update(self._task, completed=num_finished)
 
     def __enter__(self) -> "SweepProgress":
@@ -66,13 +66,13 @@ class SweepProgress:
             self._file.remove()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, name: str) -> None:
-        """Name what is going on."""
-        self._told = self._told._replace(stage=name)
-        self._file.write(self._told, is_due=True)
+        """Show the name of the current stage."""
+        self._heartbeat = self._heartbeat._replace(stage=name)
+        self._file.write(self._heartbeat, is_due=True)
         self._bar.update(self._task, description=name)
         if not self._console.is_terminal:
             self.say(name)
@@ -80,30 +80,30 @@ class SweepProgress:
     def update(
         self, num_new: int, training: int, epochs: int, waiting: int, ended: Sequence[int] = (), failed: int = 0
     ) -> None:
-        """After a round.
+        """Update the display after a round of training.
 
         Args:
-            num_new: Trials that finished.
-            training: Trials in training now.
-            epochs: Trial-epochs trained.
-            waiting: Jobs waiting for workers.
-            ended: Epochs of each of the trained trials that finished.
-            failed: Trials of this run that failed.
+            num_new: Number of trials that finished in the round.
+            training: Number of trials in training.
+            epochs: Number of trial-epochs trained in the round.
+            waiting: Number of module searches that wait or run.
+            ended: Numbers of epochs of the trained trials that finished.
+            failed: Number of trials that failed in this run.
         """
         self._pace.add(epochs, ended)
-        told = self._told
-        done = told.done + num_new
-        self._told = told._replace(
+        last = self._heartbeat
+        done = last.done + num_new
+        self._heartbeat = last._replace(
             done=done,
             training=training,
             failed=failed,
-            epochs=told.epochs + epochs,
+            epochs=last.epochs + epochs,
             searches=waiting,
             epochs_per_second=round(self._pace.epochs_per_second, 3),
             seconds_left=round(self._pace.seconds_left(max(0, self._num_trials - done - training), training), 1),
         )
-        self._file.write(self._told)
-        note = f"{time_text(self._told.seconds_left)}, {training} training, {self._told.epochs} epochs"
+        self._file.write(self._heartbeat)
+        note = f"{time_text(self._heartbeat.seconds_left)}, {training} training, {self._heartbeat.epochs} epochs"
         note += f", {waiting} searches"
         self._bar.update(self._task, completed=done, description=note)
         now = time.perf_counter()
@@ -113,7 +113,7 @@ class SweepProgress:
 
 
 def time_text(seconds: float) -> str:
-    """For people; negative is unknown.
+    """Return the time left as readable text; negative seconds mean unknown.
 
     Example:
         >>> time_text(-1.0), time_text(90.0), time_text(600.0), time_text(20_000.0)

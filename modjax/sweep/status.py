@@ -1,4 +1,4 @@
-"""How far a sweep is, seen from outside; reads only, so that it works while the sweep runs."""
+"""Status of a sweep, seen from another process; only reads, so it also works while the sweep runs."""
 
 import os
 import time
@@ -16,16 +16,16 @@ from modjax.sweep.progress import time_text
 
 
 class Status(NamedTuple):
-    """A sweep, seen from outside.
+    """Status of a sweep.
 
     Attributes:
-        trials: ``arm, status, trials, excluded, mean_epochs``, parts that are not merged yet included.
-        is_running: Whether a process works in the directory now.
-        is_complete: Whether it came to its end.
-        epochs: Trial-epochs of the trials that ended.
-        checkpoint_age: Seconds since trained weights, or trials in training, were last saved; -1: never.
-        heartbeat: What the running process, or one that was interrupted, last told.
-        failed: Why trials failed, by ``trial_id``.
+        trials: Table of ``arm, status, trials, excluded, mean_epochs``, including parts that are not merged yet.
+        is_running: Whether a process is working in the directory.
+        is_complete: Whether the sweep ran to its end.
+        epochs: Number of trial-epochs of the trials that ended.
+        checkpoint_age: Seconds since weights or snapshots were last saved; -1 if never.
+        heartbeat: Last heartbeat of the running or interrupted process, or None.
+        failed: Reasons of failed trials, by ``trial_id``.
     """
 
     trials: pl.DataFrame
@@ -38,23 +38,24 @@ class Status(NamedTuple):
 
 
 def sweep_status(out: str | os.PathLike) -> pl.DataFrame:
-    """Trials by arm and status, parts that are not merged yet included.
+    """Return the number of trials by arm and status, including parts that are not merged yet.
 
     Raises:
-        ValueError: The directory is no sweep.
+        ValueError: If the directory is not a sweep.
     """
     return watch_sweep(out).trials
 
 
 def watch_sweep(out: str | os.PathLike) -> Status:
-    """How far a sweep is, whether it runs, was interrupted, or is complete.
+    """Return the status of a sweep that is running, interrupted or complete.
 
     Raises:
-        ValueError: The directory is no sweep.
+        ValueError: If the directory is not a sweep.
     """
     sweep = open_sweep(out)
     paths, manifest = sweep.paths, sweep.manifest
     failed = dict(manifest.get("failed") or {})
+    # A running sweep may merge and remove its parts at any moment.
     with suppress(ValueError, OSError):
         failed |= failed_trials(paths)
     trials = sweep.trials
@@ -70,7 +71,7 @@ def watch_sweep(out: str | os.PathLike) -> Status:
 
 
 def _checkpoint_age(paths: SweepPaths) -> float:
-    folders = [paths.training, *paths.training.glob("worker_*")]  # this machine's, and those of a cluster's workers
+    folders = [paths.training, *paths.training.glob("worker_*")]  # of this machine, and of the workers of a cluster
     steps = [path for folder in folders for path in folder.glob("*") if path.name.isdigit()]
     saved = [_changed(path) for path in [*steps, *paths.checkpoints.glob("stack_*.json")]]
     return max(0.0, time.time() - max(saved)) if saved else -1.0
@@ -79,12 +80,12 @@ def _checkpoint_age(paths: SweepPaths) -> float:
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # gone since it was listed
+    except OSError:  # removed since it was listed
         return 0.0
 
 
 def status_text(status: Status) -> list[str]:
-    """Lines for people."""
+    """Return the status as readable lines."""
     state = "running" if status.is_running else "complete, not running" if status.is_complete else "not running"
     if not status.is_running and not status.is_complete:
         state += "; run the same command again to go on"
@@ -93,24 +94,27 @@ def status_text(status: Status) -> list[str]:
     }
     lines = [state, ", ".join(f"{counts[name]} {name}" for name in sorted(counts))]
     lines[-1] += f"; {status.epochs} trial-epochs of ended trials"
-    told = status.heartbeat
-    if told is not None and (status.is_running or not status.is_complete):
+    heartbeat = status.heartbeat
+    if heartbeat is not None and (status.is_running or not status.is_complete):
         trained = int(status.trials.filter(pl.col("mean_epochs") > 0)["trials"].sum())
-        lines += _heartbeat_lines(told, status.is_running, status.epochs / trained if trained else 0.0)
+        lines += _heartbeat_lines(heartbeat, status.is_running, status.epochs / trained if trained else 0.0)
     if status.checkpoint_age >= 0:
         lines.append(f"last checkpoint {status.checkpoint_age:.0f} s ago")
     return [*lines, *(f"failed: {trial_id} ({reason})" for trial_id, reason in sorted(status.failed.items()))]
 
 
-def _heartbeat_lines(told: Heartbeat, is_running: bool, epochs_per_trial: float) -> list[str]:
-    when = f"stage: {told.stage}" if is_running else f"last stage: {told.stage}, told {_ago(told.updated)}"
-    rate = f"{told.epochs_per_second:.1f} trial-epochs/s"
-    since = max(told.updated - told.started, 1e-9)
+def _heartbeat_lines(heartbeat: Heartbeat, is_running: bool, epochs_per_trial: float) -> list[str]:
+    when = (
+        f"stage: {heartbeat.stage}" if is_running else f"last stage: {heartbeat.stage}, told {_ago(heartbeat.updated)}"
+    )
+    rate = f"{heartbeat.epochs_per_second:.1f} trial-epochs/s"
+    since = max(heartbeat.updated - heartbeat.started, 1e-9)
     if epochs_per_trial:
-        rate += f", {3600 * told.epochs_per_second / epochs_per_trial:.0f} trials/h"
-    line = f"this run: {told.done}/{told.trials} trials done, {told.training} training, {told.failed} failed, "
-    line += f"{told.epochs} trial-epochs in {since:.0f} s, {rate}, {told.searches} searches"
-    return [when, line, *([time_text(told.seconds_left)] if is_running else [])]
+        rate += f", {3600 * heartbeat.epochs_per_second / epochs_per_trial:.0f} trials/h"
+    line = f"this run: {heartbeat.done}/{heartbeat.trials} trials done, {heartbeat.training} training, "
+    line += f"{heartbeat.failed} failed, "
+    line += f"{heartbeat.epochs} trial-epochs in {since:.0f} s, {rate}, {heartbeat.searches} searches"
+    return [when, line, *([time_text(heartbeat.seconds_left)] if is_running else [])]
 
 
 def _ago(moment: float) -> str:

@@ -1,4 +1,4 @@
-"""What a run costs: wall time by stage, processor time, memory."""
+"""Cost of a run: wall time by stage, processor time, memory."""
 
 import resource
 import time
@@ -12,7 +12,7 @@ MEGABYTE = 1e6
 
 
 class Stages:
-    """Wall seconds of each stage; a stage within another stops the outer one's clock, so that the parts add up.
+    """Wall seconds of each stage; a nested stage stops the clock of the outer one, so that seconds add up.
 
     Example:
         >>> stages = Stages()
@@ -29,12 +29,12 @@ class Stages:
 
     @property
     def total(self) -> float:
-        """Wall seconds since the beginning, stages or not."""
+        """Wall seconds since the beginning, inside and outside stages."""
         return time.perf_counter() - self._began
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Count the time of a block as the stage's, less that of stages within it."""
+        """Add the time of a block to a stage, without the time of nested stages."""
         self._settle()
         self._running.append(name)
         self.seconds.setdefault(name, 0.0)
@@ -52,14 +52,14 @@ class Stages:
 
 
 def cost_of_run(stages: Stages, worker_bytes: int) -> dict[str, Any]:
-    """Wall seconds in all and by stage, CPU seconds and peak memory of this process and its workers that have ended.
+    """Return wall seconds in total and by stage, CPU seconds, and peak memory, including workers that have ended.
 
-    ``peak_memory_mb`` is the largest resident size of this process, plus that of its workers: at least what they took
-    at any one moment. The figures are the process's since it began, imports and compiling included.
+    ``peak_memory_mb`` is the peak resident size of this process plus that of its workers, an upper bound of what they
+    took at the same time. All values count from the start of the process, including imports and compilation.
 
     Args:
-        stages: Of the run.
-        worker_bytes: The most memory of all worker processes together.
+        stages: Stages of the run.
+        worker_bytes: Peak memory of all worker processes together, in bytes.
     """
     own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
@@ -72,7 +72,7 @@ def cost_of_run(stages: Stages, worker_bytes: int) -> dict[str, Any]:
 
 
 def cost_text(cost: dict[str, Any]) -> str:
-    """A line for people: what :func:`cost_of_run` found; what a manifest does not say is left out.
+    """Return the result of :func:`cost_of_run` as a readable line; missing values are left out.
 
     Example:
         >>> cost = {"seconds": 90.0, "seconds_by_stage": {"training": 80.0, "tables": 10.0}}
@@ -80,9 +80,11 @@ def cost_text(cost: dict[str, Any]) -> str:
         'Took 90 s: training 80, tables 10; processors 100 s and 20 s in workers; peak memory 0.90 GB.'
     """
     stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in cost["seconds_by_stage"].items())
-    told = [f"Took {cost.get('seconds', sum(cost['seconds_by_stage'].values())):.0f} s: {stages}"]
+    clauses = [f"Took {cost.get('seconds', sum(cost['seconds_by_stage'].values())):.0f} s: {stages}"]
     if "cpu_seconds" in cost:
-        told.append(f"processors {cost['cpu_seconds']:.0f} s and {cost.get('worker_cpu_seconds', 0):.0f} s in workers")
+        clauses.append(
+            f"processors {cost['cpu_seconds']:.0f} s and {cost.get('worker_cpu_seconds', 0):.0f} s in workers"
+        )
     if "peak_memory_mb" in cost:
-        told.append(f"peak memory {cost['peak_memory_mb'] / 1e3:.2f} GB")
-    return "; ".join(told) + "."
+        clauses.append(f"peak memory {cost['peak_memory_mb'] / 1e3:.2f} GB")
+    return "; ".join(clauses) + "."

@@ -1,7 +1,7 @@
-"""Finished trials on their way to the tables: weights saved in stacks, then measured, clustered, committed as parts.
+"""The writer of finished trials: saves weights in stacks, then measures and clusters them and commits parts.
 
 A stack is committed twice, each time by renaming a whole folder: after training (weights, and rows of trials and
-history) and after analysis (matrices, modules, alignment). Whatever a killed process leaves is one of these or nothing.
+history) and after analysis (matrices, modules, alignment). So a killed process leaves whole parts or nothing.
 """
 
 import time
@@ -38,12 +38,19 @@ from modjax.sweep.timing import Stages
 from modjax.training.events import FinishedTrial
 from modjax.types import Params
 
-STACK_TRIALS = 8  # finished trials are saved in stacks of so many, or
-STACK_SECONDS = 30.0  # after so many seconds: all that a killed process can lose, beside trials in training
+STACK_TRIALS = 8  # largest number of finished trials in a stack
+STACK_SECONDS = 30.0  # longest time before finished trials are saved: what a killed process can lose of them
 
 
 class PendingStack(NamedTuple):
-    """A stack whose module searches are under way: its matrices, the graphs of each job, why trials failed."""
+    """A stack whose module searches are under way.
+
+    Attributes:
+        number: Index of the stack.
+        matrices: Similarity matrices by measure, for each job.
+        jobs: Graphs of each job, by trial and layer.
+        failed: Reasons of failed trials, by ``trial_id``.
+    """
 
     number: int
     matrices: dict[tuple[str, int], dict[str, np.ndarray]]
@@ -52,14 +59,14 @@ class PendingStack(NamedTuple):
 
 
 class StackWriter:
-    """Takes finished trials, commits stacks, and hands their graphs to the worker pool.
+    """Writer that takes finished trials, commits stacks, and submits their graphs to the worker pool.
 
     Args:
-        context: What all trials share.
+        context: What all trials of the run share.
         paths: Paths of the sweep.
-        planned: The trials table; rows are looked up by ``trial_id``.
-        pool: Where modules are searched.
-        stages: Told what the time goes to.
+        planned: Trials table; rows are looked up by ``trial_id``.
+        pool: Executor of module searches.
+        stages: Clock of the stages.
     """
 
     def __init__(
@@ -75,7 +82,7 @@ class StackWriter:
         self.failures = Failures()
 
     def add(self, trial_id: str, finished: FinishedTrial, measured: Measurements | None = None) -> None:
-        """Take one trial, measured already or not; a full or old enough buffer is committed by :meth:`advance`."""
+        """Add one trial, measured already or not, to the buffer that :meth:`advance` commits."""
         if measured is not None:
             self._measured[trial_id] = measured
         if not self._buffer:
@@ -83,24 +90,25 @@ class StackWriter:
         self._buffer.append((trial_id, finished))
 
     def save(self) -> None:
-        """Commit the buffer as a stack, and no more: what there is time for before the process stops."""
+        """Commit the buffer as a stack without analysis, when the process is about to stop."""
         if self._buffer:
             self._commit_trained()
 
     def advance(self, is_last: bool = False, is_due: bool = False) -> None:
-        """Commit what is due: a stack of trained trials, and stacks whose module searches ended (all, if the last)."""
+        """Commit the buffer if it is due, and stacks whose module searches ended (or all stacks, if ``is_last``)."""
         is_old = self._buffer and (is_due or time.perf_counter() - self._oldest >= STACK_SECONDS)
         if len(self._buffer) >= STACK_TRIALS or is_old or (is_last and self._buffer):
             with self._stages("evaluating and saving"):
                 index = self._commit_trained()
             self.analyse(index)
+        # Searches run in worker processes meanwhile, so only stacks whose searches have ended are collected.
         still = []
         for stack in self._pending:
             if is_last or all(self._pool.is_done(job) for job in stack.jobs):
                 with self._stages("waiting for modules"):
-                    found = self._collect(stack)
+                    results = self._collect(stack)
                 with self._stages("tables"):
-                    self._commit_analysed(stack, found)
+                    self._commit_analysed(stack, results)
             else:
                 still.append(stack)
         if len(still) < len(self._pending):
@@ -108,13 +116,17 @@ class StackWriter:
         self._pending = still
 
     def _commit_trained(self) -> int:
+        # Weights before rows: the trained part, renamed into place last, is what marks the stack as trained.
         index, buffer, self._buffer = self._next_index, self._buffer, []
         self._next_index += 1
         trial_ids = [trial_id for trial_id, _ in buffer]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for _, one in buffer))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(trial.params for _, trial in buffer))
         save_stack(self._paths, index, trial_ids, stacked)
-        history = [{"trial_id": trial_id, **row} for trial_id, one in buffer for row in one.history]
-        rows = [self.failures.attempt(one[0], self._trial_row, *one) or self._failed_row(*one) for one in buffer]
+        history = [{"trial_id": trial_id, **row} for trial_id, trial in buffer for row in trial.history]
+        rows = [
+            self.failures.attempt(trial_id, self._trial_row, trial_id, trial) or self._failed_row(trial_id, trial)
+            for trial_id, trial in buffer
+        ]
         with new_folder(self._paths.trained_part(index)) as folder:
             write_table(folder / "trials.parquet", from_rows("trials", rows))
             write_table(folder / "history.parquet", from_rows("history", history))
@@ -122,7 +134,7 @@ class StackWriter:
         return index
 
     def _failed_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
-        """What is known of a trial that could not be measured."""
+        """Return the row of a trial that could not be measured."""
         known = {"epochs": len(finished.history), "best_epoch": finished.best_epoch, "seconds": finished.seconds}
         return {**self._rows[trial_id], **known, "status": FAILED, "excluded": True}
 
@@ -130,6 +142,7 @@ class StackWriter:
         context, row = self._context, self._rows[trial_id]
         known = self._measured.get(trial_id)
         numbers = measure_trial(context, row, finished.params) if known is None else known.numbers
+        # ``not >=`` rather than ``<``, so that a NaN accuracy is excluded too.
         is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY
         return {
             **row,
@@ -142,7 +155,7 @@ class StackWriter:
         }
 
     def analyse(self, index: int) -> None:
-        """Measure the trials of a committed stack from its saved weights, and queue their module searches."""
+        """Compute the matrices of a committed stack from its saved weights, and submit its module searches."""
         context = self._context
         one_trial = jax.eval_shape(context.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._paths, index, one_trial)
@@ -156,11 +169,11 @@ class StackWriter:
         self._pending.append(stack)
 
     def _matrices(self, trial_ids: list[str], stacked: Params) -> list[Matrices]:
-        """The matrices of each trial; where the whole stack raises, of those trials that do not by themselves."""
+        """Return the matrices of each trial; if the stack as a whole raises, each trial is measured alone."""
         context = self._context
         known = [self._measured.pop(trial_id, None) for trial_id in trial_ids]
-        if all(one is not None for one in known):
-            return [one.matrices for one in known if one is not None]
+        if all(measured is not None for measured in known):
+            return [measured.matrices for measured in known if measured is not None]
 
         def measure(params: Params) -> list[Matrices]:
             return stack_matrices(context.network, params, context.analysed_examples, context.spec)
@@ -170,10 +183,11 @@ class StackWriter:
         except Exception as error:
             if hits_all_trials(error):
                 raise
+        # One bad trial must not take the others of its stack with it; trials that raise get no matrices.
         alone = []
-        for place, trial_id in enumerate(trial_ids):
-            one = jax.tree.map(lambda leaf, place=place: leaf[place : place + 1], stacked)
-            alone += self.failures.attempt(trial_id, measure, one) or [{}]
+        for index, trial_id in enumerate(trial_ids):
+            trial_params = jax.tree.map(lambda leaf, index=index: leaf[index : index + 1], stacked)
+            alone += self.failures.attempt(trial_id, measure, trial_params) or [{}]
         return alone
 
     def _submit(self, stack: PendingStack, trial_id: str, layers: Matrices) -> None:
@@ -185,22 +199,22 @@ class StackWriter:
             self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(named))
 
     def _collect(self, stack: PendingStack) -> dict[tuple[str, int], LayerModules]:
-        """Results of a stack's jobs; a trial is left out with all its layers if one of them failed."""
-        found = {job: self.failures.attempt(job[0], self._pool.result, job) for job in stack.jobs}
+        """Return the results of a stack's jobs; a trial with a failed layer is left out with all its layers."""
+        results = {job: self.failures.attempt(job[0], self._pool.result, job) for job in stack.jobs}
         stack.failed.update(self.failures.among(trial_id for trial_id, _ in stack.jobs))
-        return {job: value for job, value in found.items() if job[0] not in stack.failed}
+        return {job: value for job, value in results.items() if job[0] not in stack.failed}
 
-    def _commit_analysed(self, stack: PendingStack, found: dict[tuple[str, int], LayerModules]) -> None:
+    def _commit_analysed(self, stack: PendingStack, results: dict[tuple[str, int], LayerModules]) -> None:
         modules, alignment = [], []
         similarity: dict[int, list[dict[str, Any]]] = {}
-        for (trial_id, layer), result in found.items():
+        for (trial_id, layer), result in results.items():
             graphs = stack.jobs[trial_id, layer]
             modules += module_rows(trial_id, layer, graphs, result)
             alignment += alignment_rows(trial_id, layer, graphs, result)
             similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, stack.matrices[trial_id, layer]))
         with new_folder(self._paths.analysed_part(stack.number)) as folder:
             write_failures(folder, stack.failed)
-            for layer in layers_of(self._context.spec):  # without rows too, where all trials of a stack failed
+            for layer in layers_of(self._context.spec):  # also without rows, if all trials of the stack failed
                 path = self._paths.similarity_file(layer, folder / "similarity")
                 write_table(path, from_rows("similarity", similarity.get(layer, [])))
             write_table(folder / "modules.parquet", from_rows("modules", modules))

@@ -1,7 +1,7 @@
-"""How many trials side by side, and whether they share batches: asked for, remembered, measured, or the default.
+"""How many trials train side by side, and whether they share batches: as requested, remembered, measured or by default.
 
 The choice decides speed, not results, up to a float tolerance (bit for bit wherever programs of other widths give the
-same bits); a sweep writes its choice down and keeps it.
+same bits); a sweep records its choice and keeps it.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from modjax.training.trial import Clock
 from modjax.types import Examples
 
 DEFAULT_LANES = {"cpu": 4}
-DEFAULT_PAIRED_LANES = {"cpu": 2}  # nearly as fast as 8, and far fewer places idle once trials stop
+DEFAULT_PAIRED_LANES = {"cpu": 2}  # nearly as fast as 8, and far fewer lanes idle once trials stop
 ACCELERATOR_LANES = 256
 CANDIDATES = {"cpu": (2, 4, 8, 16)}
 ACCELERATOR_CANDIDATES = (16, 64, 256, 1024, 4096)
-SLOTS_PER_LANE = 8  # paired trials wait in slots for their siblings, so that batches can be shared
+SLOTS_PER_LANE = 8  # paired trials wait in slots for trials of their seed, so that batches can be shared
 MEASURED_STEPS = 12
-SHARING_SECONDS = 60.0  # shorter sweeps end before the programs that pack what cannot share have paid for themselves
-LONG_SECONDS = 900.0  # sweeps that are expected to take longer are worth measuring for
+SHARING_SECONDS = 60.0  # shorter sweeps end before it has paid to compile programs for the trials that cannot share
+LONG_SECONDS = 900.0  # sweeps that are expected to take longer are worth measuring layouts for
 EXPECTED_EPOCHS = 20
 ROUGH_FLOPS = {"cpu": 2e10}  # FLOP/s, only to tell a long sweep from a short one
 ACCELERATOR_FLOPS = 5e12
@@ -44,12 +44,12 @@ class BatchLayout(NamedTuple):
     """Slots and the base program of a population.
 
     Attributes:
-        lanes: Trials side by side in each program.
+        lanes: Number of trials side by side in each program.
         is_paired: Whether they share their batches, which takes trials of one seed and epoch.
-        slots: Trials in training on each device, or in each thread.
-        num_devices: Devices; None takes all local ones.
-        is_fixed: No other program is used, not even for the last trials.
-        num_threads: Programs side by side on a single CPU device, each with slots and trials of its own.
+        slots: Number of trials in training on each device, or in each thread.
+        num_devices: Number of local devices; None uses all.
+        is_fixed: Whether no other program is used, not even for the last trials.
+        num_threads: Number of programs side by side on a single CPU device, each with slots and trials of its own.
     """
 
     lanes: int
@@ -70,24 +70,26 @@ def choose_layout(
     cores: int | None = None,
     may_measure: bool = True,
 ) -> BatchLayout:
-    """The layout for these trials.
+    """Return the layout for these trials.
 
-    Asked for by ``config.num_slots``: so many trials side by side, refilled one by one, and nothing else. Else what was
-    found best for this task on this machine before; measured now if the trials are expected to take long. Else 2 lanes
-    that share batches for each core of a CPU, or 4 that do not where seeds have too few trials or the sweep is short;
-    256 on an accelerator. Never more than fit the device's memory, by the compiled program's own account.
+    With ``config.num_slots`` it is that many trials side by side, refilled one by one, and nothing else. Else it is
+    what was measured to be best for this task on this machine, before or, if the trials are expected to take long, now.
+    Else it is 2 lanes that share batches for each core of a CPU, or 4 that do not where seeds have too few trials or
+    the sweep is short, and 256 on an accelerator. Lanes are never more than fit the device's memory, by the compiled
+    program's own account.
 
     Args:
-        task: Pure functions of one trial.
+        task: The task, as pure functions of one trial.
         config: Static settings.
         hyperparams: Tree of ``[trials]`` arrays.
-        seeds: ``[trials]``.
+        seeds: Seeds ``[trials]``.
         examples: Tree of arrays.
-        memory: File of what was measured before; in the user's cache, where None.
-        cores: Of a CPU that will train them; this process's, where None.
+        memory: File of the rates that were measured before; None takes one in the user's cache.
+        cores: Number of CPU cores that will train the trials; None takes those of this process.
         may_measure: Whether layouts may be measured now, which takes a minute.
     """
     num_devices, backend = len(jax.local_devices()[: config.num_devices]), jax.default_backend()
+    # Threads stand in for devices on a CPU alone, and only where JAX sees it as a single device.
     num_cores = (cores or available_cores()) if backend == "cpu" and num_devices == 1 else 1
     if config.num_slots is not None:
         num_threads = max(count for count in range(1, num_cores + 1) if config.num_slots % count == 0)
@@ -95,7 +97,7 @@ def choose_layout(
         return BatchLayout(lanes, False, lanes, config.num_devices, True, num_threads)
     num_trials = max(1, len(seeds))
     num_threads = min(num_cores, num_trials)
-    most = -(-num_trials // (num_devices * num_threads))
+    most = -(-num_trials // (num_devices * num_threads))  # lanes beyond that would idle from the start
     per_seed = num_trials / max(1, len(np.unique(seeds)))
     probe = _Probe(task, config.recipe(), hyperparams, seeds, examples, num_threads)
     memory = memory or Path(pooch.os_cache("modjax")) / "layouts.json"
@@ -110,12 +112,15 @@ def choose_layout(
     while lanes > 1 and not probe.fits(EpochProgram(lanes, best.is_paired)):
         lanes = -(-lanes // 2)
     is_paired = best.is_paired and lanes > 1
+    # Pairs form among the trials in slots: there must be room for the trials of two seeds, so that one seed's can
+    # train while the next ones come in.
     slots = min(max(lanes * SLOTS_PER_LANE, 2 * round(per_seed)), most) if is_paired else lanes
     slots = max(lanes, min(slots, probe.slots_that_fit()))
     return BatchLayout(lanes, is_paired, slots, config.num_devices, False, num_threads)
 
 
 def _default(backend: str, per_seed: float, seconds: float) -> EpochProgram:
+    """Return the program to use where nothing was measured."""
     paired = DEFAULT_PAIRED_LANES.get(backend)
     if paired is not None and per_seed >= paired and seconds > SHARING_SECONDS:
         return EpochProgram(paired, True)
@@ -123,23 +128,24 @@ def _default(backend: str, per_seed: float, seconds: float) -> EpochProgram:
 
 
 def _best(rates: dict[EpochProgram, float], per_seed: float) -> EpochProgram:
-    """The fewest lanes whose rate, times the share of them that early stopping leaves in use, is near the best.
+    """Return the program of fewest lanes whose useful rate is near the best.
 
-    Paired ones only where seeds have trials enough to fill them.
+    A paired program's useful rate is its rate times the share of its lanes that early stopping leaves in use; it is
+    considered only where seeds have trials enough to fill its lanes.
     """
     useful = {
-        one: rate * (expected_use(one.lanes, per_seed) if one.is_paired else 1.0)
-        for one, rate in rates.items()
-        if not one.is_paired or per_seed >= one.lanes
+        program: rate * (expected_use(program.lanes, per_seed) if program.is_paired else 1.0)
+        for program, rate in rates.items()
+        if not program.is_paired or per_seed >= program.lanes
     }
     if not useful:
         return min(rates)
     top = max(useful.values())
-    return min(one for one, rate in useful.items() if rate >= NEAR_BEST * top)
+    return min(program for program, rate in useful.items() if rate >= NEAR_BEST * top)
 
 
 def expected_use(lanes: int, per_seed: float) -> float:
-    """The share of lanes in use while the trials of a seed stop one after the other: sum n / sum lanes ceil(n/lanes).
+    """Return the share of lanes in use while a seed's trials stop one by one: sum n / sum lanes ceil(n/lanes).
 
     Example:
         >>> [round(expected_use(lanes, 20.0), 3) for lanes in (1, 2, 4, 8)]
@@ -164,17 +170,18 @@ class _Probe:
         self._task, self._config, self._examples, self._num_threads = task, config, examples, num_threads
         self._num_examples = int(np.shape(jax.tree.leaves(examples)[0])[0])
         self._seeds, self._hyperparams = np.asarray(seeds), jax.tree.map(np.asarray, hyperparams)
-        one = self._one = state_shapes(task, config, self._hyperparams)
-        self._state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
-        self._num_weights = sum(leaf.size for leaf in jax.tree.leaves(one.params))
-        self._shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(one)]
+        state = self._state = state_shapes(task, config, self._hyperparams)
+        self._state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        self._num_weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        self._shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
 
     def _lanes(self, lanes: int) -> tuple[np.ndarray, Any]:
+        """Return seeds and hyperparameters for ``lanes`` lanes, from trials that are repeated as needed."""
         chosen = np.arange(lanes) % len(self._seeds)
         return self._seeds[chosen], jax.tree.map(lambda column: column[chosen], self._hyperparams)
 
     def key(self) -> str:
-        """A hash of all that speed depends on: device, threads, versions, shapes, recipe."""
+        """Return a hash of all that speed depends on: device, threads, versions, shapes, recipe."""
         device = jax.devices()[0]
         threads = (available_cores(), self._num_threads)
         data = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(self._examples)]
@@ -183,28 +190,29 @@ class _Probe:
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
     def expected_seconds(self, num_trials: int) -> float:
-        """Very roughly: 6 FLOP for each weight, example, epoch and trial."""
+        """Return a very rough estimate: 6 FLOP for each weight, example, epoch and trial."""
         flops = 6.0 * self._num_weights * self._num_examples * EXPECTED_EPOCHS * num_trials
         return flops / ROUGH_FLOPS.get(jax.default_backend(), ACCELERATOR_FLOPS)
 
     def _few_examples(self) -> Examples:
+        """Return as many examples as make an epoch of ``MEASURED_STEPS`` steps."""
         wanted = int(MEASURED_STEPS * self._config.batch_size / (1 - self._config.validation_fraction)) + 1
         return jax.tree.map(lambda leaf: leaf[: min(wanted, self._num_examples)], self._examples)
 
     def _program(self, variant: EpochProgram) -> tuple[Any, Any]:
-        """The compiled program for one device on a few examples, and its arguments."""
+        """Return the compiled program for one device on a few examples, and its arguments."""
         seeds, hyperparams = jax.tree.map(jnp.asarray, self._lanes(variant.lanes))
         slots = jnp.arange(variant.lanes, dtype=jnp.int32)
-        pool = init_pool(None, self._one, variant.lanes)
+        pool = init_pool(None, self._state, variant.lanes)
         pool = init_slots(self._task, self._config, None, pool, slots, seeds, hyperparams)
-        step = variant.lanes if variant.is_paired else 1
+        step = variant.lanes if variant.is_paired else 1  # paired lanes have one clock between them
         clocks = Clock(seeds[::step], jnp.zeros(variant.lanes, jnp.int32)[::step])
         arguments = (clocks, pool, slots, hyperparams, jax.tree.map(jnp.asarray, self._few_examples()))
         lowered = train_epoch.lower(self._task, self._config, variant.is_paired, None, *arguments)
         return lowered.compile(), arguments
 
     def measure(self, variants: list[EpochProgram]) -> dict[EpochProgram, float]:
-        """Trial-epochs a second of each program that fits, in so many threads at once, on a few batches."""
+        """Return trial-epochs per second of each program that fits, run in all threads at once on a few batches."""
         rates = {}
         threads = Threads(self._num_threads)
         for variant in variants:
@@ -212,7 +220,7 @@ class _Probe:
                 continue
             program, arguments = self._program(variant)
             seconds = np.inf
-            for _ in range(3):
+            for _ in range(3):  # the fastest run is the least disturbed one
                 started = time.perf_counter()
                 results = threads.map(lambda given, run=program: run(*given), [arguments] * self._num_threads)
                 jax.block_until_ready(results)
@@ -221,10 +229,11 @@ class _Probe:
         return rates
 
     def _may_fit(self, variant: EpochProgram) -> bool:
+        """Return whether the states alone fit: a program has them as arguments and as results."""
         return 2 * self._num_threads * variant.lanes * self._state_bytes < available_bytes()
 
     def fits(self, variant: EpochProgram) -> bool:
-        """Whether the compiled program's memory fits; asked only where the states alone take a tenth of it."""
+        """Return whether the program's memory fits; it is compiled for that only where states take a tenth of it."""
         if 10 * self._num_threads * variant.lanes * self._state_bytes < available_bytes():
             return True
         if not self._may_fit(variant):
@@ -234,12 +243,12 @@ class _Probe:
         return self._num_threads * needed < MEMORY_SHARE * available_bytes()
 
     def slots_that_fit(self) -> int:
-        """Slots that a quarter of the memory holds."""
+        """Return the number of slots that a quarter of the memory holds."""
         return int(available_bytes() // 4 // self._num_threads // max(1, self._state_bytes))
 
 
 def available_bytes() -> int:
-    """Free memory of the first device."""
+    """Return the free memory of the first device."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -247,22 +256,22 @@ def available_bytes() -> int:
 
 
 def recall(path: Path, key: str) -> dict[EpochProgram, float]:
-    """Rates measured before; none where there is no such file or it cannot be read."""
+    """Return the rates that were measured before; none if there is no such file or it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))[key]
-        return {EpochProgram(int(lanes), bool(paired)): float(rate) for lanes, paired, rate in found}
+        entries = json.loads(path.read_text(encoding="utf-8"))[key]
+        return {EpochProgram(int(lanes), bool(paired)): float(rate) for lanes, paired, rate in entries}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def remember(path: Path, key: str, rates: dict[EpochProgram, float]) -> None:
-    """Add rates to the file; a folder that cannot be written to is left alone."""
+    """Add rates to the file; do nothing if it cannot be written."""
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError):
         known = {}
     known = known if isinstance(known, dict) else {}
-    known[key] = [[one.lanes, one.is_paired, rate] for one, rate in rates.items()]
+    known[key] = [[program.lanes, program.is_paired, rate] for program, rate in rates.items()]
     try:
         write_text(path, json.dumps(known, indent=1) + "\n")
     except OSError:

@@ -1,4 +1,4 @@
-"""Everything needed to go on with trials in training, on any number of devices; kept by orbax, the last two."""
+"""Snapshots of trials in training, from which any number of devices can go on; orbax keeps the last two."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ class TrialSnapshot(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Trials in training.
+    """The trials in training.
 
     Attributes:
         states: Tree of ``[trials ...]`` NumPy arrays: weights, optimizer, schedule, best weights.
-        trials: A row each. A trial's random numbers follow from its seed and epoch, so no generator has a state.
+        trials: What the host keeps of each trial. Random numbers follow from seed and epoch: no generator has a state.
     """
 
     states: Any
@@ -41,8 +41,8 @@ class SnapshotStore:
     """The last two snapshots in a folder, written in the background.
 
     Args:
-        folder: Where; made when it is first written to.
-        damaged: Folder that a snapshot which cannot be used is moved to; None leaves it where it is.
+        folder: The folder; it is made when it is first written to.
+        damaged: Folder to which snapshots that cannot be read are moved; None leaves them where they are.
     """
 
     def __init__(self, folder: Path, damaged: Path | None = None) -> None:
@@ -51,6 +51,7 @@ class SnapshotStore:
         self._path = ExitStack()
 
     def _open(self) -> Any:
+        """Return orbax's manager, made on first use: reading snapshots needs none."""
         import orbax.checkpoint as ocp
 
         if self._manager is None:
@@ -62,107 +63,107 @@ class SnapshotStore:
         return self._manager
 
     def save(self, snapshot: Snapshot, names: Sequence[str] | Mapping[int, str]) -> None:
-        """Save in the background; ``names`` says which trial each index is, in any later run.
+        """Save a snapshot in the background; ``names`` gives each trial's index a name that holds in any later run.
 
-        A snapshot of no trials is left out: there is nothing to lose, and orbax cannot write arrays of nothing.
+        A snapshot of no trials is left out: there is nothing to lose, and orbax cannot write empty arrays.
 
         Raises:
-            OSError: This snapshot, or the one before it, cannot be written.
+            OSError: If this snapshot, or the one before it, cannot be written.
         """
         import orbax.checkpoint as ocp
 
         if not snapshot.trials:
             return
-        rows = [{**one._asdict(), "trial": names[one.trial]} for one in snapshot.trials]
+        rows = [{**trial._asdict(), "trial": names[trial.trial]} for trial in snapshot.trials]
         leaves = _by_number(jax.tree.leaves(snapshot.states))
         about = {"trials": rows, "sha256": _digest(leaves if rows else {}, rows)}
-        with self._told_as_os_error():
+        with self._raising_os_errors():
             manager = self._open()
-            manager.wait_until_finished()  # orbax would leave this snapshot out while the one before is being written
+            manager.wait_until_finished()  # orbax skips a snapshot while the one before is being written
             step = 1 + max(self.steps(), default=-1)
             states = ocp.args.StandardSave(leaves)
             manager.save(step, args=ocp.args.Composite(states=states, trials=ocp.args.JsonSave(about)))
 
     def steps(self) -> list[int]:
-        """Numbers of the snapshots that are there."""
+        """Return the numbers of the snapshots in the folder, oldest first."""
         return sorted(int(path.name) for path in self._folder.glob("*") if path.name.isdigit())
 
     def problem(self, step: int) -> str | None:
-        """What is wrong with a snapshot, or None."""
+        """Return what is wrong with a snapshot, or None."""
         try:
             self._read(step)
-        except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
-            return _told(error)
+        except Exception as error:  # orbax and tensorstore raise anything for a damaged file
+            return _describe(error)
         return None
 
     def newest(self, template: Any, index_of: dict[str, int], say: Callable[[str], None]) -> Snapshot | None:
-        """The newest snapshot that can be read, with those trials that ``index_of`` knows.
+        """Return the newest snapshot that can be read, with those of its trials that ``index_of`` knows.
 
         Args:
-            template: Tree of one trial's state, shapes and dtypes.
+            template: Tree of the shapes and dtypes of one trial's state.
             index_of: Index of every trial that is still to be trained, by name.
-            say: Told of a snapshot that cannot be read; the one before it is taken.
+            say: Function called with a message if a snapshot cannot be read; the one before it is then tried.
         """
         for step in reversed(self.steps()):
             try:
                 return self.read(step, template, index_of)
-            except Exception as error:  # orbax and tensorstore raise what they like for a damaged file
-                path, told = self._folder / str(step), _told(error)
+            except Exception as error:  # orbax and tensorstore raise anything for a damaged file
+                path, message = self._folder / str(step), _describe(error)
                 aside = f"moved to {set_aside(path, self._damaged)}; " if self._damaged is not None else ""
-                say(f"{path} cannot be read ({told}): {aside}trying the one before")
+                say(f"{path} cannot be read ({message}): {aside}trying the one before")
         return None
 
     def trials(self) -> dict[str, tuple[int, int]]:
-        """The newest step of every trial that a snapshot names, and its epochs there; ``read`` checks the numbers.
+        """Return the newest step of every trial that a snapshot names, and its epochs there, numbers unchecked.
 
-        A trial that only the older snapshot holds has finished since; whether it was kept, others know.
+        A trial that only the older snapshot holds has finished since; whether it was saved is not known here.
         """
-        found: dict[str, tuple[int, int]] = {}
+        newest: dict[str, tuple[int, int]] = {}
         for step in self.steps():
             try:
-                found |= {row["trial"]: (step, row["epochs"]) for row in self._about(step)["trials"]}
-            except Exception:  # noqa: S112 (damaged: orbax raises what it likes, and the other snapshot may do)
+                newest |= {row["trial"]: (step, row["epochs"]) for row in self._about(step)["trials"]}
+            except Exception:  # noqa: S112 (damaged: orbax raises anything, and the other snapshot may be intact)
                 continue
-        return found
+        return newest
 
     def read(self, step: int, template: Any, index_of: dict[str, int]) -> Snapshot:
-        """One snapshot, with those trials that ``index_of`` knows; raises whatever orbax does where it is damaged."""
+        """Return a snapshot, with those trials that ``index_of`` knows; raise anything if it is damaged."""
         return _as_snapshot(*self._read(step), template, index_of)
 
     def _about(self, step: int) -> dict[str, Any]:
         return read_json(self._folder / str(step) / "trials" / "metadata", "the list of a snapshot's trials")
 
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-        """The leaves and the rows of a snapshot; raises if they are not what was saved."""
+        """Return the leaves and the rows of a snapshot; raise if they are not what was saved."""
         folder, about = self._folder / str(step), self._about(step)
-        has_trials = bool(about["trials"])  # arrays of no trials cannot be read back
+        has_trials = bool(about["trials"])  # orbax cannot read empty arrays back
         leaves = {name: np.asarray(leaf) for name, leaf in load_tree(folder / "states").items()} if has_trials else {}
         if "sha256" in about and about["sha256"] != _digest(leaves, about["trials"]):
             raise ValueError("its numbers are not what was written")
         return leaves, about["trials"]
 
     def wait(self) -> None:
-        """Until everything is written."""
+        """Wait until everything is written."""
         if self._manager is not None:
-            with self._told_as_os_error():
+            with self._raising_os_errors():
                 self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, and let go of the folder."""
+        """Wait until everything is written, and release the folder."""
         if self._manager is not None:
             manager, self._manager = self._manager, None
-            with self._path, self._told_as_os_error():
+            with self._path, self._raising_os_errors():
                 manager.close()
 
     @contextmanager
-    def _told_as_os_error(self) -> Iterator[None]:
+    def _raising_os_errors(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # orbax and tensorstore raise what they like for a full disk
+        except Exception as error:  # orbax and tensorstore raise anything for a full disk
             raise as_os_error(self._folder, error) from error
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
 
 
@@ -174,14 +175,14 @@ def _as_snapshot(
     shapes, structure = jax.tree.flatten(template)
     if [(len(rows), *shape.shape) for shape in shapes] != [leaves[name].shape for name in _by_number(shapes)]:
         raise ValueError("its arrays have other shapes than this spec's trials")
-    kept = [place for place, row in enumerate(rows) if row["trial"] in index_of]
+    kept = [position for position, row in enumerate(rows) if row["trial"] in index_of]
     states = [leaves[name][kept] for name in _by_number(shapes)]
-    trials = tuple(TrialSnapshot(**{**rows[place], "trial": index_of[rows[place]["trial"]]}) for place in kept)
+    trials = tuple(TrialSnapshot(**{**rows[position], "trial": index_of[rows[position]["trial"]]}) for position in kept)
     return Snapshot(jax.tree.unflatten(structure, states), trials)
 
 
 def _digest(leaves: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """SHA-256 of the numbers themselves, however they are stored."""
+    """Return the SHA-256 of the numbers themselves, however they are stored."""
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode())
     for name, leaf in sorted(leaves.items()):
         array = np.ascontiguousarray(leaf)
@@ -190,5 +191,5 @@ def _digest(leaves: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _by_number(leaves: list[Any]) -> dict[str, Any]:
-    """Leaves under names that do not depend on the tree they came from."""
+    """Return leaves under names that do not depend on the tree they came from."""
     return {f"{index:04d}": leaf for index, leaf in enumerate(leaves)}

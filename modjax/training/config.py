@@ -1,4 +1,4 @@
-"""What a training run fixes (``TrainConfig``, static) and what a sweep varies (``Hyperparams``, traced)."""
+"""The settings of training: ``TrainConfig`` is static and fixed for a run, ``Hyperparams`` are traced and vary."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from modjax.names import KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS,
 
 
 class Hyperparams(NamedTuple):
-    """What a sweep of the paper varies without recompiling: scalars here, the trials axis comes from vmap."""
+    """Hyperparameters that a sweep varies without recompiling: scalars of one trial; vmap adds the trials axis."""
 
     learning_rate: Float[Array, ""] | np.ndarray | float = 1e-3
     l1: Float[Array, ""] | np.ndarray | float = 0.0
@@ -21,28 +21,30 @@ class Hyperparams(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What all trials of a population share; a change of any field compiles a new program.
+    """Settings that all trials of a population share; a change of any field compiles a new program.
 
     Attributes:
-        optimizer: Name of the optimizer, or a function ``(learning_rate, hyperparams) -> optax.GradientTransformation``
+        optimizer: Name of an optimizer, or a function ``(learning_rate, hyperparams) -> optax.GradientTransformation``
             of one trial's traced scalars, such as ``lambda lr, h: optax.rmsprop(lr, decay=h["decay"])``.
-        optimizer_hyperparams: Names of hyperparameters that such a function takes, beside the learning rate.
-        momentum: Of ``sgd``, where no hyperparameter of that name says otherwise.
-        weight_decay: Of ``adamw``, likewise (decoupled; PyTorch's default).
-        max_epochs: A trial ends after so many epochs at the latest.
-        batch_size: Examples per step; an incomplete last batch of an epoch is left out.
+        optimizer_hyperparams: Names of the hyperparameters that such a function takes, beside the learning rate.
+        momentum: Momentum of ``sgd``, unless a hyperparameter has that name.
+        weight_decay: Decoupled weight decay of ``adamw``, unless a hyperparameter has that name (PyTorch's default).
+        max_epochs: Largest number of epochs of a trial.
+        batch_size: Number of examples per step; an incomplete last batch of an epoch is left out.
         validation_fraction: Share of the training examples held out, drawn from each trial's seed.
         early_stopping: Whether trials may stop before ``max_epochs``.
-        early_stopping_patience: So many epochs in a row without a strictly better validation loss stop the trial.
-        schedule: Of the learning rate: ``plateau``, or ``constant``.
-        plateau_patience: One more than so many epochs in a row without a better loss cut the learning rate.
-        plateau_factor: The cut.
-        keep: Weights that are the result: of the ``best`` epoch by validation loss, or of the ``last`` one whose loss
-            is finite. ``best_epoch`` is that of the best validation loss either way.
-        matmul_precision: ``float32``, or on accelerators that have them ``tf32`` or ``bf16`` (products of rounded
-            factors, summed in float32).
-        num_slots: Trials that train side by side; None lets modjax choose, and pack the last ones into fewer.
-        num_devices: Local devices to use; None uses all.
+        early_stopping_patience: Number of epochs in a row without a strictly better validation loss that stop a trial.
+        schedule: Schedule of the learning rate: ``plateau``, or ``constant``.
+        plateau_patience: Number of epochs in a row without a better loss that are tolerated; the next one cuts the
+            learning rate.
+        plateau_factor: Factor by which the learning rate is cut.
+        keep: Weights to return: those of the ``best`` epoch by validation loss, or of the ``last`` one whose loss is
+            finite. ``best_epoch`` is that of the best validation loss either way.
+        matmul_precision: Precision of matrix products: ``float32``, or on accelerators that have them ``tf32`` or
+            ``bf16`` (products of rounded factors, summed in float32).
+        num_slots: Number of trials that train side by side; None lets modjax choose, and pack the last trials into
+            fewer lanes.
+        num_devices: Number of local devices to use; None uses all.
     """
 
     optimizer: str | Callable[..., Any] = "adam"
@@ -84,12 +86,12 @@ class TrainConfig:
                 raise ValueError(f"{name} must lie between 0 and 1, both excluded; got {value}.")
 
     def recipe(self) -> "TrainConfig":
-        """What a trial's numbers depend on: the config without what only says where trials run."""
+        """Return the config without the fields that only say where trials run: what a trial's numbers depend on."""
         return replace(self, num_slots=None, num_devices=None)
 
 
 def hyperparam(hyperparams: Any, name: str, default: float) -> Any:
-    """A hyperparameter by name from a NamedTuple or a dict, or the default."""
+    """Return a hyperparameter by name from a NamedTuple or a dict, or the default."""
     if isinstance(hyperparams, dict):
         return hyperparams.get(name, default)
     return getattr(hyperparams, name, default)

@@ -1,4 +1,4 @@
-"""What the host hears of trials in training."""
+"""What is reported to the host about trials in training."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,17 +9,17 @@ TrialCallback = Callable[[int, Row], bool | None]
 
 
 class FinishedTrial(NamedTuple):
-    """One trial as it leaves its slot, on the host.
+    """A trial that has left its slot, on the host.
 
     Attributes:
-        trial: Its index.
-        params: Weights of its best epoch (the initial ones, if no epoch had a finite validation loss).
-        last: Weights after its last epoch.
-        history: A row an epoch.
+        trial: Index of the trial.
+        params: Weights of the best epoch (the initial ones, if no epoch had a finite validation loss).
+        last: Weights after the last epoch.
+        history: Rows of the history, one per epoch.
         status: ``done``, ``diverged`` (in its last epoch) or ``failed`` (its callback raised).
-        best_epoch: Counted from 0; -1 if there is none.
-        seconds: Its share of the time of its rounds.
-        reason: Why it failed.
+        best_epoch: Best epoch, counted from 0; -1 if there is none.
+        seconds: The trial's share of the time of its rounds.
+        reason: Reason of a failure.
     """
 
     trial: int
@@ -33,7 +33,7 @@ class FinishedTrial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What becomes of a trial: its status from now on (empty: it goes on), and why it failed."""
+    """A trial's status from now on (empty if it goes on), and the reason if it failed."""
 
     status: str
     reason: str = ""
@@ -45,21 +45,21 @@ def ask(callback: TrialCallback | None, trial: int, row: Row) -> Verdict:
         return Verdict("")
     try:
         is_over = callback(trial, dict(row))
-    except Exception as error:
+    except Exception as error:  # of the user's own code: it must not take the other trials down
         return Verdict("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Verdict("done" if is_over else "")
 
 
 class EpochReport(NamedTuple):
-    """What the host hears after a round: one epoch of some of the trials that have a slot.
+    """Report on a round: one epoch of some of the trials that have a slot.
 
     Attributes:
-        rows: History row of every trial that trained, by trial.
+        rows: Row of the history of every trial that trained, by trial.
         finished: Trials that left their slots.
-        num_waiting: Trials without a slot so far.
-        messages: What the user should know, such as that memory ran out and fewer trials train side by side.
-        num_lanes: Places for a trial in the program that ran; ``len(rows)`` of them were used.
-        num_training: Trials that have a slot, those that finished now not counted.
+        num_waiting: Number of trials without a slot so far.
+        messages: Messages to the user, such as that memory ran out and fewer trials train side by side.
+        num_lanes: Number of lanes of the program that ran; ``len(rows)`` of them were used.
+        num_training: Number of trials that have a slot, without those that have just finished.
     """
 
     rows: dict[int, Row]

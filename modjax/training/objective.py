@@ -1,4 +1,4 @@
-"""What a trial minimizes: the task's mean loss plus penalties, one function a term."""
+"""What a trial minimizes: the task's mean loss plus penalties, with one function per term."""
 
 import operator
 from collections.abc import Callable
@@ -23,8 +23,8 @@ class Batch(NamedTuple):
     """Examples of a classification task.
 
     Attributes:
-        x: ``[batch ...]``, uint8 pixels or floats.
-        y: ``[batch]``, integer labels.
+        x: Inputs ``[batch ...]``, uint8 pixels or floats.
+        y: Integer labels ``[batch]``.
     """
 
     x: Array
@@ -32,18 +32,18 @@ class Batch(NamedTuple):
 
 
 def no_penalty(params: Params, hyperparams: Any) -> Float[Array, ""] | float:
-    """The penalty of a task that has none."""
+    """Return 0: the penalty of a task that has none."""
     del params, hyperparams
     return 0.0
 
 
 def no_check(examples: Any) -> None:
-    """The check of a task that takes any data."""
+    """Accept any data: the check of a task that has none."""
     del examples
 
 
 class Task(NamedTuple):
-    """What :func:`modjax.train` needs to know of a problem: pure functions of ONE trial.
+    """A problem for :func:`modjax.train`, as pure functions of ONE trial.
 
     Attributes:
         init: ``init(key, hyperparams) -> params``, any tree of arrays.
@@ -51,8 +51,8 @@ class Task(NamedTuple):
         evaluate: ``evaluate(params, hyperparams, batch) -> dict of sums over the batch``. It must hold ``count`` and
             ``loss``; every other entry is divided by ``count`` and reported too.
         penalty: ``penalty(params, hyperparams) -> scalar``, added to the loss for the gradient, left out of histories.
-        hyperparams: The names it takes, beside ``learning_rate`` and ``seed``; None takes any.
-        check: ``check(examples)`` raises a ValueError where data are wrong; called once, on the host.
+        hyperparams: Names of the hyperparameters it takes, beside ``learning_rate`` and ``seed``; None takes any.
+        check: ``check(examples)``, which raises a ValueError if data are wrong; called once, on the host.
     """
 
     init: Callable[..., Any]
@@ -64,52 +64,53 @@ class Task(NamedTuple):
 
 
 def objective(task: Task, params: Params, hyperparams: Any, batch: Examples, key: PRNGKey) -> tuple[Array, Array]:
-    """``loss + penalty`` (what is minimized) and the loss alone (what is reported)."""
+    """Return ``loss + penalty``, which is minimized, and the loss alone, which is reported."""
     loss = task.loss(params, hyperparams, batch, key)
     return loss + task.penalty(params, hyperparams), loss
 
 
 def weights(params: Params) -> list[Array]:
-    """The leaves that are weights, not biases: those with at least two axes."""
+    """Return the leaves that are weights, not biases: those with at least two axes."""
     return [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
 
 
 def l1_norm(params: Params) -> Float[Array, ""]:
-    """``sum |W|`` over all weights."""
+    """Return ``sum |W|`` over all weights."""
     return jnp.sum(jnp.stack([jnp.sum(jnp.abs(weight)) for weight in weights(params)]))
 
 
 def l2_norm(params: Params) -> Float[Array, ""]:
-    """``sum W^2`` over all weights (no root, as the paper's authors define it)."""
+    """Return ``sum W^2`` over all weights (no root, as the paper's authors define it)."""
     return jnp.sum(jnp.stack([jnp.sum(weight**2) for weight in weights(params)]))
 
 
 def l1_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Array, ""]:
-    """``l1 * sum |W|``."""
+    """Return ``l1 * sum |W|``."""
     del network
     return hyperparam(hyperparams, "l1", 0.0) * l1_norm(params)
 
 
 def l2_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Array, ""]:
-    """``l2 * sum W^2``."""
+    """Return ``l2 * sum W^2``."""
     del network
     return hyperparam(hyperparams, "l2", 0.0) * l2_norm(params)
 
 
 def cross_entropy_sum(logits: Float[Array, "batch outputs"], labels: Array) -> Float[Array, ""]:
-    """``sum_b -log softmax(y_b)[label_b]``, in nats."""
+    """Return ``sum_b -log softmax(y_b)[label_b]``, in nats."""
     return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 
 @lru_cache(maxsize=256)
 def classification(network: Network) -> Task:
-    """The paper's task: cross-entropy, dropout after each hidden activation, L1 and L2 penalties inside the loss.
+    """Return the paper's task: cross-entropy, dropout after each hidden activation, L1 and L2 penalties in the loss.
 
     loss = mean CE + l1 * sum |W| + l2 * sum W^2; hyperparameters ``l1``, ``l2`` and ``dropout`` by name from a
-    :class:`modjax.Hyperparams` or a dict, 0 where there is none. The same network gives the same object.
+    :class:`modjax.Hyperparams` or a dict, 0 where there is none. The same network gives the same task
+    object.
 
     Args:
-        network: Any network.
+        network: The architecture.
 
     References:
         Lange, Rolnick & Kording, TMLR 2022, section 3.1.
@@ -120,7 +121,7 @@ def classification(network: Network) -> Task:
         return network.init(key)
 
     def loss(params: Params, hyperparams: Any, batch: Batch, key: PRNGKey) -> Array:
-        # Made once for the forward and the backward product, and for all trials that share the batch.
+        # The barrier has it computed once for the forward and the backward product and all trials of the batch.
         x = jax.lax.optimization_barrier(to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype))
         rate = hyperparam(hyperparams, "dropout", 0.0)
         logits = network.apply(params, x, dropout=(rate, key)).logits
@@ -140,11 +141,11 @@ def classification(network: Network) -> Task:
         return reduce(operator.add, terms)
 
     def check(examples: Batch) -> None:
-        one = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), examples.x.dtype)
-        logits = jax.eval_shape(lambda x: network.apply(network.init(0), x).logits, one)
+        example = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), examples.x.dtype)
+        logits = jax.eval_shape(lambda x: network.apply(network.init(0), x).logits, example)
         check_labels("data.y", examples.y, len(examples.x), logits.shape[-1])
         check_finite("data.x", examples.x)
 
     names = [info.name for info in TASKS["classification"].hyperparameters]
-    names += [one.name for info in PENALTIES.values() for one in info.hyperparameters]
+    names += [hyperparameter.name for info in PENALTIES.values() for hyperparameter in info.hyperparameters]
     return Task(init, loss, evaluate, penalty, tuple(names), check)

@@ -1,7 +1,7 @@
 """Optimizers: by name, or any optax transformation; each trial has its own learning rate and hyperparameters.
 
 An optimizer is a function ``(learning_rate, hyperparams) -> optax.GradientTransformation``, called with the scalars of
-one trial. The schedule changes ``learning_rate`` between epochs, the transformation's state lives on.
+one trial. The schedule changes ``learning_rate`` between epochs; the state of the transformation is kept.
 """
 
 from collections.abc import Callable
@@ -15,20 +15,20 @@ Optimizer = Callable[[Any, Any], optax.GradientTransformation]
 
 
 def adam(config: TrainConfig) -> Optimizer:
-    """Adam (betas 0.9 and 0.999, eps 1e-8: the defaults of PyTorch too)."""
+    """Return Adam (betas 0.9 and 0.999, eps 1e-8: the defaults of PyTorch too)."""
     del config
     return lambda learning_rate, hyperparams: optax.adam(learning_rate)
 
 
 def adamw(config: TrainConfig) -> Optimizer:
-    """Adam with decoupled weight decay on all parameters: p -= learning_rate * (adam + weight_decay * p)."""
+    """Return Adam with decoupled weight decay on all parameters: p -= learning_rate * (adam + weight_decay * p)."""
     return lambda learning_rate, hyperparams: optax.adamw(
         learning_rate, weight_decay=hyperparam(hyperparams, "weight_decay", config.weight_decay)
     )
 
 
 def sgd(config: TrainConfig) -> Optimizer:
-    """Gradient descent with momentum as PyTorch has it: v = momentum * v + g, p -= learning_rate * v."""
+    """Return gradient descent with momentum as in PyTorch: v = momentum * v + g, p -= learning_rate * v."""
     return lambda learning_rate, hyperparams: optax.sgd(
         learning_rate, momentum=hyperparam(hyperparams, "momentum", config.momentum)
     )
@@ -39,13 +39,13 @@ NAMED_HYPERPARAMS: dict[str, tuple[str, ...]] = {"adamw": ("weight_decay",), "sg
 
 
 def transformation(config: TrainConfig, learning_rate: Any, hyperparams: Any) -> optax.GradientTransformation:
-    """The config's optimizer for one trial at one learning rate."""
+    """Return the config's optimizer for one trial at one learning rate."""
     optimizer = config.optimizer
     make = optimizer if callable(optimizer) else OPTIMIZER_FUNCTIONS[optimizer](config)
     return make(learning_rate, hyperparams)
 
 
 def optimizer_hyperparams(config: TrainConfig) -> tuple[str, ...]:
-    """Names of hyperparameters that the optimizer takes, beside the learning rate."""
+    """Return the names of the hyperparameters that the optimizer takes, beside the learning rate."""
     named = NAMED_HYPERPARAMS.get(config.optimizer, ()) if isinstance(config.optimizer, str) else ()
     return (*named, *config.optimizer_hyperparams)

@@ -1,4 +1,4 @@
-"""Does a task take these data? Asked of shapes alone, before anything compiles."""
+"""Checks that a task takes the data, made on shapes alone, before anything compiles."""
 
 from functools import partial
 from typing import Any
@@ -13,17 +13,17 @@ from modjax.types import Examples
 
 
 def check_task(task: Task, config: TrainConfig, hyperparams: Any, examples: Examples) -> None:
-    """Trace one trial's init, loss and evaluate on one batch of shapes; then let the task look at the data.
+    """Trace one trial's init, loss and evaluate on the shapes of a batch; then run the task's own check of the data.
 
     Args:
-        task: Pure functions of one trial.
+        task: The task, as pure functions of one trial.
         config: Static settings.
         hyperparams: Tree of ``[trials]`` arrays.
         examples: Tree of arrays.
 
     Raises:
-        ValueError: Shapes that do not fit, a loss that is no scalar, sums without ``count`` or ``loss``, or data that
-            the task refuses.
+        ValueError: If shapes do not fit, the loss is no scalar, the sums lack ``count`` or ``loss``, or the task
+            refuses the data.
     """
     values = jax.tree.map(lambda column: jnp.asarray(np.asarray(column)[0]), hyperparams)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.batch_size, *leaf.shape[1:]), leaf.dtype), examples)
@@ -33,8 +33,8 @@ def check_task(task: Task, config: TrainConfig, hyperparams: Any, examples: Exam
         raise ValueError(f"the task's loss must be a scalar, the mean over a batch; got {_shape(loss)}.")
     sums = _trace("evaluate", task.evaluate, params, values, batch)
     if not isinstance(sums, dict) or not {"count", "loss"} <= sums.keys():
-        told = sorted(sums) if isinstance(sums, dict) else type(sums).__name__
-        raise ValueError(f"the task's evaluate must be a dict of sums with 'count' and 'loss'; got {told}.")
+        entries = sorted(sums) if isinstance(sums, dict) else type(sums).__name__
+        raise ValueError(f"the task's evaluate must be a dict of sums with 'count' and 'loss'; got {entries}.")
     task.check(examples)
 
 
@@ -44,9 +44,9 @@ def _trace(name: str, function: Any, *arguments: Any) -> Any:
     except Exception as error:  # whatever the task's functions and the libraries they call may raise
         lines = str(error).strip().splitlines() or [""]
         shapes = [_shape(argument) for argument in arguments[-1:]] if name != "init" else []
-        told = f" of {shapes[0]}" if shapes else ""
+        suffix = f" of {shapes[0]}" if shapes else ""
         raise ValueError(
-            f"the task's {name} cannot be computed for a batch{told}: {type(error).__name__}: {lines[0]}"
+            f"the task's {name} cannot be computed for a batch{suffix}: {type(error).__name__}: {lines[0]}"
         ) from error
 
 

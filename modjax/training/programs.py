@@ -1,7 +1,7 @@
 """The trials axis: programs that run lanes of trials side by side, on one device or split over several.
 
 A population's trials sit in a pool of slots. An epoch of some of them is train_epoch -> write_slots, all on the
-device; the host hears one small row a trial. With several devices every leading axis is split over the mesh axis
+device; the host gets one small row per trial. With several devices every leading axis is split over the mesh axis
 "trials": each device has its own slots and lanes, and no number crosses between them.
 """
 
@@ -27,10 +27,10 @@ SPLIT, COPY = PartitionSpec("trials"), PartitionSpec()
 
 
 class EpochProgram(NamedTuple):
-    """One way to run an epoch: a program of its own.
+    """A compiled way to run an epoch.
 
     Attributes:
-        lanes: Trials side by side on each device.
+        lanes: Number of trials side by side on each device.
         is_paired: Whether the lanes of a device share one clock (seed and epoch), and with it batches and noise.
     """
 
@@ -41,11 +41,11 @@ class EpochProgram(NamedTuple):
 @partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["names"])
 @dataclass(frozen=True)
 class Table:
-    """Rows of the history as few arrays, so that the host asks for few: one for each type of number.
+    """Rows of the history as one array for each dtype, so that the host copies few arrays.
 
     Attributes:
-        names: Names of the columns, those of each type together.
-        values: One array ``[lanes columns]`` for each type.
+        names: Names of the columns of each array.
+        values: One array ``[lanes columns]`` for each dtype.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -53,27 +53,27 @@ class Table:
 
     @classmethod
     def of(cls, columns: dict[str, Array]) -> "Table":
-        """From columns ``[lanes]``."""
+        """Return the table of columns ``[lanes]``."""
         kinds = sorted({str(column.dtype) for column in columns.values()})
         names = tuple(tuple(name for name in sorted(columns) if str(columns[name].dtype) == kind) for kind in kinds)
         return cls(names, tuple(jnp.stack([columns[name] for name in group]).T for group in names))
 
     def lists(self) -> dict[str, list]:
-        """The columns as lists of plain numbers."""
+        """Return the columns as lists of plain numbers."""
         groups = zip(self.names, jax.device_get(self.values), strict=True)
         return {name: column.tolist() for names, values in groups for name, column in zip(names, values.T, strict=True)}
 
 
 def make_mesh(num_devices: int | None) -> Mesh | None:
-    """A mesh over so many local devices (all, where None); None for one device."""
+    """Return a mesh over the first ``num_devices`` local devices (all, if None); None for one device."""
     devices = jax.local_devices()[:num_devices]
     return Mesh(np.array(devices), ("trials",)) if len(devices) > 1 else None
 
 
 def put(mesh: Mesh | None, tree: Any, spec: PartitionSpec = SPLIT) -> Any:
-    """A tree of arrays on all devices of the mesh: split along the first axis, or copied.
+    """Put a tree of arrays on all devices of the mesh, split along the first axis, or copied.
 
-    For one device the tree stays as it is: a program takes NumPy arrays in faster than ``jnp.asarray`` does.
+    For one device the tree stays as it is: programs take NumPy arrays in faster than ``jnp.asarray`` does.
     """
     if mesh is None:
         return tree
@@ -81,7 +81,7 @@ def put(mesh: Mesh | None, tree: Any, spec: PartitionSpec = SPLIT) -> Any:
 
 
 def over_devices(mesh: Mesh | None, function: Callable, specs: tuple) -> Callable:
-    """``function`` on each device's share of its arguments."""
+    """Return ``function`` mapped over devices, each with its share of the arguments."""
     if mesh is None:
         return function
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
@@ -99,24 +99,25 @@ def train_epoch(
     hyperparams: Any,
     examples: Examples,
 ) -> tuple[TrialState, Table]:
-    """One epoch of the trials at ``slots``: :func:`modjax.training.trial.epoch` over the leading axis.
+    """Train the trials at ``slots`` for one epoch: :func:`modjax.training.trial.epoch` over the leading axis.
 
     Args:
-        task: Pure functions of one trial.
+        task: The task, as pure functions of one trial.
         config: Static settings.
-        is_paired: ``clocks`` has one entry a device instead of one a lane.
-        mesh: Devices, or None for one.
-        clocks: ``[lanes]``, or ``[devices]``.
-        pool: ``[slots ...]``; stays as it is.
-        slots: Counted on each device from 0.
-        hyperparams: ``[lanes ...]``.
-        examples: Whole, on every device.
+        is_paired: Whether ``clocks`` has one entry per device instead of one per lane.
+        mesh: Mesh of devices, or None for one device.
+        clocks: Clocks ``[lanes]``, or ``[devices]``.
+        pool: States ``[slots ...]``, which are left as they are.
+        slots: Slot of each lane, counted on each device from 0.
+        hyperparams: Hyperparameters ``[lanes ...]``.
+        examples: All examples, on every device.
 
     Returns:
-        The states ``[lanes ...]``, and the rows of the history.
+        The new states ``[lanes ...]``, and the rows of the history.
     """
 
     def lanes(clocks: Clock, pool: TrialState, slots: Array, hyperparams: Any, examples: Examples) -> Any:
+        # Not mapped over: the batches then do not depend on the lane, so that they are gathered once for all lanes.
         clocks = jax.tree.map(lambda leaf: leaf[0], clocks) if is_paired else clocks
         axes = (None if is_paired else 0, 0, 0, None)
         with jax.default_matmul_precision(MATMUL[config.matmul_precision]):
@@ -133,13 +134,13 @@ def _at(pool: Any, slots: Array | np.ndarray) -> Any:
 
 
 def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialState:
-    """Shapes of one trial's state, nothing computed; ``hyperparams`` has a leading trials axis."""
+    """Return the shapes of one trial's state without computing it; ``hyperparams`` has a leading trials axis."""
     values = jax.tree.map(lambda column: np.asarray(column)[0], hyperparams)
     return jax.eval_shape(partial(init_trial, task, config), jnp.zeros((), jnp.uint32), values)
 
 
 def init_pool(mesh: Mesh | None, shapes: TrialState, num_slots: int) -> TrialState:
-    """Zeros in so many slots, those of all devices together."""
+    """Return a pool of ``num_slots`` zero states, those of all devices together."""
     return put(mesh, jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape), leaf.dtype), shapes))
 
 
@@ -153,11 +154,11 @@ def init_slots(
     seeds: UInt32[Array, " lanes"] | np.ndarray,
     hyperparams: Any,
 ) -> TrialState:
-    """``pool``, which is given up, with trials before their first epoch at ``slots``."""
+    """Return ``pool``, whose memory is reused, with trials before their first epoch at ``slots``."""
 
     def lanes(pool: TrialState, slots: Array, seeds: Array, hyperparams: Any) -> TrialState:
         init = partial(init_trial, task, config)
-        if jax.default_backend() == "cpu":  # one after the other: XLA compiles that in a third of the time
+        if jax.default_backend() == "cpu":  # in sequence, which XLA compiles in a third of the time
             return _put_at(pool, slots, jax.lax.map(lambda trial: init(*trial), (seeds, hyperparams)))
         return _put_at(pool, slots, jax.vmap(init)(seeds, hyperparams))
 
@@ -166,23 +167,24 @@ def init_slots(
 
 @partial(jax.jit, static_argnames="mesh", donate_argnames="pool")
 def write_slots(mesh: Mesh | None, pool: Any, slots: Int[Array, " lanes"] | np.ndarray, values: Any) -> Any:
-    """``pool``, which is given up, with ``values`` at ``slots``."""
+    """Return ``pool``, whose memory is reused, with ``values`` at ``slots``."""
     return over_devices(mesh, _put_at, (SPLIT, SPLIT, SPLIT))(pool, slots, values)
 
 
 def _put_at(pool: Any, slots: Array, values: Any) -> Any:
+    # Idle lanes all write to the same spare slot, which no trial reads.
     return jax.tree.map(lambda leaf, value: leaf.at[slots].set(value, mode="promise_in_bounds"), pool, values)
 
 
 @jax.jit
 def read_lanes(tree: Any, lanes: Int[Array, " some"] | np.ndarray) -> Any:
-    """The trees at ``lanes``."""
+    """Return the trees at ``lanes``."""
     return _at(tree, lanes)
 
 
 @partial(jax.jit, static_argnames=("task", "config"))
 def init_one(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
-    """One trial before its first epoch."""
+    """Return the state of one trial before its first epoch."""
     return init_trial(task, config, seed, hyperparams)
 
 
@@ -196,9 +198,9 @@ def measure_trials(
     train_examples: Examples,
     test_examples: Examples,
 ) -> dict[str, Array]:
-    """Means over each trial's train, validation and test examples, and its weight norms, ``[trials]`` each.
+    """Return means over each trial's train, validation and test examples, and its weight norms, ``[trials]`` each.
 
-    Trials run one after the other, so that a trial's numbers do not depend on how many run together.
+    Trials run in sequence, so that a trial's numbers do not depend on how many are measured together.
     """
     num_train = jax.tree.leaves(train_examples)[0].shape[0]
     num_test = jax.tree.leaves(test_examples)[0].shape[0]

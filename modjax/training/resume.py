@@ -1,4 +1,4 @@
-"""A folder that keeps a training run: finished trials in stacks, the others in the last two snapshots."""
+"""The folder of a training run: finished trials are kept in stacks, the others in the last two snapshots."""
 
 import hashlib
 import json
@@ -20,20 +20,20 @@ from modjax.training.config import TrainConfig
 from modjax.training.events import FinishedTrial
 
 SAVE_SECONDS = 60.0
-ROW = ("trial", "history", "status", "best_epoch", "seconds")
+ROW = ("trial", "history", "status", "best_epoch", "seconds")  # fields of a finished trial beside its weights
 
 
 class TrainingFolder:
-    """Finished trials are saved as one stack whenever a snapshot is; both together are where a run goes on.
+    """A folder from which a run can go on: finished trials are saved as a stack whenever a snapshot is saved.
 
     Args:
-        path: The folder; new, or of the same trials.
-        identity: What the trials are; a folder of others is refused.
-        seconds: Save so often.
+        path: The folder, which is new or holds the same trials.
+        identity: Hash of what the trials are; a folder of other trials is refused.
+        seconds: Number of seconds between saves.
 
     Raises:
-        ValueError: The folder holds other trials.
-        LockedError: Another process trains in it.
+        ValueError: If the folder holds other trials.
+        LockedError: If another process trains in it.
     """
 
     def __init__(self, path: Path, identity: str, seconds: float = SAVE_SECONDS) -> None:
@@ -41,7 +41,7 @@ class TrainingFolder:
         self._identity = identity
         self._stack = ExitStack()
         self.snapshots = SnapshotStore(path / "training")
-        self._fresh: list[FinishedTrial] = []
+        self._fresh: list[FinishedTrial] = []  # not saved yet
         self._saved = time.perf_counter()
 
     def __enter__(self) -> "TrainingFolder":
@@ -72,54 +72,58 @@ class TrainingFolder:
         return sorted(self._path.glob("stack_*.json"))
 
     def finished(self, params: Any) -> list[FinishedTrial]:
-        """The trials that finished in earlier runs; a stack that is damaged is set aside, with a warning.
+        """Return the trials that finished in earlier runs; a damaged stack is set aside, with a warning.
 
         Args:
-            params: Tree of shapes of one trial's weights.
+            params: Tree of the shapes of one trial's weights.
         """
-        found: list[FinishedTrial] = []
+        trials: list[FinishedTrial] = []
         for about in self._stacks():
             try:
-                found += _read_stack(about, params)
+                trials += _read_stack(about, params)
             except ValueError as error:
                 for path in (about, about.with_suffix("")):
                     if path.exists():
                         set_aside(path, self._path / "damaged")
-                told = f"{about.with_suffix('')} is damaged: moved to {self._path / 'damaged'}, its trials are trained"
-                warnings.warn(f"{told} again ({error})", stacklevel=3)
-        return found
+                message = (
+                    f"{about.with_suffix('')} is damaged: moved to {self._path / 'damaged'}, its trials are trained"
+                )
+                warnings.warn(f"{message} again ({error})", stacklevel=3)
+        return trials
 
     def add(self, finished: list[FinishedTrial]) -> None:
-        """Take trials that finished; they are saved with the next snapshot."""
+        """Add trials that have finished; they are saved with the next snapshot."""
         self._fresh += finished
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to save."""
+        """Return whether it is time to save."""
         return time.perf_counter() - self._saved >= self._seconds
 
     def save(self, snapshot: Snapshot | None) -> None:
         """Save the finished trials, then, in the background, those in training."""
+        # In this order: if the process dies in between, a trial that has just finished is in both, never in neither.
         if self._fresh:
             fresh, self._fresh = self._fresh, []
-            trees = [{"best": one.params, "last": one.last} for one in fresh]
+            trees = [{"best": trial.params, "last": trial.last} for trial in fresh]
             last = max((int(path.stem.removeprefix("stack_")) for path in self._stacks()), default=-1)
             about = self._path / f"stack_{last + 1:05d}.json"
             save_tree(about.with_suffix(""), jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
-            rows = [{name: getattr(one, name) for name in ROW} for one in fresh]
+            # The list is written after the weights: a stack exists once its list does.
+            rows = [{name: getattr(trial, name) for name in ROW} for trial in fresh]
             content = {"trials": rows, "sha256": sum_of_json([rows, sum_of(about.with_suffix(""))])}
             write_text(about, json.dumps(content) + "\n")
         if snapshot is not None:
-            names = {one.trial: str(one.trial) for one in snapshot.trials}
+            names = {trial.trial: str(trial.trial) for trial in snapshot.trials}
             self.snapshots.save(snapshot, names)
         self._saved = time.perf_counter()
 
 
 def _read_stack(about: Path, params: Any) -> list[FinishedTrial]:
-    """The trials of one stack, by the list that was written last.
+    """Return the trials of one stack from its list, which was written last.
 
     Raises:
-        ValueError: It is not as it was written.
+        ValueError: If it is not as it was written.
     """
     content = read_json(about, "a list of a stack's trials")
     if not isinstance(content, dict) or not isinstance(rows := content.get("trials"), list):
@@ -128,8 +132,9 @@ def _read_stack(about: Path, params: Any) -> list[FinishedTrial]:
         raise ValueError("it is not as it was written")
     shapes = _stacked(params, len(rows))
     stack = load_tree(about.with_suffix(""), {"best": shapes, "last": shapes})
-    weights = [jax.tree.map(lambda leaf, place=place: leaf[place], stack) for place in range(len(rows))]
-    return [FinishedTrial(params=one["best"], last=one["last"], **row) for one, row in zip(weights, rows, strict=True)]
+    weights = [jax.tree.map(lambda leaf, index=index: leaf[index], stack) for index in range(len(rows))]
+    pairs = zip(weights, rows, strict=True)
+    return [FinishedTrial(params=tree["best"], last=tree["last"], **row) for tree, row in pairs]
 
 
 def _stacked(tree: Any, num: int) -> Any:
@@ -137,7 +142,8 @@ def _stacked(tree: Any, num: int) -> Any:
 
 
 def identity_of(hyperparams: Any, seeds: np.ndarray, examples: Any, config: TrainConfig) -> str:
-    """A hash of everything that the trials' numbers depend on but the task's code."""
+    """Return a hash of everything that the trials' numbers depend on, except the task's code."""
+    # The repr of an optimizer that is a function holds its address, which no later run has.
     digest = hashlib.sha256(repr(config.recipe()).encode() if isinstance(config.optimizer, str) else b"")
     fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
     for name, column in sorted(fields.items()):

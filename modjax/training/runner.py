@@ -1,8 +1,8 @@
 """Train a queue of trials through the slots of one population, round by round.
 
-A round is one epoch of some of the trials in slots: the program that trains most trials a second is run on the trials
-that fill it best, on a CPU by several threads with trials of their own. The host is asked once a round, for one small
-row a trial.
+A round is one epoch of some of the trials in slots: the program that trains most trials per second is run on the trials
+that fill it best, on a CPU by several threads with trials of their own. The host is involved once per round, for one
+small row per trial.
 """
 
 import time
@@ -30,25 +30,25 @@ from modjax.types import Examples, Row
 
 @dataclass
 class _Progress:
-    """What the host keeps of a trial in a slot."""
+    """History and training time of a trial in a slot, kept by the host."""
 
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
 
 
 class PopulationRun:
-    """Trials in training; :meth:`rounds` trains them, :meth:`snapshot` is everything needed to go on from here.
+    """Trials in training: :meth:`rounds` trains them, :meth:`snapshot` returns what is needed to go on from here.
 
     Args:
-        task: Pure functions of one trial.
+        task: The task, as pure functions of one trial.
         hyperparams: Tree of ``[trials]`` arrays.
-        seeds: ``[trials]``, uint32.
+        seeds: Seeds ``[trials]``, uint32.
         examples: Tree of arrays with a leading axis of examples.
         config: Static settings.
         layout: Slots and programs.
-        trials: Which trials to train, in this order; all, where None.
-        resume: Trials in training that go on from where they were.
-        callback: Asked after every epoch of every trial whether it goes on.
+        trials: Indices of the trials to train, in this order; None trains all.
+        resume: Snapshot of trials in training, which go on from there.
+        callback: Function called after every epoch of every trial, which says whether the trial ends.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class PopulationRun:
         num_devices = mesh.size if mesh else layout.num_threads
         resumed_trials = resume.trials[: layout.slots * num_devices] if resume else ()
         queue = np.arange(len(seeds)) if trials is None else np.asarray(trials, np.int64)
-        queue = queue[~np.isin(queue, [one.trial for one in resumed_trials])]
-        if layout.is_paired:  # trials of one seed side by side in the queue, and so in the slots
+        queue = queue[~np.isin(queue, [kept.trial for kept in resumed_trials])]
+        if layout.is_paired:  # bring the trials of a seed together in the queue, and so in the slots
             _, first = np.unique(seeds[queue], return_index=True)
             rank = {int(seeds[queue[position]]): position for position in first}
             queue = queue[np.argsort([rank[int(seed)] for seed in seeds[queue]], kind="stable")]
@@ -93,10 +93,10 @@ class PopulationRun:
             self._restore(resume._replace(trials=resumed_trials))
 
     def feed(self, trials: Sequence[int] | np.ndarray, resume: Snapshot | None = None) -> None:
-        """Queue more trials; those of ``resume``, these or queued ones, go on from there once they have a slot."""
-        for row, one in enumerate(resume.trials if resume else ()):
+        """Queue more trials; those in ``resume``, new or queued already, go on from there once they have a slot."""
+        for row, kept in enumerate(resume.trials if resume else ()):
             state = jax.tree.map(lambda leaf, row=row: leaf[row], resume.states if resume else None)
-            self._saved[one.trial] = (one, state)
+            self._saved[kept.trial] = (kept, state)
         self._slot_table.extend(trials)
 
     def _values(self, trials: Sequence[int] | np.ndarray) -> tuple[np.ndarray, Any]:
@@ -105,17 +105,17 @@ class PopulationRun:
 
     def _restore(self, resume: Snapshot) -> None:
         chosen: list[list[int]] = [[] for _ in range(self._slot_table.num_devices)]
-        where = {}
-        for row, one in enumerate(resume.trials):
+        rows = {}
+        for row, kept in enumerate(resume.trials):
             device = int(np.argmin([len(trials) for trials in chosen]))
-            chosen[device].append(one.trial)
-            where[one.trial] = row
-            self._slot_table.assign(one.trial, device, one.epochs)
-            self._running[one.trial] = _Progress(list(one.history), one.seconds)
-        self._write(chosen, resume.states, where)
+            chosen[device].append(kept.trial)
+            rows[kept.trial] = row
+            self._slot_table.assign(kept.trial, device, kept.epochs)
+            self._running[kept.trial] = _Progress(list(kept.history), kept.seconds)
+        self._write(chosen, resume.states, rows)
 
     def _chunks(self, chosen: list[list[int]]) -> Iterator[tuple[Shard, list[int], np.ndarray]]:
-        """Trials of each device, by shard, as many at a time as there are lanes."""
+        """Yield the trials of each device, by shard, as many at a time as there are lanes."""
         lanes = self._selector.base.lanes
         for start in range(0, max(map(len, chosen)), lanes):
             some = [trials[start : start + lanes] for trials in chosen]
@@ -125,11 +125,11 @@ class PopulationRun:
 
     @property
     def programs(self) -> list[EpochProgram]:
-        """The program of the layout first, then those found to give the same bits."""
+        """The program of the layout, followed by those found to give the same bits."""
         return self._selector.used
 
     def rounds(self) -> Iterator[EpochReport]:
-        """Train to the end; every trial is in the ``finished`` of exactly one report."""
+        """Train to the end; every trial is in ``finished`` of exactly one report."""
         while True:
             self._fill_slots()
             if not self._slot_table.num_living:
@@ -152,9 +152,9 @@ class PopulationRun:
         states, row = [], {}
         for trial, device, _ in self._slot_table.fill():
             if trial in self._saved:
-                one, state = self._saved.pop(trial)
-                self._slot_table.epochs[trial] = one.epochs
-                self._running[trial] = _Progress(list(one.history), one.seconds)
+                kept, state = self._saved.pop(trial)
+                self._slot_table.epochs[trial] = kept.epochs
+                self._running[trial] = _Progress(list(kept.history), kept.seconds)
                 resumed[device].append(trial)
                 row[trial] = len(states)
                 states.append(state)
@@ -169,7 +169,7 @@ class PopulationRun:
             self._rebalance()
 
     def _rebalance(self) -> None:
-        """Move trials to devices that have none left to train."""
+        """Move trials to devices that have none left to train, states and all."""
         moved = self._slot_table.rebalance(self._selector.base.lanes)
         for source in self._shards:
             mine = [(trial, slot) for trial, slot in moved if slot[0] in source.devices]
@@ -183,8 +183,9 @@ class PopulationRun:
             self._write(chosen, states, row)
 
     def _write(self, chosen: list[list[int]], states: Any, row: dict[int, int]) -> None:
-        """Write rows of ``states`` on the host into the slots of trials."""
+        """Write rows of ``states``, which is on the host, into the slots of trials."""
         for shard, trials, slots in self._chunks(chosen):
+            # Idle lanes (trial -1) take any row, into the spare slot.
             rows = np.array([row.get(trial, 0) for trial in trials])
             shard.write(slots, jax.tree.map(lambda leaf, rows=rows: leaf[rows], states))
 
@@ -197,7 +198,7 @@ class PopulationRun:
         return parts, seconds
 
     def _try_out(self, program: EpochProgram) -> tuple[list[LaneResults], float]:
-        """A round by the base, whose results count, and the same by a new program: are its bits the same?"""
+        """Run a round by the base, whose results count, and by a new program, to see whether its bits are the same."""
         base = self._selector.base
         chosen = [trials[: program.lanes] for trials in self._selector.plan(base, self._slot_table)]
         parts, seconds = self._call(base, chosen)
@@ -212,7 +213,7 @@ class PopulationRun:
         return parts, seconds
 
     def _call(self, program: EpochProgram, chosen: list[list[int]]) -> tuple[list[LaneResults], float]:
-        """One epoch of the chosen trials of every device; the pools are as they were."""
+        """Run one epoch of the chosen trials of every device; the pools are left as they are."""
         started = time.perf_counter()
         jobs = [
             (shard, *shard.lanes(chosen, program.lanes, self._slot_table))
@@ -224,12 +225,13 @@ class PopulationRun:
             shard, trials, slots = job
             return shard.train(program, trials, slots, self._slot_table.epochs)
 
-        alone = 0 if program in self._compiled else 1  # a new program is compiled once, by the first
+        alone = 0 if program in self._compiled else 1  # the first call of a new program compiles it for all threads
         parts = [*map(train, jobs[:alone]), *self._threads.map(train, jobs[alone:])]
         self._compiled.add(program)
         return parts, time.perf_counter() - started
 
     def _take_in(self, parts: list[LaneResults], seconds: float) -> EpochReport:
+        """Write a round's states into the slots, ask the callback, and free the slots of trials that ended."""
         num_trained = sum(trial >= 0 for part in parts for trial in part.trials)
         rows: dict[int, Row] = {}
         finished = []
@@ -237,7 +239,7 @@ class PopulationRun:
         for part in parts:
             living = [(lane, trial) for lane, trial in enumerate(part.trials) if trial >= 0]
             shard = shards[self._slot_table.slot_of(living[0][1])[0]]
-            shard.write(part.slots, part.states)
+            shard.write(part.slots, part.states)  # only now: a round that ran out of memory changes nothing
             ended = []
             for lane, trial in living:
                 row = {name: values[lane] for name, values in part.columns.items()}
@@ -248,13 +250,14 @@ class PopulationRun:
                 progress.seconds += seconds / num_trained
                 self._slot_table.epochs[trial] += 1
                 verdict = ask(self._callback, trial, row)
+                # A callback that raised outweighs the training's own status, which outweighs its "done".
                 if status != RUNNING and verdict.status != "failed":
                     verdict = Verdict(STATUS_NAMES[status])
                 if verdict.status:
                     ended.append((trial, lane, verdict, best_epoch))
             finished += self._finish(shard, ended, part)
         messages, self._messages = tuple(self._messages), []
-        num_lanes = len(parts[0].trials) * len(self._shards)  # those of a thread without trials idle too
+        num_lanes = len(parts[0].trials) * len(self._shards)  # the lanes of a thread without trials idle too
         return EpochReport(
             rows, finished, self._slot_table.num_waiting, messages, num_lanes, self._slot_table.num_living
         )
@@ -269,12 +272,12 @@ class PopulationRun:
         for (trial, _, verdict, best_epoch), (best, last) in zip(ended, weights, strict=True):
             progress = self._running.pop(trial)
             self._slot_table.release(trial)
-            told = (progress.history, verdict.status, best_epoch, progress.seconds, verdict.reason)
-            finished.append(FinishedTrial(trial, best, last, *told))
+            outcome = (progress.history, verdict.status, best_epoch, progress.seconds, verdict.reason)
+            finished.append(FinishedTrial(trial, best, last, *outcome))
         return finished
 
     def snapshot(self) -> Snapshot:
-        """The trials in slots, on the host."""
+        """Return the trials in slots, on the host."""
         states, resumed_trials = [], []
         for shard in self._shards:
             mine = [trial for trial in self._running if self._slot_table.slot_of(trial)[0] in shard.devices]
@@ -284,7 +287,7 @@ class PopulationRun:
                     trial,
                     self._slot_table.epochs[trial],
                     self._running[trial].seconds,
-                    list(self._running[trial].history),  # a copy: it is written while training goes on
+                    list(self._running[trial].history),  # a copy, as it is written while training goes on
                 )
                 for trial in mine
             ]

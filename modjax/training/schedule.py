@@ -1,4 +1,4 @@
-"""When to cut the learning rate and when to stop: PyTorch's ReduceLROnPlateau and early stopping, for one trial."""
+"""Learning rate schedule (PyTorch's ReduceLROnPlateau) and early stopping, for one trial."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ STATUS_NAMES = ("running", "done", "diverged")
 
 
 class PlateauState(NamedTuple):
-    """The learning rate, the best loss the schedule knows, and the epochs since."""
+    """The learning rate, the best loss so far by the schedule's threshold, and the number of epochs since."""
 
     learning_rate: Float[Array, ""]
     best_loss: Float[Array, ""]
@@ -24,7 +24,7 @@ class PlateauState(NamedTuple):
 
 
 class StoppingState(NamedTuple):
-    """The best loss of the trial, its epoch (-1: none yet), the epochs since, and whether the trial goes on."""
+    """The best loss of the trial, its epoch (-1: none yet), the number of epochs since, and the trial's status."""
 
     best_loss: Float[Array, ""]
     best_epoch: Int[Array, ""]
@@ -33,16 +33,16 @@ class StoppingState(NamedTuple):
 
 
 def init_plateau(learning_rate: Float[Array, ""]) -> PlateauState:
-    """The schedule before the first epoch."""
+    """Return the schedule before the first epoch."""
     return PlateauState(learning_rate, jnp.full((), jnp.inf, learning_rate.dtype), jnp.int32(0))
 
 
 def update_plateau(config: TrainConfig, state: PlateauState, loss: Float[Array, ""]) -> PlateauState:
-    """One epoch of ReduceLROnPlateau(mode "min", threshold 1e-4 relative, eps 1e-8).
+    """Advance ReduceLROnPlateau(mode "min", threshold 1e-4 relative, eps 1e-8) by one epoch.
 
-    ``loss < best * (1 - 1e-4)`` is better. The epoch after ``plateau_patience`` bad ones in a row cuts the rate by
-    ``plateau_factor``, unless the cut were 1e-8 or less, and the count starts again either way. A ``constant`` schedule
-    never cuts.
+    A loss is better if ``loss < best * (1 - 1e-4)``. One more bad epoch after ``plateau_patience`` bad ones in a row
+    multiplies the rate by ``plateau_factor``, unless that lowers it by 1e-8 or less; the count starts again either way.
+    A ``constant`` schedule never cuts.
 
     References:
         PyTorch, ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
@@ -60,14 +60,14 @@ def update_plateau(config: TrainConfig, state: PlateauState, loss: Float[Array, 
 
 
 def init_stopping(dtype: DTypeLike) -> StoppingState:
-    """Early stopping before the first epoch."""
+    """Return early stopping before the first epoch."""
     return StoppingState(jnp.full((), jnp.inf, dtype), jnp.int32(-1), jnp.int32(0), jnp.int32(RUNNING))
 
 
 def update_stopping(
     config: TrainConfig, state: StoppingState, loss: Float[Array, ""], epoch: Int[Array, ""]
 ) -> tuple[StoppingState, Bool[Array, ""]]:
-    """One epoch of early stopping; also says whether this epoch is the best so far (strictly).
+    """Advance early stopping by one epoch; also return whether this epoch is strictly the best so far.
 
     A loss that is not finite stops the trial at once as diverged; ``early_stopping_patience`` epochs in a row without a
     better one (if ``early_stopping``), or the last epoch, stop it as done.

@@ -1,8 +1,8 @@
-"""Slots that one program serves: those of all devices of a mesh, or one thread's share of a single device.
+"""Shards: the slots of all devices of a mesh, or one thread's share of the slots of a single device.
 
-XLA runs a small matrix product on one thread of a CPU, however many there are. Two programs side by side, each called
-from a thread of its own with trials of its own, keep two cores busy where one program kept one: 1.4 times as fast for
-the paper's network on two cores.
+XLA runs a small matrix product on one thread of a CPU, however many cores there are. Two calls of a program side by
+side, each from a thread of its own with trials of its own, keep two cores busy instead of one, which is 1.4 times as
+fast for the paper's network on two cores.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ Values = Callable[[Any], tuple[np.ndarray, Any]]
 
 
 class LaneResults(NamedTuple):
-    """What one call of a program made.
+    """Results of one call of a program.
 
     Attributes:
-        trials: The trial of every lane; -1: idle.
-        slots: The slot of every lane.
-        states: ``[lanes ...]``.
-        columns: Rows of the history.
+        trials: Trial of every lane; -1 if the lane idles.
+        slots: Slot of every lane.
+        states: New states ``[lanes ...]``.
+        columns: Columns of the history's rows, by name.
     """
 
     trials: list[int]
@@ -42,13 +42,13 @@ class Shard:
     """A pool of slots on some devices, and the calls that work on it.
 
     Args:
-        task: Pure functions of one trial.
+        task: The task, as pure functions of one trial.
         config: Static settings.
-        mesh: Devices, or None for one.
-        devices: Numbers of its devices in the slot table; of a single device's threads, the number of the thread.
-        num_slots: Slots on each device; one more is there for lanes that idle.
-        shapes: Tree of one trial's state.
-        examples: On the devices.
+        mesh: Mesh of devices, or None for one device.
+        devices: Numbers of the shard's devices in the slot table, where each thread of a single device counts as one.
+        num_slots: Number of slots on each device, beside a spare one for idle lanes.
+        shapes: Tree of the shapes of one trial's state.
+        examples: Examples, on the devices.
         values: ``values(trials) -> seeds, hyperparams``.
     """
 
@@ -66,10 +66,11 @@ class Shard:
         self._task, self._config, self._mesh = task, config, mesh
         self.devices, self._num_slots = devices, num_slots
         self._examples, self._values = examples, values
+        # Idle lanes run as well; their states need a slot to go to that belongs to no trial.
         self._pool = init_pool(mesh, shapes, len(devices) * (num_slots + 1))
 
     def lanes(self, chosen: list[list[int]], lanes: int, slot_table: SlotTable) -> tuple[list[int], np.ndarray]:
-        """The trial (-1: idle) and the slot of every lane, of trials ``chosen`` on each device of the slot table."""
+        """Return the trial (-1: idle) and the slot of every lane, for the trials ``chosen`` on each device."""
         trials, slots = [], np.full(lanes * len(self.devices), self._num_slots, np.int32)
         for index, mine in enumerate(chosen[device] for device in self.devices):
             for lane, trial in enumerate(mine):
@@ -83,49 +84,53 @@ class Shard:
         self._pool = init_slots(self._task, self._config, self._mesh, self._pool, *new)
 
     def train(self, program: EpochProgram, trials: list[int], slots: np.ndarray, epochs: dict[int, int]) -> LaneResults:
-        """One epoch of the trials in lanes; the pool is as it was."""
+        """Run one epoch of the trials in lanes; the pool is left as it is."""
+        # Idle lanes get the seed, age and hyperparameters of a trial, so that their numbers stay ordinary.
         idle = next(trial for trial in trials if trial >= 0)
         shown = np.array([trial if trial >= 0 else idle for trial in trials])
         seeds, hyperparams = self._values(shown)
         ages = np.array([epochs[trial] for trial in shown], np.int32)
-        step = program.lanes if program.is_paired else 1
+        step = program.lanes if program.is_paired else 1  # paired lanes of a device have one clock between them
         clocks = Clock(*put(self._mesh, (seeds[::step], ages[::step])))
-        where, hyperparams = put(self._mesh, (slots, hyperparams))
-        programs = (self._task, self._config, program.is_paired, self._mesh)
-        states, table = train_epoch(*programs, clocks, self._pool, where, hyperparams, self._examples)
+        lane_slots, hyperparams = put(self._mesh, (slots, hyperparams))
+        static = (self._task, self._config, program.is_paired, self._mesh)
+        states, table = train_epoch(*static, clocks, self._pool, lane_slots, hyperparams, self._examples)
         return LaneResults(trials, slots, states, table.lists())
 
     def write(self, slots: np.ndarray, states: Any) -> None:
-        """Put states into slots."""
+        """Write states into slots."""
         self._pool = write_slots(self._mesh, self._pool, put(self._mesh, slots), put(self._mesh, states))
 
     def read(self, tree: Any, lanes: list[int]) -> list[Any]:
-        """Trees of some lanes, on the host; of an accelerator's memory only what is asked for."""
+        """Return the trees of some lanes, on the host; an accelerator sends only these lanes."""
         if self._mesh is None and jax.default_backend() != "cpu":
+            # Padded to a power of two, so that few shapes compile.
             padded = np.resize(np.array(lanes, np.int32), 1 << (len(lanes) - 1).bit_length())
             tree, lanes = read_lanes(tree, padded), list(range(len(lanes)))
         tree = jax.device_get(tree)
         return [jax.tree.map(lambda leaf, lane=lane: np.array(leaf[lane]), tree) for lane in lanes]
 
     def states(self, slots: list[tuple[int, int]]) -> TrialState:
-        """``[trials ...]`` on the host: the states in these slots, each (device, slot), of this shard."""
+        """Return the states ``[trials ...]`` in some of this shard's slots (device, slot), on the host."""
+        # The pool holds the slots of all its devices in a row, each device's spare one last.
         first = self.devices[0]
         rows = np.array([(device - first) * (self._num_slots + 1) + slot for device, slot in slots], np.int64)
         return jax.tree.map(lambda leaf: leaf[rows], jax.device_get(self._pool))
 
 
-def same_bits(one: list[LaneResults], other: list[LaneResults]) -> bool:
-    """Whether every trial has the same states and rows in both, bit for bit."""
-    a, b = _rows_by_trial(one), _rows_by_trial(other)
+def same_bits(results: list[LaneResults], others: list[LaneResults]) -> bool:
+    """Return whether every trial has the same states and rows in both, bit for bit."""
+    a, b = _rows_by_trial(results), _rows_by_trial(others)
     return a.keys() == b.keys() and all(a[trial] == b[trial] for trial in a)
 
 
 def _rows_by_trial(parts: list[LaneResults]) -> dict[int, list[bytes]]:
-    found = {}
+    """Return the bytes of every leaf of each trial's state and row."""
+    rows = {}
     for part in parts:
         columns = {name: np.array(column) for name, column in part.columns.items()}
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.device_get((part.states, columns)))]
-        found |= {
+        rows |= {
             trial: [leaf[lane].tobytes() for leaf in leaves] for lane, trial in enumerate(part.trials) if trial >= 0
         }
-    return found
+    return rows

@@ -33,12 +33,12 @@ class Population(NamedTuple):
     Attributes:
         params: Weights of each trial's best validation epoch.
         last: Weights after each trial's last epoch.
-        history: ``{name: [trials epochs]}``, NaN after a trial's last epoch.
-        status: ``[trials]``: ``done``, ``diverged``, or ``failed`` (its callback raised).
-        epochs: ``[trials]``: epochs trained.
-        best_epoch: ``[trials]``: counted from 0; -1 where no epoch had a finite validation loss.
-        seconds: ``[trials]``: each trial's share of the time of the epochs that it trained in.
-        reason: ``[trials]``: why it failed; empty where it did not.
+        history: Columns ``{name: [trials epochs]}``, NaN after a trial's last epoch.
+        status: Status ``[trials]``: ``done``, ``diverged``, or ``failed`` (its callback raised).
+        epochs: Numbers of epochs trained ``[trials]``.
+        best_epoch: Best epochs ``[trials]``, counted from 0; -1 where no epoch had a finite validation loss.
+        seconds: Each trial's share ``[trials]`` of the time of the epochs that it trained in.
+        reason: Reasons of failures ``[trials]``; empty where a trial did not fail.
     """
 
     params: Any
@@ -52,7 +52,7 @@ class Population(NamedTuple):
 
     @property
     def diverged_epoch(self) -> np.ndarray:
-        """``[trials]``: the epoch whose validation loss was not finite; -1 where there is none."""
+        """Epochs ``[trials]`` whose validation loss was not finite; -1 where there is none."""
         return np.where(self.status == "diverged", self.epochs - 1, -1)
 
 
@@ -69,26 +69,26 @@ def train(
     """Train many networks at once, each with its own hyperparameters, seed, schedule and early stopping.
 
     Args:
-        task: Pure functions of one trial; ``modjax.classification(network)`` is the paper's.
-        hyperparams: NamedTuple or dict of ``[trials]`` arrays (or scalars: the same in every trial), handed to the
+        task: The task, as pure functions of one trial; ``modjax.classification(network)`` is the paper's.
+        hyperparams: NamedTuple or dict of ``[trials]`` arrays (or scalars: the same in every trial), passed to the
             task's functions one trial at a time. A field ``seed`` (integers) gives each trial its seed, else all have
             seed 0: the same initial weights, split and batches, so that trials differ in their hyperparameters alone.
             ``learning_rate`` is 1e-3 where no field says otherwise.
         data: A :class:`modjax.Dataset` (its training half is used), or any tree of arrays with one leading axis of
             examples, a slice of which the task's functions get as ``batch``.
         config: Static settings; the paper's recipe by default.
-        on_epoch: Called on the host after every round (an epoch of the trials that it names) with an
+        on_epoch: Function called on the host after every round (an epoch of some of the trials) with an
             :class:`EpochReport`.
-        checkpoint: A folder to save to, in the background, and to go on from when the same call is made again. With it
-            a first Ctrl-C stops at the end of the round, after a save; a second one at once.
-        checkpoint_seconds: Save so often.
-        callback: ``callback(trial, row)``, called after every epoch of every trial with its row of the history; the
-            trial ends (``done``) where it returns true. Where it raises, that trial alone is ``failed``, with the
-            ``reason``; the others finish, and a ``checkpoint`` tries it again.
+        checkpoint: Folder to save to, in the background, and to go on from when the same call is made again. With it
+            a first Ctrl-C stops at the end of the round, after a save; a second one stops at once.
+        checkpoint_seconds: Number of seconds between saves.
+        callback: Function ``callback(trial, row)``, called after every epoch of every trial with its row of the
+            history. If it returns true, the trial ends (``done``). If it raises, that trial alone is ``failed``, with
+            the ``reason``; the others finish, and a ``checkpoint`` tries it again.
 
     Raises:
-        ValueError: Hyperparameters of unequal length, not finite or unknown to the task, data that fill no batch, or a
-            checkpoint folder that holds other trials.
+        ValueError: If hyperparameters have unequal lengths, are not finite or are unknown to the task, the data fill no
+            batch, or the checkpoint folder holds other trials.
 
     Example:
         >>> import modjax as mj
@@ -116,7 +116,7 @@ def train(
     with TrainingFolder(Path(checkpoint), identity, checkpoint_seconds) as folder:
         shapes = state_shapes(task, config.recipe(), hyperparams)
         earlier = folder.finished(shapes.params)
-        left = np.setdiff1d(np.arange(num_trials), [one.trial for one in earlier])
+        left = np.setdiff1d(np.arange(num_trials), [finished.trial for finished in earlier])
         resume = folder.snapshots.newest(shapes, {str(trial): int(trial) for trial in left}, warnings.warn)
         run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume, callback)
         return _collect(run, earlier, num_trials, on_epoch, folder)
@@ -129,25 +129,26 @@ def _collect(
     on_epoch: Callable[[EpochReport], None] | None,
     folder: TrainingFolder | None = None,
 ) -> Population:
-    """Train to the end; saved to the folder, if there is one, which a signal too is a reason for."""
+    """Train to the end; save to the folder, if there is one, when that is due and before a signal stops the run."""
     collected = Collector(num_trials)
-    for one in earlier:
-        collected.add(one)
+    for finished in earlier:
+        collected.add(finished)
     with signals_wait() if folder is not None else nullcontext(lambda: False) as is_asked_to_stop:
         for report in run.rounds():
             for message in report.messages:
                 warnings.warn(message, stacklevel=3)
-            for one in report.finished:
-                collected.add(one)
+            for finished in report.finished:
+                collected.add(finished)
             is_stopping = is_asked_to_stop()
             if folder is not None:
-                folder.add([one for one in report.finished if one.status != "failed"])
+                # Failed trials are not saved, so that the next call tries them again.
+                folder.add([finished for finished in report.finished if finished.status != "failed"])
                 if is_stopping or folder.is_due:
                     folder.save(run.snapshot())
             if on_epoch is not None:
                 on_epoch(report)
             if is_stopping:
-                break  # the signal does what it does at the end of the block
+                break  # the signal takes effect at the end of the block
         else:
             if folder is not None:
                 folder.save(None)
@@ -155,10 +156,10 @@ def _collect(
 
 
 class Collector:
-    """Finished trials on their way into one :class:`Population`; memory is taken once, and for what is there.
+    """Collects finished trials into one :class:`Population`, in arrays that are allocated once.
 
     Args:
-        num_trials: Trials.
+        num_trials: Number of trials.
     """
 
     def __init__(self, num_trials: int) -> None:
@@ -170,28 +171,31 @@ class Collector:
         self._seconds = np.zeros(num_trials)
         self._reason = np.full(num_trials, "", object)
 
-    def add(self, one: FinishedTrial) -> None:
-        """Take one trial in."""
+    def add(self, finished: FinishedTrial) -> None:
+        """Add a finished trial."""
+        index = finished.trial
         if self._weights is None:
             self._weights = jax.tree.map(
-                lambda leaf: np.empty((self._num_trials, *leaf.shape), leaf.dtype), (one.params, one.last)
+                lambda leaf: np.empty((self._num_trials, *leaf.shape), leaf.dtype), (finished.params, finished.last)
             )
-            self._history = {name: np.full((self._num_trials, 1), np.nan) for name in one.history[0] if name != "epoch"}
-        for stored, leaf in zip(jax.tree.leaves(self._weights), jax.tree.leaves((one.params, one.last)), strict=True):
-            stored[one.trial] = leaf
-        epochs = len(one.history)
+            names = [name for name in finished.history[0] if name != "epoch"]
+            self._history = {name: np.full((self._num_trials, 1), np.nan) for name in names}
+        weights = jax.tree.leaves((finished.params, finished.last))
+        for stored, leaf in zip(jax.tree.leaves(self._weights), weights, strict=True):
+            stored[index] = leaf
+        epochs = len(finished.history)
         for name, values in self._history.items():
-            if epochs > values.shape[1]:
+            if epochs > values.shape[1]:  # at least doubled, so that columns are copied few times
                 more = max(epochs, 2 * values.shape[1]) - values.shape[1]
                 values = np.pad(values, ((0, 0), (0, more)), constant_values=np.nan)
                 self._history[name] = values
-            values[one.trial, :epochs] = [row[name] for row in one.history]
-        self._status[one.trial], self._epochs[one.trial] = one.status, epochs
-        self._best_epoch[one.trial], self._seconds[one.trial] = one.best_epoch, one.seconds
-        self._reason[one.trial] = one.reason
+            values[index, :epochs] = [row[name] for row in finished.history]
+        self._status[index], self._epochs[index] = finished.status, epochs
+        self._best_epoch[index], self._seconds[index] = finished.best_epoch, finished.seconds
+        self._reason[index] = finished.reason
 
     def population(self) -> Population:
-        """All trials."""
+        """Return all trials as a population."""
         most = int(self._epochs.max())
         best, last = self._weights
         history = {name: values[:, :most] for name, values in self._history.items()}
@@ -200,7 +204,7 @@ class Collector:
 
 
 def check_examples(examples: Examples, config: TrainConfig) -> int:
-    """Return the number of examples; raise unless all arrays have as many, enough for a batch and validation."""
+    """Return the number of examples; raise unless all arrays have it and it suffices for a batch and validation."""
     lengths = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(examples)}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"data must be arrays with one leading axis of examples, at least one; got {sorted(lengths)}.")
@@ -210,12 +214,12 @@ def check_examples(examples: Examples, config: TrainConfig) -> int:
 
 
 def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Any, int]:
-    """The hyperparameters with an array ``[trials]`` in every field, floats in the default precision; and their number.
+    """Return the hyperparameters as arrays ``[trials]``, floats in the default precision, and the number of trials.
 
     A scalar stands for the same value in every trial.
 
     Raises:
-        ValueError: No fields, a name that the task does not take, unequal lengths, or values that are not finite.
+        ValueError: If there are no fields, the task lacks a name, lengths are unequal, or values are not finite.
     """
     fields = hyperparams if isinstance(hyperparams, dict) else getattr(hyperparams, "_asdict", dict)()
     if not fields:
@@ -227,8 +231,8 @@ def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Any, 
     arrays = {name: np.asarray(values) for name, values in fields.items()}
     lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        told = ", ".join(f"{name}: {length}" for name, length in lengths.items()) or "scalars alone"
-        raise ValueError(f"hyperparams must have one value a trial in every field, at least one trial; got {told}.")
+        counts = ", ".join(f"{name}: {length}" for name, length in lengths.items()) or "scalars alone"
+        raise ValueError(f"hyperparams must have one value a trial in every field, at least one trial; got {counts}.")
     num_trials = next(iter(lengths.values()))
     dtype = jax.dtypes.canonicalize_dtype(float)
     for name, array in arrays.items():
@@ -239,7 +243,7 @@ def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Any, 
 
 
 def check_seeds(seeds: Any, num_trials: int) -> np.ndarray:
-    """Return the seeds as uint32; raise unless they are integers in range, one a trial."""
+    """Return the seeds as uint32; raise unless they are integers in range, one per trial."""
     array = np.asarray(seeds)
     if array.shape != (num_trials,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"seeds must be {num_trials} integers; got {array.dtype} of shape {array.shape}.")

@@ -1,4 +1,4 @@
-"""ONE trial: its state, its first moment, one epoch of it. Pure; the trials axis is added elsewhere."""
+"""ONE trial, as pure functions: its state, its initialization and one epoch. The trials axis is added elsewhere."""
 
 import zlib
 from functools import partial
@@ -29,11 +29,11 @@ DEFAULT_LEARNING_RATE = 1e-3
 
 
 class Clock(NamedTuple):
-    """Where a trial is: what its batches and noise depend on, beside its number of examples.
+    """What a trial's batches and noise depend on, beside its number of examples.
 
     Attributes:
-        seed: Every key of the trial is folded from it by name.
-        epoch: Epochs trained so far.
+        seed: Seed, from which every key of the trial is folded by name.
+        epoch: Number of epochs trained so far.
     """
 
     seed: UInt32[Array, "*lanes"]
@@ -41,15 +41,15 @@ class Clock(NamedTuple):
 
 
 class TrialState(NamedTuple):
-    """Everything a trial carries from epoch to epoch, beside its clock.
+    """The state that a trial carries from epoch to epoch, beside its clock.
 
     Attributes:
         params: Weights after the latest epoch.
         optimizer: State of the optax transformation.
-        best_params: The result so far, by ``config.keep``: weights of the epoch with the best validation loss, or of
-            the last one with a finite loss (the initial ones before the first).
-        plateau: Learning rate schedule.
-        stopping: Early stopping.
+        best_params: Weights to return so far, by ``config.keep``: those of the epoch with the best validation loss, or
+            of the last one with a finite loss (the initial ones before the first).
+        plateau: State of the learning rate schedule.
+        stopping: State of early stopping.
     """
 
     params: Params
@@ -60,12 +60,12 @@ class TrialState(NamedTuple):
 
 
 def named_key(seed: UInt32[Array, ""], name: str) -> PRNGKey:
-    """The trial's key for one purpose: folded from its seed by name, so that no purpose shifts another's numbers."""
+    """Return the trial's key for one purpose, folded from its seed by name: no purpose shifts another's numbers."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
 def init_trial(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
-    """A trial before its first epoch: same seed, same weights (unless the task's own init says otherwise)."""
+    """Return a trial before its first epoch; equal seeds give equal weights, unless the task says otherwise."""
     params = task.init(named_key(seed, "init"), hyperparams)
     dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
     learning_rate = jnp.asarray(hyperparam(hyperparams, "learning_rate", DEFAULT_LEARNING_RATE), dtype)
@@ -79,7 +79,7 @@ def init_trial(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperpa
 
 
 def split(config: TrainConfig, seed: UInt32[Array, ""], num_examples: int) -> tuple[Array, Array]:
-    """Indices of a trial's training and of its validation examples: the same for all trials of a seed."""
+    """Return the indices of a trial's training and validation examples, the same for all trials of a seed."""
     order = split_order(named_key(seed, "split"), num_examples)
     held_out = num_validation(num_examples, config.validation_fraction)
     return order[:-held_out], order[-held_out:]
@@ -94,7 +94,7 @@ def update(
     batch: Examples,
     key: PRNGKey,
 ) -> tuple[tuple[Params, Any], Float[Array, ""]]:
-    """One step on one batch; returns the carried state and the batch's mean loss without penalty."""
+    """Take one step on a batch; return the carried state and the batch's mean loss without penalty."""
     params, optimizer = state
     gradient, loss = jax.grad(partial(objective, task), has_aux=True)(params, hyperparams, batch, key)
     updates, optimizer = transformation(config, learning_rate, hyperparams).update(gradient, optimizer, params)
@@ -106,14 +106,15 @@ def epoch(
 ) -> tuple[TrialState, dict[str, Array]]:
     """Train one trial for one epoch, validate, keep the best weights, schedule, and decide whether it goes on.
 
-    Trials with one clock see the same batches and the same noise: mapped over them with the clock left alone, the
-    batches are gathered once and the first layer's products become one wide product.
+    Trials with the same clock see the same batches and the same noise. Under a vmap that does not map the clock, the
+    batches are gathered once, and the first layer's products become one wide product.
 
     Returns:
         The state, and the epoch's row of the history: ``epoch``, ``train_loss`` (running mean, no penalty),
         ``val_<name>`` for each entry of ``task.evaluate``, ``learning_rate`` (the one this epoch used), ``status`` and
         ``best_epoch``.
     """
+    # Keys depend on the seed and the epoch alone, never on what ran before: a resumed trial gives the same numbers.
     order_key = jax.random.fold_in(named_key(clock.seed, "order"), clock.epoch)
     noise_key = jax.random.fold_in(named_key(clock.seed, "noise"), clock.epoch)
     train, validation = split(config, clock.seed, jax.tree.leaves(examples)[0].shape[0])
@@ -131,6 +132,7 @@ def epoch(
     val_loss = means["loss"].astype(state.stopping.best_loss.dtype)
     plateau = update_plateau(config, state.plateau, val_loss)
     stopping, is_best = update_stopping(config, state.stopping, val_loss, clock.epoch)
+    # With ``keep="last"`` weights are kept up to the last finite loss, so that a diverged trial returns no NaN.
     is_kept = is_best if config.keep == "best" else jnp.isfinite(val_loss)
     best_params = jax.tree.map(partial(jnp.where, is_kept), params, state.best_params)
     row = {

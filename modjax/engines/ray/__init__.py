@@ -1,1 +1,1 @@
-"""The nodes of a Ray cluster: workers that train, a pool that searches, what keeps both right when some die."""
+"""The Ray engine: workers that train, tasks that search for modules, and recovery when workers or nodes die."""

@@ -1,4 +1,4 @@
-"""Keep the workers of a group busy from one queue, and the queue right when some of them die."""
+"""Keeps a group of workers busy from one queue, and the queue consistent when workers die."""
 
 import time
 from collections.abc import Callable, Generator
@@ -8,15 +8,15 @@ from modjax.engines.base import TrainedTrial, TrainingUpdate
 from modjax.engines.queue import TrialQueue
 from modjax.engines.snapshots import Saved
 
-ORDERS_AHEAD = 2  # the second waits at the worker while the first is carried out: no worker waits for the driver
+ORDERS_AHEAD = 2  # the second waits at the worker while the first is carried out, so no worker waits for the driver
 WAIT_SECONDS = 1.0
-SAVE_SECONDS = 6.0  # for all workers to save what they train, before the process stops
+SAVE_SECONDS = 6.0  # time for all workers to save their trials before the process stops
 
 
 class Order(NamedTuple):
-    """What a worker is told: train these trials too, and go on with those that were saved from there.
+    """An order to a worker: train these trials too, resuming those in ``saved`` from their snapshots.
 
-    The last order is to save all trials in training, and to train no more.
+    The last order is to save all trials in training and to train no more.
     """
 
     trials: list[int]
@@ -25,14 +25,14 @@ class Order(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a worker says after about a second of training.
+    """A worker's reply to an order, after about a second of training.
 
     Attributes:
-        finished: Trials that finished, measured.
-        num_training: Trials in its slots.
-        num_epochs: Epochs that ended.
-        messages: What the user should know.
-        programs: That trained so far.
+        finished: Trials that finished, with their measurements.
+        num_training: Number of trials in the worker's slots.
+        num_epochs: Number of epochs that ended.
+        messages: Messages for the user.
+        programs: Training programs used so far.
     """
 
     finished: list[TrainedTrial]
@@ -44,26 +44,26 @@ class Done(NamedTuple):
 
 @runtime_checkable
 class WorkerGroup(Protocol):
-    """Workers, by number; a number is used once."""
+    """The running workers, by number; no number is used twice."""
 
     def grow(self) -> None:
-        """Start workers where there is room."""
+        """Start workers wherever there is room."""
         ...
 
     def workers(self) -> list[int]:
-        """Those that live and can be given orders."""
+        """Return the workers that are alive and can be given orders."""
         ...
 
     def num_orders(self, worker: int) -> int:
-        """Orders that a worker has not carried out."""
+        """Number of orders that a worker has not carried out yet."""
         ...
 
     def send(self, worker: int, order: Order) -> None:
-        """Give an order."""
+        """Give an order to a worker."""
         ...
 
     def wait(self, seconds: float) -> list[tuple[int, Done | None]]:
-        """What workers did, in the order of their orders; None: the worker died."""
+        """Return the workers' replies, each worker's in the order of its orders; None if the worker died."""
         ...
 
 
@@ -75,18 +75,18 @@ def dispatch(
     is_asked_to_stop: Callable[[], bool] = lambda: False,
     num_starting: Callable[[], int] = lambda: 0,
 ) -> Generator[TrainingUpdate]:
-    """Train all trials of the queue; or, once asked to stop, let all workers save what they train.
+    """Train all trials of the queue; once asked to stop, let all workers save what they train.
 
     Args:
-        group: Workers.
-        queue: Trials.
-        capacity: Slots of each worker.
-        saved_by: Where the trials of a worker that died were last saved.
-        is_asked_to_stop: Asked about once a second.
-        num_starting: Workers that will soon be up, for whom some trials are left.
+        group: Running workers.
+        queue: Trials to train.
+        capacity: Number of slots per worker.
+        saved_by: Function that returns where a dead worker last saved its trials.
+        is_asked_to_stop: Function called about once a second; True ends the training.
+        num_starting: Function that returns the number of workers about to start, for which some trials are kept back.
 
     Yields:
-        What happened since; each trial is told once.
+        Progress since the previous update; each trial is reported once.
     """
     training: dict[int, int] = {}
     group.grow()
@@ -97,8 +97,8 @@ def dispatch(
             yield report._replace(is_stopping=True)
             yield from _save_all(group, queue, training, saved_by)
             return
-        # First the orders, so that nobody waits while the caller writes; all reports in one, so that it writes at once
-        # what has come while it wrote: the busier it is, the larger its stacks.
+        # Orders go out before the report, so that no worker waits while the caller writes. All replies make one report,
+        # so that the caller writes together what arrived in the meantime: the busier it is, the larger its stacks.
         group.grow()
         give_orders(group, queue, capacity, num_starting())
         yield report
@@ -107,7 +107,7 @@ def dispatch(
 def _collect(
     group: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
 ) -> TrainingUpdate:
-    """What workers did since; ``training`` and ``queue`` follow."""
+    """Wait for replies, update ``training`` and ``queue``, and return the progress as one update."""
     fresh: list[TrainedTrial] = []
     messages: list[str] = []
     num_epochs = 0
@@ -121,7 +121,8 @@ def _collect(
             )
             continue
         training[worker] = done.num_training
-        fresh += [one for one in done.finished if queue.finish(one.trial.trial)]
+        # A worker presumed dead may report a trial that another one has finished since: it counts once.
+        fresh += [trained for trained in done.finished if queue.finish(trained.trial.trial)]
         messages += done.messages
         num_epochs += done.num_epochs
     return TrainingUpdate(fresh, sum(training.values()), num_epochs, tuple(messages))
@@ -130,7 +131,7 @@ def _collect(
 def _save_all(
     group: WorkerGroup, queue: TrialQueue, training: dict[int, int], saved_by: Callable[[int], dict[int, Saved]]
 ) -> Generator[TrainingUpdate]:
-    """Give every worker its last order, and wait for them, but not for long."""
+    """Give every worker its last order and wait at most ``SAVE_SECONDS`` for all of them to save."""
     for worker in group.workers():
         group.send(worker, Order([], {}, is_last=True))
     ends = time.perf_counter() + SAVE_SECONDS
@@ -138,29 +139,32 @@ def _save_all(
         yield _collect(group, queue, training, saved_by)._replace(is_stopping=True)
     late = [worker for worker in group.workers() if group.num_orders(worker)]
     num_saved = sum(count for worker, count in training.items() if worker not in late)
-    told = f"checkpoint saved: {num_saved} trials in training, and all that had finished"
+    message = f"checkpoint saved: {num_saved} trials in training, and all that had finished"
     if late:
-        told += f"; {len(late)} of {len(group.workers())} workers had no time to save: theirs go on from the one before"
-    yield TrainingUpdate([], sum(training.values()), 0, (told,), is_stopping=True)
+        message += (
+            f"; {len(late)} of {len(group.workers())} workers had no time to save: theirs go on from the one before"
+        )
+    yield TrainingUpdate([], sum(training.values()), 0, (message,), is_stopping=True)
 
 
 def give_orders(group: WorkerGroup, queue: TrialQueue, capacity: int, num_starting: int = 0) -> None:
-    """Fill every worker's slots and, while there are many trials, its own small queue before them.
+    """Fill every worker's slots and, while there are many trials, a small queue of its own.
 
-    Nobody gets more than a fair share of what is left, so that few trials are spread over all workers, also those that
-    are being started; and at most half of a fair share of those that will have to wait goes ahead of free slots: the
-    last ones are handed out one by one.
+    No worker gets more than a fair share of the remaining trials, so that a few trials are spread over all workers,
+    including those that are starting. At most half of a fair share of the trials that have to wait is sent ahead of
+    free slots, so that the last trials are handed out one by one.
     """
     workers = group.workers()
     num_workers = len(workers) + num_starting
     free = sum(max(0, capacity - queue.num_held(worker)) for worker in workers) + capacity * num_starting
     ahead = min(capacity, max(0, queue.num_waiting - free) // (2 * max(1, num_workers)))
     for worker in sorted(workers, key=queue.num_held):
-        share = -(-queue.num_unfinished // num_workers)
+        share = -(-queue.num_unfinished // num_workers)  # rounded up
         if group.num_orders(worker) >= ORDERS_AHEAD:
             continue
         trials = queue.take(worker, min(capacity + ahead, share) - queue.num_held(worker))
         if trials or (queue.num_held(worker) and not group.num_orders(worker)):
-            group.send(worker, Order(trials, {one: queue.saved[one] for one in trials if one in queue.saved}))
+            group.send(worker, Order(trials, {trial: queue.saved[trial] for trial in trials if trial in queue.saved}))
+        # An order without new trials keeps the worker training those that it already holds.
         if queue.num_held(worker) and group.num_orders(worker) < ORDERS_AHEAD:
             group.send(worker, Order([], {}))

@@ -1,6 +1,6 @@
-"""Work on the nodes of a Ray cluster: trainers as actors, module searches as tasks; results come to this process.
+"""Runs work on a Ray cluster: training workers are actors, module searches are tasks; results come to this process.
 
-Ray is imported when this engine is asked for, not before, and only here.
+Ray is imported only here, and only once this engine is used.
 """
 
 import signal
@@ -26,7 +26,7 @@ from modjax.store.paths import worker_folder, worker_folders
 
 
 def import_ray() -> Any:
-    """The package ``ray``.
+    """Import and return the package ``ray``.
 
     Raises:
         ValueError: It is not installed.
@@ -42,13 +42,13 @@ class RayEngine:
     """A cluster that this process drives.
 
     Args:
-        options: Address, number and size of workers.
-        threads: Of a CPU, that the sweep's trials were trained with so far; None for a new sweep.
+        options: Address of the cluster, number and size of the workers.
+        threads: Number of CPU threads that the sweep's trials were trained with so far; None for a new sweep.
 
     Raises:
         OSError: No cluster at the address.
         RuntimeError: No node has room for a worker.
-        ValueError: Workers cannot have, or are not to have, the threads that the sweep was begun with.
+        ValueError: Workers would not have the number of threads that the sweep was begun with.
     """
 
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
@@ -80,20 +80,21 @@ class RayEngine:
         return placements_of(self._ray.nodes(), self._is_gpu, self.cores)
 
     def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
-        """Train the trials on all workers, to their end; after a signal, until they have saved what they train."""
+        """Train the trials on all workers to their end; after a signal, until the workers have saved."""
         root, population = job.paths.training, job.context.population
         names, seeds = job.trials["trial_id"].to_list(), job.trials["seed"].to_numpy()
         index_of = {name: index for index, name in enumerate(names)}
-        # Trials of one seed can share batches: they stay together.
+        # Trials with the same seed can share batches, so they stay together in the queue.
         order = np.argsort(seeds, kind="stable") if population.is_paired else np.arange(len(names))
-        saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
+        saved = {index_of[name]: position for name, position in find_saved(root).items() if name in index_of}
         manifest = {"layout": {"population": population._asdict()}}
         is_double = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
-        about = WorkerJob(job.setup, manifest, job.slots, job.trials, job.snapshot_seconds, is_double)
+        worker_job = WorkerJob(job.setup, manifest, job.slots, job.trials, job.snapshot_seconds, is_double)
+        # Numbers go on after those of earlier runs, whose folders may hold snapshots that are still needed.
         first = 1 + max(worker_folders(root), default=-1)
         group = self._group = RayWorkerGroup(
             self._ray,
-            about,
+            worker_job,
             first,
             lambda number: str(worker_folder(root, number)),
             self._wanted_placements,
@@ -101,12 +102,12 @@ class RayEngine:
         )
 
         def saved_by(worker: int) -> dict[int, Saved]:
-            found = saved_in(worker_folder(root, worker))
-            return {index_of[name]: one for name, one in found.items() if name in index_of}
+            left = saved_in(worker_folder(root, worker))
+            return {index_of[name]: position for name, position in left.items() if name in index_of}
 
-        num_places = population.num_threads if not self._is_gpu else 1
+        num_threads = population.num_threads if not self._is_gpu else 1
         queue = TrialQueue([int(index) for index in order], saved)
-        capacity = population.slots * num_places
+        capacity = population.slots * num_threads
         with signals_wait() as is_asked_to_stop:
             try:
                 yield from dispatch(group, queue, capacity, saved_by, is_asked_to_stop, group.num_starting)
@@ -118,12 +119,12 @@ class RayEngine:
         return self._placements()[: self._options.workers]
 
     def describe(self) -> dict[str, Any]:
-        """The engine, and how many workers there were."""
+        """Return the engine's name and version, and the number of workers that were started."""
         started = self._group.num_started if self._group else 0
         return {"engine": {"name": "ray", "ray": self._ray.__version__, "threads": self.cores, "workers": started}}
 
     def close(self, wait: bool = True) -> None:
-        """Let workers go, and the cluster too if it was connected to for this run."""
+        """Release the workers, and disconnect from the cluster if this engine connected to it."""
         if self._group is not None:
             self._group.close()
         if hasattr(self, "searches"):
@@ -134,12 +135,12 @@ class RayEngine:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    """``ray.init``; the handlers of signals stay this program's."""
+    """Call ``ray.init`` and keep this program's own signal handlers."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
-            # Ray starts its own programs; they are replaced right after the fork that JAX warns of.
+            # JAX warns of forks; Ray's children execute another program right after theirs.
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     finally:

@@ -1,17 +1,20 @@
-"""Where workers of a cluster can be, how many cores each has, and what is said of those that wait; no Ray in here."""
+"""Where workers of a cluster can run, how many cores each has, and the message about waiting ones. Does not import Ray.
+
+A placement is where a worker can run; a worker group holds the workers that do run.
+"""
 
 from typing import Any, NamedTuple
 
 from modjax.integrity.directory import FORK
 
-# Of a CPU core a trainer is counted as one half and a search as the other, so that searches run beside the training of
-# the next epochs, as they do on one machine; searches run at low priority.
+# Share of a CPU core that Ray reserves for a trainer's core or for a search, so that searches run beside the training
+# of the next epochs, as they do on one machine; searches run at low priority.
 CORE_SHARE = 0.5
 NAMED_WORKERS = 8
 
 
 class Placement(NamedTuple):
-    """Where a worker can be."""
+    """Where a worker can run: a node, and its share of the node's CPUs and GPUs."""
 
     node: str
     num_cpus: float
@@ -19,9 +22,10 @@ class Placement(NamedTuple):
 
 
 def placements_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) -> list[Placement]:
-    """Placement for workers: one for each GPU; or for so many cores, all of a node where None.
+    """Return the placements on all nodes that are alive: one per GPU, or one per ``cores`` CPU cores.
 
-    Ray does not say what other jobs hold of a node: a worker may have to wait there.
+    Without ``cores`` a worker gets all cores of its node. Ray does not say which resources other jobs hold: a worker
+    may have to wait for its placement.
 
     Example:
         >>> nodes = [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 4.0}}, {"NodeID": "b", "Alive": False}]
@@ -42,15 +46,15 @@ def placements_of(nodes: list[dict[str, Any]], is_gpu: bool, cores: int | None) 
 
 
 def cores_of_workers(asked: int | None, begun: int | None, nodes: list[dict[str, Any]]) -> int:
-    """CPU cores of each worker: asked for, or what the sweep was begun with, or all of the smallest node.
+    """Return the CPU cores per worker: as many as asked for, as the sweep was begun with, or as the smallest node has.
 
     Args:
-        asked: By the user; None leaves it open.
-        begun: Threads that the sweep's trials were trained with so far; None for a new sweep.
-        nodes: Of the cluster, as Ray tells of them.
+        asked: Number the user asked for; None leaves it open.
+        begun: Number of threads that the sweep's trials were trained with so far; None for a new sweep.
+        nodes: Nodes of the cluster, as Ray describes them.
 
     Raises:
-        ValueError: Trials to come would not have the bits of those that the sweep has.
+        ValueError: The remaining trials would not be computed bit for bit like those the sweep already has.
 
     Example:
         >>> nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": True, "Resources": {"CPU": 2.0}}]
@@ -58,19 +62,21 @@ def cores_of_workers(asked: int | None, begun: int | None, nodes: list[dict[str,
         (2, 3, 1)
     """
     counts = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-    told = f"the sweep was begun with {begun} CPU threads a worker, which its numbers depend on"
+    how_begun = f"the sweep was begun with {begun} CPU threads a worker, which its numbers depend on"
     if begun is not None and asked not in (None, begun):
-        raise ValueError(f"{told}; --cores-per-worker asks for {asked}. Go on with --cores-per-worker {begun}, {FORK}.")
+        raise ValueError(
+            f"{how_begun}; --cores-per-worker asks for {asked}. Go on with --cores-per-worker {begun}, {FORK}."
+        )
     most = max(counts, default=0)
     if begun is not None and begun > most:
         raise ValueError(
-            f"{told}; no node of the Ray cluster has more than {most} cores. Use nodes that have {begun}, {FORK}."
+            f"{how_begun}; no node of the Ray cluster has more than {most} cores. Use nodes that have {begun}, {FORK}."
         )
     return asked or begun or min((count for count in counts if count), default=1)
 
 
 def waiting_text(placements: dict[int, Placement]) -> str:
-    """Which workers wait, by number, and for what.
+    """Return a message that says which workers wait, by number, and for what.
 
     Example:
         >>> waiting_text({3: Placement("a", 1.0, 0), 4: Placement("a", 1.0, 0)})

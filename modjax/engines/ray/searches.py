@@ -1,4 +1,4 @@
-"""Module searches as Ray tasks, behind the interface of the local pool of workers."""
+"""Runs module searches as Ray tasks, with the interface of the local worker pool."""
 
 import os
 import time
@@ -12,27 +12,27 @@ from modjax.engines.ray.placement import CORE_SHARE
 from modjax.integrity.environment import other_packages
 from modjax.store.manifest import package_versions
 
-SEARCHES_AHEAD = 2  # a core
+SEARCHES_AHEAD = 2  # per core
 COLLECT_SECONDS = 0.05
 SEARCH_ATTEMPTS = 3
 SEARCHED_WITH = ("modjax", "numpy", "igraph", "leidenalg", "numba", "scipy", "scikit-learn")
 
 
 class Searched(NamedTuple):
-    """What a task returns: the packages that keep its node from searching, else the result."""
+    """What a task returns: the packages that differ from the driver's, or else the result."""
 
     others: list[str]
     value: Any
 
 
 class RaySearchExecutor:
-    """Module searches as tasks on whatever cores are free; a task whose process or node dies is done again.
+    """Runs module searches as tasks on free cores; a task whose process or node dies is run again.
 
     Args:
-        ray: The package.
+        ray: The package ``ray``.
     """
 
-    peak_bytes = 0  # none of the workers are this process's own
+    peak_bytes = 0  # the workers do not belong to this process
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
@@ -45,7 +45,7 @@ class RaySearchExecutor:
 
     @property
     def num_unfinished(self) -> int:
-        """Jobs without a result."""
+        """Number of jobs without a result."""
         return len(self._waiting) + len(self._running)
 
     def submit(self, name: Hashable, function: Callable, *arguments: Any) -> None:
@@ -55,13 +55,14 @@ class RaySearchExecutor:
 
     def _start(self) -> None:
         if self._remote is None:
-            # As many threads of BLAS as a search has on one machine; Ray alone would say one.
+            # As many BLAS threads as a search has with the local engine; Ray alone would set one.
             threads = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))
             self._remote = self._ray.remote(_search).options(
                 num_cpus=CORE_SHARE,
                 max_retries=SEARCH_ATTEMPTS - 1,
                 runtime_env={"env_vars": {"OMP_NUM_THREADS": threads}},
             )
+        # Ray gets only a few tasks per core; the other jobs wait here.
         most = SEARCHES_AHEAD * self._num_cores
         while self._waiting and len(self._running) < most:
             name = next(iter(self._waiting))
@@ -69,7 +70,7 @@ class RaySearchExecutor:
             self._running[self._remote.remote(function, arguments, _packages())] = name
 
     def _collect(self, seconds: float) -> None:
-        """Take in what is done, waiting at most so long for the first, and start what waits."""
+        """Collect finished tasks, waiting at most ``seconds`` for the first, and start waiting jobs."""
         self._looked = time.perf_counter()
         self._num_cores = max(1, round(self._ray.cluster_resources().get("CPU", 0)))
         if self._running:
@@ -81,22 +82,23 @@ class RaySearchExecutor:
         self._start()
 
     def is_done(self, name: Hashable) -> bool:
-        """Whether a result is there."""
+        """Whether the result of a job is available."""
         if name not in self._done and time.perf_counter() - self._looked > COLLECT_SECONDS:
             self._collect(0.0)
         return name in self._done
 
     def result(self, name: Hashable) -> Any:
-        """The result of a job, waiting for it; the job is forgotten.
+        """Wait for the result of a job, return it and forget the job.
 
         Raises:
-            RuntimeError: It failed, or its process died each time it was tried.
-            OSError: A node has other packages. It is the machine's error, no trial's: none is marked, the run ends.
+            RuntimeError: The job failed, or its process died each time it was tried.
+            OSError: A node has other package versions. This is no trial's fault: none is marked as failed, the run
+                ends.
         """
         while name not in self._done:
             self._collect(1.0)
         try:
-            found = self._ray.get(self._done.pop(name))
+            searched = self._ray.get(self._done.pop(name))
         except self._ray.exceptions.RayTaskError as error:
             raise RuntimeError(f"module search {name!r} failed: {error.cause}") from error
         except self._ray.exceptions.RayError as error:
@@ -104,21 +106,21 @@ class RaySearchExecutor:
                 f"the process of module search {name!r} died {SEARCH_ATTEMPTS} times, perhaps for lack of memory; "
                 "nothing finished is lost: run the same command again."
             ) from error
-        if found.others:
-            raise OSError(f"a node that searches has {'; '.join(found.others)}: modules would not be the same.")
-        return found.value
+        if searched.others:
+            raise OSError(f"a node that searches has {'; '.join(searched.others)}: modules would not be the same.")
+        return searched.value
 
     def close(self, wait: bool = True) -> None:
-        """Call off what still runs; can be called twice."""
+        """Drop all jobs, cancelling those that still run unless ``wait``; can be called twice."""
         for ref in self._running if not wait and self._ray.is_initialized() else ():
             self._ray.cancel(ref, force=True)
         self._waiting, self._running = {}, {}
 
 
 def _search(function: Callable, arguments: tuple, packages: dict[str, str]) -> Searched:
-    """A task: one job, at the lowest priority, since Ray's other processes have a low one already.
+    """Run one job as a task, at the lowest priority, since Ray's other processes already have a low one.
 
-    It is not begun where packages that modules depend on are others than the driver's.
+    The job is not run where the packages that modules depend on differ from the driver's.
     """
     os.nice(19)
     others = other_packages(packages, _packages(), SEARCHED_WITH)
@@ -127,5 +129,5 @@ def _search(function: Callable, arguments: tuple, packages: dict[str, str]) -> S
 
 @cache
 def _packages() -> dict[str, str]:
-    """Of this process; looked up once."""
+    """Package versions of this process, looked up once."""
     return package_versions()

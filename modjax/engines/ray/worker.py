@@ -1,4 +1,4 @@
-"""What runs in a worker of a cluster: a population that is fed, measured and saved where it is; no Ray in here."""
+"""The work of one cluster worker: trains, measures and saves the trials it is given. Does not import Ray."""
 
 import time
 from pathlib import Path
@@ -25,14 +25,14 @@ ORDER_SECONDS = 1.0
 
 
 class WorkerJob(NamedTuple):
-    """What every worker is told once.
+    """What every worker needs to know about the sweep; sent once.
 
     Attributes:
         setup: Spec and data.
-        manifest: The sweep's paths, in the manifest's words.
-        slots: Asked for.
+        manifest: The part of the sweep's manifest that fixes the batch layout.
+        slots: Number of slots the user asked for; None leaves it open.
         trials: Rows of the trials table.
-        snapshot_seconds: Trials in training are saved so often.
+        snapshot_seconds: Seconds between two snapshots of the trials in training.
         is_double: Whether JAX computes in float64.
     """
 
@@ -45,11 +45,11 @@ class WorkerJob(NamedTuple):
 
 
 class TrialWorker:
-    """Trains the trials that it is given, by the sweep's batch layout.
+    """Trains the trials it is given, with the sweep's batch layout.
 
     Args:
-        job: Of the sweep.
-        folder: Of its own, for snapshots.
+        job: Description of the sweep.
+        folder: Folder for this worker's snapshots.
     """
 
     def __init__(self, job: WorkerJob, folder: str) -> None:
@@ -73,9 +73,9 @@ class TrialWorker:
         self._num_training = 0
 
     def carry_out(self, order: Order) -> Done:
-        """Take in new trials and train for about a second, at least a round; save when it is time to.
+        """Take in new trials and train for about a second, at least one round; save when a snapshot is due.
 
-        The last order saves, and nothing else.
+        The last order only saves.
         """
         if order.is_last:
             self._save()
@@ -106,19 +106,20 @@ class TrialWorker:
             self._saved = time.perf_counter()
 
     def _programs(self) -> list[dict[str, Any]]:
-        return [one._asdict() for one in self._run.programs]
+        return [program._asdict() for program in self._run.programs]
 
     def _measure(self, trials: list[FinishedTrial], messages: list[str]) -> list[TrainedTrial]:
-        """Trials with their numbers and matrices; one that raises is left to the driver, which marks it if it must."""
-        # Only the weights that are kept travel: ``last`` is left behind.
-        kept = [one._replace(last=one.params) for one in trials]
+        """Add numbers and matrices to trials; one that raises is left unmeasured for the driver to try again."""
+        # Only the weights that are kept are sent: ``last`` is dropped.
+        kept = [trial._replace(last=trial.params) for trial in trials]
         try:
             return [TrainedTrial(*pair) for pair in zip(kept, self._measured(trials), strict=True)]
         except Exception as error:
             if hits_all_trials(error):
                 raise
             if len(trials) > 1:
-                return [found for one in trials for found in self._measure([one], messages)]
+                # One by one, to find out which trial cannot be measured.
+                return [trained for trial in trials for trained in self._measure([trial], messages)]
             name = self._names[trials[0].trial]
             messages.append(f"a worker could not measure trial {name}: {reason_of(error)}; this process tries it again")
             return [TrainedTrial(kept[0])]
@@ -127,12 +128,12 @@ class TrialWorker:
         if not trials:
             return []
         context = self._context
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(one.params for one in trials))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(trial.params for trial in trials))
         matrices = stack_matrices(context.network, stacked, context.analysed_examples, context.spec)
-        numbers = [measure_trial(context, self._rows[one.trial], one.params) for one in trials]
+        numbers = [measure_trial(context, self._rows[trial.trial], trial.params) for trial in trials]
         return [Measurements(*pair) for pair in zip(numbers, matrices, strict=True)]
 
 
 def describe_worker() -> dict[str, Any]:
-    """The machine of this process, in the manifest's words: what numbers depend on."""
+    """Describe this process's machine as the manifest does: everything that numbers depend on."""
     return describe_machine()
