@@ -1,8 +1,8 @@
-"""Counts of the code: what a redesign is measured by. Prints one JSON object: ``python tests/measure_code.py [PACKAGE]``.
+"""Counts of the code, by which a redesign is measured: ``python tests/measure_code.py [PACKAGE]`` prints JSON.
 
-Counted: lines of Python; comments per hundred lines of code; the share of annotated arguments that are ``Any``; files in
-import circles (imports inside functions included); imports inside functions; the most first-party imports of one file;
-class names that two classes have; names of variables that say nothing.
+Counted: lines of Python; comments per hundred lines of code; the share of annotated arguments that are ``Any``; files
+in import circles (imports inside functions included); imports inside functions; the most first-party imports of one
+file; class names that two classes have; names of variables that say nothing.
 """
 
 import ast

@@ -9,6 +9,7 @@ import tokenize
 import pytest
 
 from tests.code_graph import PACKAGE, circles, file_graph, imported_names
+from tests.measure_code import NAMELESS, variables
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
@@ -78,6 +79,11 @@ def test_every_package_has_a_level():
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_no_word_of_our_own(path):
     assert not [word for word in words_of(path) if re.fullmatch(BANNED, word)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_variables_say_what_they_hold(path):
+    assert not set(variables(ast.parse(path.read_text(encoding="utf-8")))) & set(NAMELESS)
 
 
 def test_one_class_name_one_class():

@@ -2,11 +2,17 @@
 
 import ctypes
 import gc
+import os
 import resource
 import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+
+
+def physical_bytes() -> int:
+    """Return the memory of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_resident_bytes() -> int:

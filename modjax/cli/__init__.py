@@ -42,13 +42,14 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Measure this machine by a short run of each step.")] = True,
     like: Annotated[Path | None, typer.Option(help="An earlier sweep of the same dataset: its mean epochs.")] = None,
     data_dir: DataDir = None,
+    machines: Annotated[Path | None, typer.Option(help="Folder of rows that 'modjax bench' wrote elsewhere.")] = None,
 ) -> None:
     """Print what a sweep would be: trials, layout, programs, memory, bytes on the disk, and time."""
     import polars as pl
 
     from modjax.estimate.plan_text import plan_text
 
-    planned = modjax.plan_sweep(spec, data_dir, slots, probe, like)
+    planned = modjax.plan_sweep(spec, data_dir, slots, probe, like, machines)
     trials = planned.setup.trials
     print_frame(trials.select("trial_id", "arm", "seed", *HYPERPARAMETERS), max_rows=60)
     print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))

@@ -5,8 +5,6 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import modjax
-
 MAX_BYTES = 2**24
 WIDTH = 64  # units of the graphs whose search times are read
 
@@ -33,14 +31,8 @@ class Elsewhere(NamedTuple):
     files: tuple[str, ...]
 
 
-def results_folder() -> Path:
-    """Return the folder where a checkout keeps its benchmark results; an installed package has none."""
-    return Path(modjax.__file__).parent.parent / "benchmarks" / "results"
-
-
-def known_machines(folder: Path | None = None) -> list[Elsewhere]:
-    """Return all machines with benchmark rows; none where there is no folder."""
-    folder = folder or results_folder()
+def known_machines(folder: Path) -> list[Elsewhere]:
+    """Return all machines with rows in a folder; none where there is no such folder."""
     names = {path.stem.split("_", 1)[1] for path in folder.glob("*_*.jsonl")} if folder.is_dir() else set()
     return [machine for name in sorted(names) if (machine := _machine(folder, name)) is not None]
 

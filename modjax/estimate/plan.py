@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,15 +12,13 @@ from modjax._util.threads import available_cores
 from modjax.estimate.machines import known_machines, seconds_there
 from modjax.estimate.probe import ProbedCosts, probe
 from modjax.estimate.sizes import device_bytes, disk_bytes, host_bytes, matrix_units, weights_of
-from modjax.spec.context import SweepContext, hyperparams_of, make_network, put_on_device, seeds_of
+from modjax.spec.context import make_context
 from modjax.spec.epochs import EpochGuess, guess_epochs, with_pilot
 from modjax.spec.expand import untrained_arms
 from modjax.spec.setup import Setup, prepare
 from modjax.spec.spec import SweepSpec
 from modjax.sweep.writer import STACK_TRIALS
-from modjax.training.batch_layout import BatchLayout, choose_layout, expected_use
-from modjax.training.config import TrainConfig
-from modjax.training.objective import classification
+from modjax.training.batch_layout import BatchLayout, expected_use
 
 # Seconds of the steps that no probe measures, on two cores of a server of 2024.
 START_SECONDS = 4.0  # the interpreter, imports, reading the data
@@ -69,6 +68,7 @@ def plan_sweep(
     slots: int | None = None,
     is_probed: bool = True,
     like: str | os.PathLike | None = None,
+    machines: str | os.PathLike | None = None,
 ) -> Plan:
     """Estimate what a sweep would take; only a temporary folder is written, and removed.
 
@@ -79,6 +79,7 @@ def plan_sweep(
         is_probed: Whether to measure this machine: compile, train for some seconds, measure and cluster one stack of
             networks.
         like: Directory of an earlier sweep of the same dataset, whose mean epochs are assumed.
+        machines: Folder of the rows that ``modjax bench`` wrote on other machines, to estimate the time there too.
 
     Raises:
         ValueError: A spec for which :func:`modjax.run_sweep` would raise, or a ``like`` that is no such sweep.
@@ -86,7 +87,8 @@ def plan_sweep(
     setup = prepare(spec, data_dir)
     guess = guess_epochs(setup.spec, like)
     trained = setup.trials.filter(~pl.col("arm").is_in(untrained_arms(setup.spec)))
-    context = _context(setup, trained, slots)
+    # Layouts are not measured for a plan: a remembered one or the default is used.
+    context = make_context(setup, {}, slots, trained, may_measure=False)
     layout, num_devices = context.population, len(jax.local_devices()[: context.population.num_devices])
     measured = probe(context, trained) if is_probed else None
     if measured is not None and like is None:
@@ -113,18 +115,8 @@ def plan_sweep(
         measured,
         stages,
         seconds,
-        _elsewhere(setup, trained.height, guess.typical),
+        _elsewhere(setup, trained.height, guess.typical, machines),
     )
-
-
-def _context(setup: Setup, trained: pl.DataFrame, slots: int | None) -> SweepContext:
-    """Make the context as the run does, but without measuring layouts: a remembered one or the default is used."""
-    network = make_network(setup)
-    task, config = classification(network), TrainConfig(**setup.spec.training.model_dump(), num_slots=slots)
-    train_examples, test_examples = put_on_device(setup.data)
-    values = (hyperparams_of(trained), seeds_of(trained))
-    layout = choose_layout(task, config, *values, train_examples, may_measure=False)
-    return SweepContext(setup.spec, network, task, config, layout, train_examples, test_examples)
 
 
 def stage_seconds(
@@ -189,7 +181,9 @@ def _programs(setup: Setup, layout: BatchLayout, num_trained: int) -> tuple[str,
     return ("initial weights", *programs)
 
 
-def _elsewhere(setup: Setup, num_trained: int, epochs: float) -> dict[str, tuple[float, tuple[str, ...]]]:
+def _elsewhere(
+    setup: Setup, num_trained: int, epochs: float, machines: str | os.PathLike | None
+) -> dict[str, tuple[float, tuple[str, ...]]]:
     """Estimate the seconds on other machines, from their rates and the FLOP of the sweep.
 
     Training needs 6 FLOP per weight, example and epoch; similarity 2 units^2 per matrix and analysed example, and
@@ -205,7 +199,7 @@ def _elsewhere(setup: Setup, num_trained: int, epochs: float) -> dict[str, tuple
     searches = 2 * num_measures * (1 + spec.modules.nulls) * setup.trials.height
     graphs = sum(searches * (width / 64) ** GRAPH_EXPONENT for width in units)
     estimates = {}
-    for machine in known_machines():
+    for machine in known_machines(Path(machines)) if machines is not None else []:
         seconds = seconds_there(machine, train, similarity, graphs)
         if seconds is not None:
             estimates[f"{machine.name} ({machine.about}, {machine.threads} threads)"] = (seconds, machine.files)

@@ -5,6 +5,7 @@ from pathlib import Path
 from modjax.estimate.plan import Plan
 from modjax.estimate.sizes import matrix_units, size_text
 from modjax.spec.setup import output_paths
+from modjax.sweep.progress import duration_text
 
 
 def plan_text(plan: Plan) -> list[str]:
@@ -41,15 +42,3 @@ def plan_text(plan: Plan) -> list[str]:
         what = "training, similarity, module searches"
         lines.append(f"elsewhere: {duration_text(seconds)} on {name}: {what}, by {', '.join(files)}")
     return lines
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as readable text.
-
-    Example:
-        >>> duration_text(42.0), duration_text(600.0), duration_text(20_000.0)
-        ('42 s', '10 min', '5.6 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

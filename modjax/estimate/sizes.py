@@ -3,6 +3,7 @@
 import math
 
 from modjax.spec.setup import FLOAT_BYTES, Setup, layer_sizes, num_weights
+from modjax.sweep.writer import STACK_TRIALS
 from modjax.training.batch_layout import BatchLayout
 
 # Measured on finished sweeps, as compressed in parquet files; right within a third.
@@ -13,7 +14,6 @@ EPOCH_BYTES, TRIAL_BYTES = 12, 200
 STACK_BYTES = 40_000  # of a stack's checkpoint, in addition to the weights
 FIGURE_BYTES, FIGURE_TRIAL_BYTES = 4_800_000, 10_000  # PNG, SVG and CSV
 PAGE_BYTES, PAGE_TRIAL_BYTES, PAGE_MOST = 5_400_000, 8_000, 14_400_000  # plotly, rows; the largest page
-STACK_TRIALS = 8
 STATE_COPIES = 4  # weights, two moments of Adam, best weights
 MAIN_BYTES = 1_400_000_000  # the interpreter with JAX, polars, igraph, compiled programs
 WORKER_BYTES = 300_000_000

@@ -155,7 +155,8 @@ def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]
     last = last.select("trial_id", diverged=~pl.col("val_loss").fill_null(pl.col("train_loss")).is_finite())
     is_untrained = pl.col("arm").is_in(untrained)
     status = pl.when(is_untrained).then(pl.lit("untrained")).when("diverged").then(pl.lit("diverged"))
-    excluded = ~is_untrained & ~(pl.col("test_accuracy") >= LEAST_ACCURACY)
+    # polars orders NaN above all numbers; a network whose accuracy is NaN is excluded all the same.
+    excluded = ~is_untrained & ~(pl.col("test_accuracy").fill_nan(0.0) >= LEAST_ACCURACY)
     # A trial with a test accuracy was measured, so only its analysis failed.
     is_mended = (pl.col("status") == FAILED) & pl.col("test_accuracy").is_not_null()
     return (

@@ -7,8 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from modjax.integrity.damage import TABLES, find_damage, table_paths
-from modjax.integrity.damage import layers_of as layers_of
+from modjax.integrity.damage import TABLES, find_damage, layers_of, table_paths
 from modjax.integrity.directory import FINISHED
 from modjax.io.checksums import adopt_sums, sum_of
 from modjax.io.files import remove_folder, set_aside

@@ -104,9 +104,8 @@ def _row_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage], is_
     frames = {path: read_table(path, name) for path, name in tables.items()}
     for path, frame in frames.items():
         keys = frame.select(KEYS[tables[path]])
-        if keys.is_duplicated().any() or not keys.equals(keys.sort(keys.columns)):
-            yield f"{path} has rows that are not sorted by {', '.join(keys.columns)}, or two of one key"
-        yield from _size_problems(path, frame)
+        if not keys.equals(keys.sort(keys.columns)):
+            yield f"{path} has rows that are not sorted by {', '.join(keys.columns)}"
     if paths.table("trials") not in frames:
         return
     trials = frames.pop(paths.table("trials"))
@@ -130,14 +129,6 @@ def _with_rows(done: pl.DataFrame, name: str, frame: pl.DataFrame, spec: SweepSp
     one_layer = spec.model_copy(update={"network": spec.network.model_copy(update={"widths": (1,)})})
     one_layer = one_layer.model_copy(update={"similarity": spec.similarity.model_copy(update={"combined": False})})
     return set(rows_are_all_there(done, {name: [frame]}, one_layer))
-
-
-def _size_problems(path: Path, frame: pl.DataFrame) -> Iterator[str]:
-    """Yield a problem if matrices are not ``num_units`` by ``num_units``."""
-    if "matrix" in frame.columns:
-        wrong = frame.filter(pl.col("matrix").list.len() != pl.col("num_units") ** 2).height
-        if wrong:
-            yield f"{path} has {wrong} matrices that are not num_units by num_units"
 
 
 def _weight_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage]) -> Iterator[str]:

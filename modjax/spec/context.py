@@ -104,7 +104,12 @@ class TrainingJob(NamedTuple):
 
 
 def make_context(
-    setup: Setup, earlier: dict[str, Any], slots: int | None, trials: pl.DataFrame, cores: int | None = None
+    setup: Setup,
+    earlier: dict[str, Any],
+    slots: int | None,
+    trials: pl.DataFrame,
+    cores: int | None = None,
+    may_measure: bool = True,
 ) -> SweepContext:
     """Return what all trials share; the layout of an earlier run is kept, since results may depend on it."""
     trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
@@ -115,7 +120,8 @@ def make_context(
     if "layout" in earlier:
         population = BatchLayout(**earlier["layout"]["population"])
     else:
-        population = choose_layout(task, config, hyperparams_of(trials), seeds_of(trials), train_examples, cores=cores)
+        values = hyperparams_of(trials), seeds_of(trials), train_examples
+        population = choose_layout(task, config, *values, cores=cores, may_measure=may_measure)
     return SweepContext(spec, network, task, config, population, train_examples, test_examples)
 
 

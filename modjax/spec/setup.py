@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from modjax._util.memory import physical_bytes
 from modjax.checks import check_batches
 from modjax.data.datasets import Dataset, load_dataset
 from modjax.names import DATASETS
@@ -77,7 +78,7 @@ def check_layout(setup: Setup, manifest: dict[str, Any]) -> None:
     layers = layer_sizes(setup.spec, setup.data.x_train.shape[1:])
     state = COPIES_OF_WEIGHTS * FLOAT_BYTES * num_weights(layers, setup.data.num_classes)
     slots = max(population["slots"], population["lanes"]) * population.get("num_threads", 1)
-    if slots * state > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+    if slots * state > physical_bytes():
         raise ValueError(f"the manifest's layout, {slots} slots, does not fit this machine; choose another directory.")
 
 
@@ -131,7 +132,7 @@ def check_memory(spec: SweepSpec, layers: list[LayerSize], num_classes: int = 1)
         # Derivatives of one example with respect to all activations, for all units at once.
         values += 3 * units * sum(layer.locations * layer.units for layer in layers)
     needed = FLOAT_BYTES * values
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = physical_bytes()
     if needed > available:
         raise ValueError(
             f"network.widths: {list(spec.network.widths)} needs about {needed / 2**30:.3g} GiB a trial; "

@@ -29,11 +29,10 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
     if trial_id not in read_table(paths.table("trials"), "trials")["trial_id"]:
         raise ValueError(f"{paths.root} has no trial {trial_id!r}; its trials are in 'modjax table {paths.root}'.")
     # Newest stack first: a trial that was trained again is in several.
-    for path in sorted(paths.checkpoints.glob("stack_*.json"), reverse=True):
-        trial_ids = read_ids(path)
+    for index in reversed(paths.stack_indices()):
+        trial_ids = read_ids(paths.stack_ids(index))
         if trial_id in trial_ids:
-            position = trial_ids.index(trial_id)
-            return _pick(load_tree(path.with_suffix("")), position)
+            return _pick(load_tree(paths.stack(index)), trial_ids.index(trial_id))
     raise ValueError(f"{paths.root} has no weights of trial {trial_id!r} yet; run the sweep on.")
 
 

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from modjax.analysis.significance import with_sweep_columns
-from modjax.integrity.damage import figure_damage
+from modjax.integrity.damage import figure_damage, layers_of
 from modjax.integrity.directory import merge_results
-from modjax.integrity.recovery import layers_of
 from modjax.io.files import remove_folder, set_aside
 from modjax.spec.failures import reason_of
 from modjax.spec.spec import SweepSpec

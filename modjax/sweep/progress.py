@@ -112,15 +112,23 @@ class SweepProgress:
             self.say(f"{done}/{self._num_trials} trials done, {note}")
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration as readable text.
+
+    Example:
+        >>> duration_text(42.0), duration_text(600.0), duration_text(20_000.0)
+        ('42 s', '10 min', '5.6 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def time_text(seconds: float) -> str:
     """Return the time left as readable text; negative seconds mean unknown.
 
     Example:
-        >>> time_text(-1.0), time_text(90.0), time_text(600.0), time_text(20_000.0)
-        ('time left unknown', '~90 s left', '~10 min left', '~5.6 h left')
+        >>> time_text(-1.0), time_text(600.0)
+        ('time left unknown', '~10 min left')
     """
-    if seconds < 0:
-        return "time left unknown"
-    if seconds < 120:
-        return f"~{seconds:.0f} s left"
-    return f"~{seconds / 60:.0f} min left" if seconds < 7200 else f"~{seconds / 3600:.1f} h left"
+    return "time left unknown" if seconds < 0 else f"~{duration_text(seconds)} left"

@@ -5,6 +5,7 @@ import json
 import time
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,10 @@ def _stacked(tree: Any, num: int) -> Any:
 
 def identity_of(hyperparams: Any, seeds: np.ndarray, examples: Any, config: TrainConfig) -> str:
     """Return a hash of everything that the trials' numbers depend on, except the task's code."""
-    # The repr of an optimizer that is a function holds its address, which no later run has.
-    digest = hashlib.sha256(repr(config.recipe()).encode() if isinstance(config.optimizer, str) else b"")
+    recipe = config.recipe()
+    if not isinstance(recipe.optimizer, str):  # its repr holds an address, which no later run has
+        recipe = replace(recipe, optimizer="a function")
+    digest = hashlib.sha256(repr(recipe).encode())
     fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
     for name, column in sorted(fields.items()):
         digest.update(name.encode() + np.ascontiguousarray(column).tobytes())

@@ -59,7 +59,7 @@ class ProgramSelector:
         """Halve the lanes of the base, since memory ran out, and return it."""
         self.base = EpochProgram(max(1, self.base.lanes // 2), self.base.is_paired)
         # All that was learnt belongs to the old base.
-        self._seconds, self._exact, self._compiling = {}, [], 0.0
+        self._seconds, self._exact, self._refused, self._compiling = {}, [], set(), 0.0
         return self.base
 
     def plan(self, program: EpochProgram, slot_table: SlotTable) -> list[list[int]]:
