@@ -15,8 +15,8 @@ from modjax._util.signals import signals_stop_the_process as signals_stop_the_pr
 from modjax._util.signals import signals_wait as signals_wait
 from modjax.builtins import MEASURES as MEASURE_INFOS  # noqa: F401
 from modjax.clustering.layer import cluster_layer as cluster_layer
+from modjax.export.records import trial_records as trial_records
 from modjax.export.trackers import TRACKERS as TRACKERS
-from modjax.export.trackers import trial_records as trial_records
 from modjax.integrity import fork as fork
 from modjax.integrity.fork import as_trained as as_trained
 from modjax.io import untrusted as untrusted
