@@ -190,11 +190,12 @@ def _names(rows: Rows) -> str:
     """Names of the rows' graphs, with the layers of a measure and scaling listed together."""
     layers: dict[str, list[str]] = {}
     for row in rows:
-        what = measure_title(row["measure"])
         # Rows about agreement compare measures with each other and so have none: their score names them.
         if row["measure"] is None:
             kind = "" if row["quantity"] in COMPARISONS else f" {row['quantity']}"
             what = f"{SCORE_NAMES[row['score']]}{kind}"
+        else:
+            what = measure_title(row["measure"])
         name = f"{'normalized' if row['normalized'] else 'raw'} {what}"
         layers.setdefault(name, []).append("combined" if row["layer"] < 0 else str(row["layer"]))
     return ", ".join(f"{name} (layer{'s' * (len(which) > 1)} {', '.join(which)})" for name, which in layers.items())

@@ -146,6 +146,6 @@ def classification(network: Network) -> Task:
         check_labels("data.y", examples.y, len(examples.x), logits.shape[-1])
         check_finite("data.x", examples.x)
 
-    names = [info.name for info in TASKS["classification"].hyperparameters]
-    names += [hyperparameter.name for info in PENALTIES.values() for hyperparameter in info.hyperparameters]
+    infos = [info for penalty_info in PENALTIES.values() for info in penalty_info.hyperparameters]
+    names = [info.name for info in (*infos, *TASKS["classification"].hyperparameters)]
     return Task(init, loss, evaluate, penalty, tuple(names), check)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from modjax import load_dataset
-from modjax.data import sources
+from modjax.data import datasets, sources
 from modjax.data.idx import parse_idx
+from modjax.records import DatasetInfo
 
 
 def idx_bytes(array):
@@ -31,6 +32,8 @@ def tiny_source(monkeypatch):
     monkeypatch.setitem(
         sources.SOURCES, "tiny_idx", sources.DatasetSource(("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"), files)
     )
+    record = DatasetInfo("tiny_idx", lambda data_dir: datasets._idx_dataset("tiny_idx", data_dir), num_classes=10)
+    monkeypatch.setitem(datasets.DATASETS, "tiny_idx", record)
     return arrays
 
 
