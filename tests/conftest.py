@@ -38,7 +38,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """One folder of compiled programs for all processes of this run, and for the next run on this machine."""
-    if config.getoption("compiler") == "quick":
+    if config.getoption("compiler") == "quick" and jax.__version_info__ < (0, 11):
         compile_quickly()
         jax.config.update("jax_disable_most_optimizations", True)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(config.cache.mkdir("compiled"))

@@ -1,5 +1,8 @@
 """Records: what a new one may not do in silence. Each test here failed before measures and the like were records."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import polars as pl
@@ -11,9 +14,11 @@ from modjax.data import datasets
 from modjax.measures.base import from_group_terms
 from modjax.records import HyperparameterInfo, MeasureInfo, by_name
 from modjax.report.settings import panel_of
-from modjax.spec.expand import hashed, identify
+from modjax.spec.expand import expand, hashed, identify
+from modjax.spec.parse import parse_spec
 from modjax.spec.spec import LATER_KEYS, without_later
 from modjax.store import row_rules, tables
+from tests.conftest import ROOT
 from tests.seams import from_rows, parts_of, planned_trials
 
 
@@ -134,3 +139,47 @@ def test_records_are_static_arguments():
     same = MeasureInfo("m", "upstream", "modjax.measures.covariance:covariance")
     assert hash(same) == hash(MeasureInfo("m", "upstream", "modjax.measures.covariance:covariance"))
     assert jax.jit(lambda x, info: x, static_argnames="info")(1, info=same) == 1
+
+
+STUDY = """
+import sys
+import jax.numpy as jnp
+from modjax import builtins
+from modjax.measures.base import from_group_terms
+from modjax.records import HyperparameterInfo, MeasureInfo, PenaltyInfo
+
+def cubes(network, params, hyperparams):
+    return hyperparams.l3 * sum(jnp.sum(jnp.abs(layer["kernel"]) ** 3) for layer in params.values())
+
+def products(setting, params, prepared, batch):
+    hidden = setting.network.apply(params, batch.x).hidden
+    return [(layer * batch.is_valid[:, None]).T @ layer for layer in hidden]
+
+# Three lines, which would stand in the tables of builtins.py.
+l3 = builtins.HYPERPARAMETERS["l3"] = HyperparameterInfo("l3", 0.0, low=0, scale="log", label="L3 penalty")
+builtins.PENALTIES["l3"] = PenaltyInfo("l3", cubes, (l3,))
+builtins.MEASURES["products"] = MeasureInfo("products", "upstream", from_group_terms(products), title="mean product")
+import modjax as mj
+sweep = mj.run_sweep(sys.argv[1], sys.argv[2], slots=4, is_quiet=True)
+table = mj.claims(sweep).table
+"""
+
+
+def test_a_penalty_and_a_measure_are_their_functions_and_a_line_each(folder, write_spec, tiny_content, tmp_path):
+    """Spec, tables, training, kernels, searches, figures and page take them in; no trial of before becomes another."""
+    arms = [{"name": "l3", "l3": [0.0, 3e-2], "learning_rate": [1e-2]}]
+    content = tiny_content | {"arms": arms, "similarity": {"measures": ["covariance", "products"]}}
+    study = [sys.executable, "-c", STUDY, str(write_spec(content)), str(folder / "out")]
+    done = subprocess.run(study, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    trials = pl.read_parquet(folder / "out" / "trials.parquet")
+    norms = trials.group_by("l3").agg(pl.col("l2_norm").mean()).sort("l3")["l2_norm"]
+    assert norms[1] < 0.9 * norms[0]
+    modules = pl.read_parquet(folder / "out" / "modules.parquet")
+    assert set(modules["measure"]) == {"covariance", "products"}
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "mean product" in page
+    assert "L3 penalty" in page
+    plain = parse_spec(content | {"arms": [{"name": "l3", "learning_rate": [1e-2]}], "similarity": {}})
+    before = expand(plain, mj.load_dataset(str(folder / "tiny.npz")).checksum())
+    assert set(before["trial_id"]) == set(trials.filter(pl.col("l3") == 0)["trial_id"])

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from modjax.names import MEASURES, WEIGHTS
+from modjax.names import HYPERPARAMETERS, MEASURES, WEIGHTS
 from modjax.store.sweep import Sweep
 from modjax.store.tables import TRIALS
 
 TRAINED = ("done", "diverged")
 ARMS = ("dropout", "l2", "l1")
+KNOWN = ("learning_rate", *ARMS)  # hyperparameters that the claims know what to do with
 LEAST_SHARE = 0.5  # share of a setting's seeds that must be left, or the setting does not count
 
 
@@ -74,7 +75,7 @@ def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
 
 def _unknown(trials: pl.DataFrame) -> list[str]:
     """Return columns of a study's own hyperparameters, which the claims do not know: those of no 0.2 table."""
-    return [name for name in trials.columns if name not in TRIALS and name != "part"]
+    return [name for name in trials.columns if name not in TRIALS or (name in HYPERPARAMETERS and name not in KNOWN)]
 
 
 def _most_common(trained: pl.DataFrame, name: str) -> Any:

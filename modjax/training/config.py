@@ -1,22 +1,17 @@
 """The settings of training: ``TrainConfig`` is static and fixed for a run, ``Hyperparams`` are traced and vary."""
 
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from jaxtyping import Array, Float
-
+from modjax.builtins import HYPERPARAMETERS
 from modjax.names import KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
 
-
-class Hyperparams(NamedTuple):
-    """Hyperparameters that a sweep varies without recompiling: scalars of one trial; vmap adds the trials axis."""
-
-    learning_rate: Float[Array, ""] | np.ndarray | float = 1e-3
-    l1: Float[Array, ""] | np.ndarray | float = 0.0
-    l2: Float[Array, ""] | np.ndarray | float = 0.0
-    dropout: Float[Array, ""] | np.ndarray | float = 0.0
+# What a spec's arms vary without recompiling: scalars in a task, ``[trials]`` columns outside; one field per record.
+Hyperparams = namedtuple(
+    "Hyperparams", tuple(HYPERPARAMETERS), defaults=[info.default for info in HYPERPARAMETERS.values()]
+)
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def test_a_stopped_driver_goes_on_from_its_workers_snapshots_and_so_does_the_loc
         sweep_with(engine)
     assert engine.resumed
     assert min(engine.resumed.values()) >= 1
-    local = LocalEngine()
+    local = LocalEngine(EngineOptions())
     assert_same_tables(sweep_with(local), finished)
     assert not (folder / "out" / "checkpoints" / "training").exists()
 

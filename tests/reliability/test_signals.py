@@ -48,16 +48,20 @@ def long_sweeps(undisturbed, folder, write_spec, tiny_content):
     return sweeps
 
 
-def is_training(out):
-    """Whether epochs have ended: before, a signal ends the process at once, with nothing to save."""
-    beat = mj.watch_sweep(out).heartbeat if (out / "trials.parquet").exists() else None
+def is_training(out, since):
+    """Whether epochs have ended since then: before, a signal ends the process at once, with nothing to save."""
+    progress = SweepPaths(out).progress
+    if not progress.exists() or progress.stat().st_mtime < since:
+        return False
+    beat = mj.watch_sweep(out).heartbeat
     return beat is not None and beat.epochs > 0
 
 
 def stop(sweeps, out, number, seconds, code=RARELY):
     """Send a signal so long after training began; returns the status, and how long the process took to end."""
+    since = time.time()
     process = sweeps.start(out, code)
-    assert sweeps.wait_for(process, lambda: is_training(out)), sweeps.said()
+    assert sweeps.wait_for(process, lambda: is_training(out, since)), sweeps.said()
     time.sleep(seconds)
     assert process.poll() is None, "it ended before the signal: train longer"
     sent = time.perf_counter()
