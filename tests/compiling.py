@@ -5,8 +5,8 @@ Tests of what is computed hold for either compiler; those of its last bits (``te
 
 import os
 
-# With JAX's own option, less than half of the time to compile. XLA has lost the flag by JAX 0.12; there tests compile as
-# users do, since JAX's option alone saves little.
+# With JAX's own option, less than half of the time to compile. XLA has lost the flag by JAX 0.12: there tests compile
+# as users do, since JAX's option alone saves little.
 QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 NAMES = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")
 KEPT = "MODJAX_TESTS_KEPT_"  # what the run of the tests was started with, for its processes
