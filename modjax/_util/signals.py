@@ -29,9 +29,22 @@ class Interrupted(BaseException):
         self.exit_status = INTERRUPTED[signal.Signals(number)]
 
 
+_interruptions: list[Interrupted] = []
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del frame
-    raise Interrupted(number)
+    _interruptions.append(Interrupted(number))
+    raise _interruptions[-1]
+
+
+def interruption() -> Interrupted | None:
+    """Return the last interruption since :func:`signals_stop_the_process` began, whatever has become of it.
+
+    It is raised between two steps of Python. If those were taken on behalf of compiled code, that may drop it or raise
+    an error of its own instead: polars, for one, panics.
+    """
+    return _interruptions[-1] if _interruptions else None
 
 
 @contextmanager
@@ -40,6 +53,7 @@ def signals_stop_the_process() -> Iterator[None]:
 
     For the main thread of a program; the previous handlers are restored at the end.
     """
+    _interruptions.clear()
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = {number: signal.signal(number, _interrupt) for number in INTERRUPTED}
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

@@ -3,13 +3,13 @@
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 import modjax
 from modjax._util.signals import INTERRUPTED as INTERRUPTED
-from modjax._util.signals import Interrupted, leave, signals_stop_the_process
+from modjax._util.signals import Interrupted, interruption, leave, signals_stop_the_process
 from modjax.cli import results as cli_results
 from modjax.cli.results import FAILED, print_frame
 from modjax.names import HYPERPARAMETERS
@@ -199,12 +199,12 @@ def _one_line(error: BaseException) -> str:
 
 
 def _unraisable(error: Any) -> None:
-    """Report errors that cannot be raised, except those of tensorstore's callbacks after a failed save.
+    """Report errors that cannot be raised, except those of tensorstore's callbacks after a failed save, and signals.
 
-    The save raises its own error where it is waited for.
+    The save raises its own error where it is waited for; after a signal the process ends all the same.
     """
     is_late = isinstance(error.exc_value, RuntimeError) and str(error.exc_value) == "Event loop is closed"
-    if not is_late:
+    if not is_late and not isinstance(error.exc_value, Interrupted):
         sys.__unraisablehook__(error)
 
 
@@ -221,21 +221,27 @@ def main(arguments: list[str] | None = None) -> None:
 def _main(arguments: list[str]) -> None:
     try:
         outcome = app(args=_or_help(arguments), standalone_mode=False)
-    except Interrupted as stop:
-        typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
-        leave(stop.exit_status)
-    except ValueError as error:
+    except BaseException as error:
+        stop = interruption()
+        if stop is not None:
+            typer.echo("modjax: interrupted; run the same command again to go on from what is saved.", err=True)
+            leave(stop.exit_status)
+        _exit_with(error)
+    sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _exit_with(error: BaseException) -> NoReturn:
+    """Report an error in one line and exit; a bug is raised again, with its traceback."""
+    if isinstance(error, ValueError):
         typer.echo(f"modjax: {_one_line(error)}", err=True)
         sys.exit(WRONG_INPUT)
-    except (OSError, RuntimeError, MemoryError) as error:
+    if isinstance(error, OSError | RuntimeError | MemoryError):
         typer.echo(f"modjax: {_one_line(error)}{what_to_do(error)}", err=True)
         sys.exit(FAILED)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # not an argument error of the parser: a bug, with its traceback
-            raise
+    if hasattr(error, "format_message"):  # an argument error of the parser
         typer.echo(f"modjax: {_one_line(error)} (see modjax --help)", err=True)
         sys.exit(WRONG_INPUT)
-    sys.exit(outcome if isinstance(outcome, int) else 0)
+    raise error
 
 
 if __name__ == "__main__":

@@ -210,3 +210,20 @@ def test_signal_before_training_ends_the_process_at_once(tmp_path):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143
     assert err == "modjax: interrupted; run the same command again to go on from what is saved.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_compiled_code_turns_into_its_own_error_still_interrupts(number):
+    """As polars does: Python that it calls raises, and it panics."""
+    code = (
+        "import signal\nfrom modjax import cli\nclass Panic(BaseException): ...\n"
+        "def app(**given):\n"
+        "    try:\n"
+        f"        signal.raise_signal({int(number)})\n"
+        "    except BaseException:\n"
+        "        raise Panic('no capsule') from None\n"
+        "cli.app = app\ncli.main(['status', 'x'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == INTERRUPTED[number]
+    assert done.stderr == "modjax: interrupted; run the same command again to go on from what is saved.\n"
