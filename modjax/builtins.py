@@ -68,7 +68,7 @@ MEASURES: dict[str, MeasureInfo] = by_name(
     ),
 )
 # The parameters alone, in combined matrices: no example is looked at.
-WEIGHTS = MeasureInfo("weights", "parameters", "modjax.measures.weights:weight_matrix", gram=False)
+WEIGHTS = MeasureInfo("weights", "parameters", "modjax.measures.weights:weight_matrix")
 NETWORKS: dict[str, NetworkInfo] = by_name(
     NetworkInfo("mlp", "modjax.networks.mlp:build_mlp"),
     NetworkInfo("cnn", "modjax.networks.cnn:build_cnn"),

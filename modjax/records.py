@@ -1,4 +1,4 @@
-"""Records: what a study may add to modjax is a frozen value of one of these types, and so is what modjax brings along.
+"""Records: hyperparameters, measures, penalties and the like are frozen values of these types.
 
 A record names its functions as ``"module:name"``, resolved on first use, or holds them: the command line, tables and
 reports know every record without importing JAX. Equal records are equal static arguments of a compiled program.
@@ -38,7 +38,6 @@ class HyperparameterInfo:
         high_open: Whether ``high`` itself is excluded.
         scale: Axis of figures: ``linear`` or ``log``.
         label: Title of that axis; the name, where None.
-        kind: ``traced``: a value inside a compiled program; ``static``: it selects the program.
         is_always_hashed: Whether every ``trial_id`` depends on it: so it was for all that version 0.2 had. What joined
             later enters an identity only where it differs from ``default``, which therefore never changes.
     """
@@ -51,7 +50,6 @@ class HyperparameterInfo:
     high_open: bool = False
     scale: Literal["linear", "log"] = "linear"
     label: str | None = None
-    kind: Literal["traced", "static"] = "traced"
     is_always_hashed: bool = False
 
     @property
@@ -91,7 +89,7 @@ class PenaltyInfo:
     Attributes:
         name: Its name.
         function: ``function(network, params, hyperparams) -> scalar``.
-        hyperparameters: Those that it reads; where all are at their default, it is left out.
+        hyperparameters: Those that it reads.
     """
 
     name: str
@@ -106,13 +104,10 @@ class MeasureInfo:
     Attributes:
         name: Its name in specs and tables.
         family: ``upstream``, ``downstream`` or ``parameters``.
-        kernel: A :class:`modjax.measures.base.Similarity`, or a function that returns one matrix per layer.
+        kernel: A :class:`modjax.measures.base.Similarity`.
         title: Its name for readers; the name, where None.
         short: The same in a few letters, for crowded axes.
         needs_labels: Whether it reads the examples' labels.
-        gram: Whether every matrix is one of inner products, as the rotation null asks.
-        batched: Whether it is a mean over examples, so that they can come in batches.
-        probe: Its random estimator, or None.
         closed_form: A :class:`modjax.measures.chain.ClosedForm` for dense networks, or None.
         logit_factors: Number of derivatives of the logits in each product of its formula; None where it has no such
             form, so that it has no cross similarity of two networks.
@@ -124,9 +119,6 @@ class MeasureInfo:
     title: str | None = None
     short: str | None = None
     needs_labels: bool = False
-    gram: bool = True
-    batched: bool = True
-    probe: Reference | None = None
     closed_form: Reference | None = None
     logit_factors: int | None = None
 
@@ -143,12 +135,10 @@ class NetworkInfo:
     Attributes:
         name: The ``kind`` of ``[network]`` in a spec.
         build: ``build(in_shape, num_outputs, **settings) -> Network``; settings are the other keys of ``[network]``.
-        hyperparameters: Those that it reads.
     """
 
     name: str
     build: Reference
-    hyperparameters: tuple[HyperparameterInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,32 +190,11 @@ class NullInfo:
 
     Attributes:
         name: The ``null_kind`` of ``[modules]`` in a spec.
-        draw: ``draw(S, normalized, rng) -> adjacency``.
+        draw: ``draw(adjacency, rng) -> adjacency``.
     """
 
     name: str
     draw: Reference
-
-
-@dataclass(frozen=True)
-class AnalysisInfo:
-    """A computation on finished trials that writes the rows of a table.
-
-    Attributes:
-        name: Its name in specs.
-        table: Name of the table, ``DIR/<table>.parquet``.
-        columns: Its columns and their polars types, beside ``trial_id`` and the keys.
-        keys: Columns that tell a trial's rows apart, and their types.
-        run: ``run(context, trial) -> list of dicts``.
-        scope: ``trial``, or ``sweep`` for one call with all of them.
-    """
-
-    name: str
-    table: str
-    columns: tuple[tuple[str, Any], ...]
-    keys: tuple[tuple[str, Any], ...]
-    run: Reference
-    scope: Literal["trial", "sweep"] = "trial"
 
 
 def by_name(*records: Any) -> dict[str, Any]:

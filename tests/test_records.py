@@ -1,4 +1,4 @@
-"""Records: what a new one may not do in silence. Each test here failed before measures and the like were records."""
+"""Records: a new one takes part in everything, and none changes in silence what was there before."""
 
 import subprocess
 import sys
@@ -48,6 +48,21 @@ def test_a_new_measure_has_no_cross_similarity_unless_it_says_how_it_depends_on_
         mj.cross_similarity(network, network.init(0), network, network.init(1), x, measures=[PRODUCT])
 
 
+BAD = {
+    "a function for a kernel": (MeasureInfo("m", "upstream", abs), "kernel of measure 'm' must be a Similarity"),
+    "another measure of parameters": (MeasureInfo("m", "parameters", PRODUCT.kernel), "only weights is a measure"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_record_that_cannot_be_measured_is_one_line(case):
+    info, message = BAD[case]
+    network = mj.mlp(4, (5,), 2)
+    with pytest.raises(ValueError, match=message) as error:
+        mj.similarity(network, network.init(0), np.ones((3, 4), np.float32), measures=[info], combined=True)
+    assert "\n" not in str(error.value)
+
+
 def test_two_measures_of_one_name_are_refused():
     network = mj.mlp(4, (5,), 2)
     other = MeasureInfo("covariance", "upstream", PRODUCT.kernel)
@@ -88,6 +103,13 @@ def test_tables_of_version_0_2_are_read_where_columns_have_joined(tmp_path, grow
     assert read["label_noise"].to_list() == [0.0] * old.height
     assert read["note"].null_count() == old.height
     assert tables.scan_table(tmp_path / "trials.parquet", "trials").read("note").height == old.height
+
+
+def test_an_unknown_column_is_refused_where_others_have_joined(tmp_path, grown):
+    old = planned_trials("experiments/quickstart.toml").with_columns(nobody=pl.lit(1))
+    tables.write_table(tmp_path / "trials.parquet", old)
+    with pytest.raises(ValueError, match="not a trials table of this version"):
+        tables.read_table(tmp_path / "trials.parquet", "trials")
 
 
 def test_a_table_without_a_column_that_it_always_had_is_refused(tmp_path):
@@ -161,11 +183,11 @@ builtins.PENALTIES["l3"] = PenaltyInfo("l3", cubes, (l3,))
 builtins.MEASURES["products"] = MeasureInfo("products", "upstream", from_group_terms(products), title="mean product")
 import modjax as mj
 sweep = mj.run_sweep(sys.argv[1], sys.argv[2], slots=4, is_quiet=True)
-table = mj.claims(sweep).table
+assert not mj.claims(sweep).table.filter(networks="l2").height  # L3 is nothing that the claims know
 """
 
 
-def test_a_penalty_and_a_measure_are_their_functions_and_a_line_each(folder, write_spec, tiny_content, tmp_path):
+def test_a_penalty_and_a_measure_are_their_functions_and_a_line_each(folder, write_spec, tiny_content):
     """Spec, tables, training, kernels, searches, figures and page take them in; no trial of before becomes another."""
     arms = [{"name": "l3", "l3": [0.0, 3e-2], "learning_rate": [1e-2]}]
     content = tiny_content | {"arms": arms, "similarity": {"measures": ["covariance", "products"]}}

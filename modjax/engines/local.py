@@ -34,8 +34,11 @@ class LocalEngine:
         self.programs: list[dict[str, Any]] = []
 
     @staticmethod
-    def check_installed() -> None:
-        """Do nothing: this engine has no further dependencies."""
+    def check(options: EngineOptions) -> None:
+        """Raise ValueError if options are set: this engine has none."""
+        unknown = [name for name, value in options._asdict().items() if name != "name" and value is not None]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is an option of engine 'ray'; got engine 'local'.")
 
     def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
         """Train the trials to their end; after a signal, stop at the end of the epoch and save.

@@ -23,15 +23,7 @@ def check_options(options: EngineOptions) -> None:
         Traceback (most recent call last):
         ValueError: workers is an option of engine 'ray'; got engine 'local'.
     """
-    one_of(options.name, tuple(ENGINES), "engine")
-    asked = [name for name in ("address", "workers", "cores_per_worker") if getattr(options, name) is not None]
-    if options.name == "local" and asked:
-        raise ValueError(f"{asked[0]} is an option of engine 'ray'; got engine 'local'.")
-    for name in ("workers", "cores_per_worker"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
-    resolve(ENGINES[options.name]).check_installed()
+    resolve(ENGINES[one_of(options.name, tuple(ENGINES), "engine")]).check(options)
 
 
 def open_engine(options: EngineOptions, threads: int | None = None) -> Engine:

@@ -84,6 +84,8 @@ def plan_sweep(
     Raises:
         ValueError: A spec for which :func:`modjax.run_sweep` would raise, or a ``like`` that is no such sweep.
     """
+    if machines is not None and not Path(machines).is_dir():
+        raise ValueError(f"machines must be a folder of rows that 'modjax bench' wrote; {machines} is none.")
     setup = prepare(spec, data_dir)
     guess = guess_epochs(setup.spec, like)
     trained = setup.trials.filter(~pl.col("arm").is_in(untrained_arms(setup.spec)))

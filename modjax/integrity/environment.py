@@ -5,22 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from modjax.integrity.directory import FORK
-from modjax.store.manifest import describe_machine
+from modjax.store.manifest import PACKAGES, describe_machine
 
 # Packages that compute results; polars and orbax only store them.
-NUMBERS_FROM = (
-    "modjax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "numpy",
-    "igraph",
-    "leidenalg",
-    "numba",
-    "scipy",
-    "scikit-learn",
-)
+NUMBERS_FROM = tuple(name for name in PACKAGES if name not in ("polars", "orbax-checkpoint"))
 
 
 def differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:

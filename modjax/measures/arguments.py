@@ -4,19 +4,18 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from modjax.builtins import WEIGHTS
 from modjax.checks import check_finite, check_labels
-from modjax.measures.compute import kernel_of, measure
-from modjax.measures.plan import SimilarityPlan, layer_shapes, make_plan, measure_infos, params_shapes
-from modjax.measures.weights import weight_matrix
-from modjax.names import MEASURES
+from modjax.measures.compute import kernel_of
+from modjax.measures.plan import layer_shapes, measure_infos, params_shapes
 from modjax.networks.base import Network
 from modjax.records import MeasureInfo
 from modjax.types import Params
-
 
 
 def as_population(network: Network, params: Params) -> tuple[Params, bool]:

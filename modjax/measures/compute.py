@@ -23,8 +23,18 @@ Chunk = tuple[Any, Any]  # examples as they come: x, and y or None
 
 
 def kernel_of(info: MeasureInfo) -> Similarity:
-    """Return the kernel that a measure's record names."""
-    return resolve(info.kernel)
+    """Return the kernel that a measure's record names.
+
+    Raises:
+        ValueError: If it is not a :class:`modjax.measures.base.Similarity`.
+    """
+    kernel = resolve(info.kernel)
+    if not isinstance(kernel, Similarity):
+        raise ValueError(
+            f"the kernel of measure {info.name!r} must be a Similarity (modjax.measures.base); "
+            f"got {type(kernel).__name__}."
+        )
+    return kernel
 
 
 @partial(jax.jit, static_argnames=("setting", "closed", "general"))

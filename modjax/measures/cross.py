@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from modjax.builtins import WEIGHTS
+from modjax.measures.arguments import as_population, check_examples, check_measures, first_trial
 from modjax.measures.compute import measure
 from modjax.measures.plan import layer_shapes, make_plan
-from modjax.measures.similarity import as_population, check_examples, check_measures, first_trial
 from modjax.names import MEASURES
 from modjax.networks.base import Network, Output
 from modjax.records import MeasureInfo
@@ -77,7 +77,7 @@ def cross_similarity(
     """
     infos = check_measures(measures, combined)
     for info in infos:
-        if info is WEIGHTS:
+        if info == WEIGHTS:
             raise ValueError("weights joins units of one network: it has no cross similarity.")
         if info.logit_factors is None:
             raise ValueError(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from modjax.builtins import NETWORKS
+from modjax.builtins import NETWORKS, TASKS
 from modjax.data.datasets import Dataset
 from modjax.networks.base import Network
 from modjax.records import resolve
@@ -16,7 +16,7 @@ from modjax.spec.spec import SweepSpec
 from modjax.store.paths import SweepPaths
 from modjax.training.batch_layout import BatchLayout, choose_layout
 from modjax.training.config import Hyperparams, TrainConfig
-from modjax.training.objective import Batch, Task, classification
+from modjax.training.objective import Batch, Task
 from modjax.training.programs import measure_trials
 from modjax.types import Params
 
@@ -115,7 +115,8 @@ def make_context(
     trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
     spec, data = setup.spec, setup.data
     network = make_network(setup)
-    task, config = classification(network), TrainConfig(**spec.training.model_dump(), num_slots=slots)
+    task = resolve(TASKS["classification"].build)(network)
+    config = TrainConfig(**spec.training.model_dump(), num_slots=slots)
     train_examples, test_examples = put_on_device(data)
     if "layout" in earlier:
         population = BatchLayout(**earlier["layout"]["population"])

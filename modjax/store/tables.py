@@ -137,7 +137,9 @@ def _with_later_columns(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     if not missing:
         return frame
     added = frame.with_columns(pl.lit(value, schema[column]).alias(column) for column, value in missing.items())
-    return added.select([column for column in schema if column in {*there, *missing}] or there)
+    known = [column for column in schema if column in {*there, *missing}]
+    # Columns outside the schema are kept, so that the schema check refuses them.
+    return added.select(*known, *(column for column in there if column not in schema))
 
 
 def empty(schema: Schema) -> pl.DataFrame:

@@ -8,10 +8,11 @@ from typing import Any
 from modjax.builtins import HYPERPARAMETERS
 from modjax.names import KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
 
-# What a spec's arms vary without recompiling: scalars in a task, ``[trials]`` columns outside; one field per record.
+# One field per record.
 Hyperparams = namedtuple(
     "Hyperparams", tuple(HYPERPARAMETERS), defaults=[info.default for info in HYPERPARAMETERS.values()]
 )
+Hyperparams.__doc__ = "Hyperparameters that vary without recompiling: scalars in a task, ``[trials]`` columns outside."
 
 
 @dataclass(frozen=True)

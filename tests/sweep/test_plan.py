@@ -98,6 +98,11 @@ def test_machines_are_read_from_rows_of_benchmarks(tmp_path):
     assert {machine.name for machine in known_machines(ROOT / "benchmarks" / "results")} >= {"cpu2", "nvidia-h200"}
 
 
+def test_machines_that_are_nowhere_are_refused(tiny, tmp_path):
+    with pytest.raises(ValueError, match="machines must be a folder of rows"):
+        plan_sweep(tiny, machines=tmp_path / "none")
+
+
 def test_plan_command(tiny, capsys):
     from modjax import cli
 

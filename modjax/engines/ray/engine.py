@@ -72,8 +72,12 @@ class RayEngine:
         self.programs: list[dict[str, Any]] = []
 
     @staticmethod
-    def check_installed() -> None:
-        """Raise unless Ray is installed."""
+    def check(options: EngineOptions) -> None:
+        """Raise ValueError unless the numbers are positive and Ray is installed."""
+        for name in ("workers", "cores_per_worker"):
+            value = getattr(options, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
         import_ray()
 
     def _placements(self) -> list[Placement]:
