@@ -32,7 +32,7 @@ test-fast: $(VENV)/.installed-dev
 
 # What numbers come from: kernels, training, clustering; compiled as users have them compiled.
 test-numbers: $(VENV)/.installed-dev
-	$(PYTEST) --compiler users tests/measures tests/networks tests/training tests/clustering tests/golden
+	$(PYTEST) --compiler users tests/measures tests/training tests/clustering tests/golden
 
 slow: $(VENV)/.installed-dev
 	$(PYTEST) --no-loadscope-reorder -m slow
