@@ -42,7 +42,15 @@ from .networks.base import Output as Output
 from .networks.cnn import cnn as cnn
 from .networks.mlp import mlp as mlp
 from .networks.mlp import mlp_params as mlp_params
+from .records import AnalysisInfo as AnalysisInfo
+from .records import DatasetInfo as DatasetInfo
+from .records import HyperparameterInfo as HyperparameterInfo
 from .records import MeasureInfo as MeasureInfo
+from .records import NetworkInfo as NetworkInfo
+from .records import NullInfo as NullInfo
+from .records import PenaltyInfo as PenaltyInfo
+from .records import SearchInfo as SearchInfo
+from .records import TaskInfo as TaskInfo
 from .report.claims import Claims as Claims
 from .report.claims import claims as claims
 from .report.page_compare import compare as compare

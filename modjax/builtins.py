@@ -21,13 +21,35 @@ HYPERPARAMETERS: dict[str, HyperparameterInfo] = by_name(
     HyperparameterInfo("l1", 0.0, low=0, scale="log", label="L1 penalty", is_always_hashed=True),
     HyperparameterInfo("l2", 0.0, low=0, scale="log", label="L2 penalty", is_always_hashed=True),
     HyperparameterInfo("dropout", 0.0, low=0, high=1, high_open=True, label="dropout rate", is_always_hashed=True),
+    HyperparameterInfo("label_smoothing", 0.0, low=0, high=1, high_open=True),
+    HyperparameterInfo("input_noise", 0.0, low=0),
+    HyperparameterInfo("momentum", 0.9, low=0, high=1, high_open=True),
+    HyperparameterInfo("weight_decay", 0.01, low=0, scale="log"),
+    HyperparameterInfo("b1", 0.9, low=0, high=1, high_open=True, label="beta 1"),
+    HyperparameterInfo("b2", 0.999, low=0, high=1, high_open=True, label="beta 2"),
+    # Static: settings of [training], which select the program. Those of [network] belong to the kind of network.
+    HyperparameterInfo("optimizer", "adam", kind="static"),
+    HyperparameterInfo("batch_size", 200, low=1, scale="log", kind="static"),
+    HyperparameterInfo("max_epochs", 500, low=1, scale="log", kind="static"),
+    HyperparameterInfo("num_train", None, low=1, scale="log", label="training examples", kind="static"),
 )
+# Those that every table of trials has a column for: the hyperparameters of version 0.2.
+BASE_HYPERPARAMETERS = tuple(name for name, info in HYPERPARAMETERS.items() if info.is_always_hashed)
+OPTIMIZER_HYPERPARAMETERS: dict[str, tuple[str, ...]] = {
+    "adam": ("b1", "b2"),
+    "adamw": ("b1", "b2", "weight_decay"),
+    "sgd": ("momentum",),
+}
 PENALTIES: dict[str, PenaltyInfo] = by_name(
     PenaltyInfo("l1", "modjax.training.objective:l1_penalty", (HYPERPARAMETERS["l1"],)),
     PenaltyInfo("l2", "modjax.training.objective:l2_penalty", (HYPERPARAMETERS["l2"],)),
 )
 TASKS: dict[str, TaskInfo] = by_name(
-    TaskInfo("classification", "modjax.training.objective:classification", (HYPERPARAMETERS["dropout"],)),
+    TaskInfo(
+        "classification",
+        "modjax.training.objective:classification",
+        tuple(HYPERPARAMETERS[name] for name in ("dropout", "label_smoothing", "input_noise")),
+    ),
 )
 MEASURES: dict[str, MeasureInfo] = by_name(
     MeasureInfo(

@@ -72,14 +72,21 @@ def num_validation(num_examples: int, fraction: float) -> int:
     return round(num_examples * fraction)
 
 
-def check_batches(num_examples: int, batch_size: int, validation_fraction: float) -> None:
-    """Raise unless the examples fill a validation set and, without it, a batch."""
+def check_batches(num_examples: int, batch_size: int, validation_fraction: float, num_train: int | None = None) -> None:
+    """Raise unless the examples fill a validation set and, without it, a batch (of ``num_train`` of them, if given)."""
     held_out = num_validation(num_examples, validation_fraction)
     if not 1 <= held_out < num_examples:
         raise ValueError(
             f"validation_fraction {validation_fraction:g} holds out {held_out} of {num_examples} examples; "
             "it must leave at least one on each side."
         )
+    if num_train is not None and num_examples - held_out < num_train:
+        raise ValueError(
+            f"num_train {num_train} is larger than the training set: {num_examples} examples less {held_out} for "
+            "validation. Use fewer."
+        )
+    if num_train is not None and num_train < batch_size:
+        raise ValueError(f"batch_size {batch_size} is larger than num_train {num_train}. Use a smaller batch_size.")
     if num_examples - held_out < batch_size:
         raise ValueError(
             f"batch_size {batch_size} is larger than the training set: {num_examples} examples less {held_out} for "

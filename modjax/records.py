@@ -4,7 +4,7 @@ A record names its functions as ``"module:name"``, resolved on first use, or hol
 reports know every record without importing JAX. Equal records are equal static arguments of a compiled program.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -38,6 +38,8 @@ class HyperparameterInfo:
         high_open: Whether ``high`` itself is excluded.
         scale: Axis of figures: ``linear`` or ``log``.
         label: Title of that axis; the name, where None.
+        kind: ``traced``: a value inside a compiled program; ``static``: it selects the program, and with it the
+            population.
         is_always_hashed: Whether every ``trial_id`` depends on it: so it was for all that version 0.2 had. What joined
             later enters an identity only where it differs from ``default``, which therefore never changes.
     """
@@ -50,6 +52,7 @@ class HyperparameterInfo:
     high_open: bool = False
     scale: Literal["linear", "log"] = "linear"
     label: str | None = None
+    kind: Literal["traced", "static"] = "traced"
     is_always_hashed: bool = False
 
     @property
@@ -104,10 +107,14 @@ class MeasureInfo:
     Attributes:
         name: Its name in specs and tables.
         family: ``upstream``, ``downstream`` or ``parameters``.
-        kernel: A :class:`modjax.measures.base.Similarity`.
+        kernel: A function ``(network, params, x, y) -> tuple of [units units]``, one matrix per hidden layer, the mean
+            over the examples it is given; or a :class:`modjax.measures.base.Similarity`, which ``combined`` needs.
         title: Its name for readers; the name, where None.
-        short: The same in a few letters, for crowded axes.
         needs_labels: Whether it reads the examples' labels.
+        gram: Whether its matrices are Gram matrices, which nulls that rotate the units rely on.
+        batched: Whether a kernel function is a mean over examples, so that batches may be weighted by their sizes;
+            otherwise it is given all examples at once.
+        short: Its name in a few letters, for crowded axes.
         closed_form: A :class:`modjax.measures.chain.ClosedForm` for dense networks, or None.
         logit_factors: Number of derivatives of the logits in each product of its formula; None where it has no such
             form, so that it has no cross similarity of two networks.
@@ -117,8 +124,10 @@ class MeasureInfo:
     family: Literal["upstream", "downstream", "parameters"]
     kernel: Reference
     title: str | None = None
-    short: str | None = None
     needs_labels: bool = False
+    gram: bool = True
+    batched: bool = True
+    short: str | None = None
     closed_form: Reference | None = None
     logit_factors: int | None = None
 
@@ -135,10 +144,12 @@ class NetworkInfo:
     Attributes:
         name: The ``kind`` of ``[network]`` in a spec.
         build: ``build(in_shape, num_outputs, **settings) -> Network``; settings are the other keys of ``[network]``.
+        hyperparameters: Traced ones that its ``apply`` reads, as the argument ``hyperparams``.
     """
 
     name: str
     build: Reference
+    hyperparameters: tuple[HyperparameterInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,7 @@ class TaskInfo:
     Attributes:
         name: Its name.
         build: ``build(network) -> Task``.
-        hyperparameters: Those that it reads, beside the learning rate.
+        hyperparameters: Those that it reads, beside the learning rate and those of penalties.
     """
 
     name: str
@@ -177,7 +188,8 @@ class SearchInfo:
 
     Attributes:
         name: The ``method`` of ``[modules]`` in a spec.
-        search: ``search(adjacency, resolution, restarts, seed) -> labels``.
+        search: ``search(adjacency, resolution, restarts, seed) -> labels`` of the living units' float64 adjacency;
+            ``restarts`` is None where the spec leaves it to the method.
     """
 
     name: str
@@ -195,6 +207,40 @@ class NullInfo:
 
     name: str
     draw: Reference
+
+
+@dataclass(frozen=True, eq=False)
+class AnalysisInfo:
+    """A computation on finished trials that writes rows of a table.
+
+    Attributes:
+        name: Its name in ``[analysis] run`` of a spec.
+        table: Name of the table, the file ``<table>.parquet`` of a sweep's directory.
+        columns: Columns, ``{name: polars dtype}``.
+        keys: Columns that identify a row, beside the trial.
+        run: ``run(context, trial) -> list of dicts``, by column; for the scope ``sweep``, ``run(context, sweep)``.
+        scope: ``trial``: once per trial, with ``trial_id`` in front of the rows; ``sweep``: once, at the end.
+    """
+
+    name: str
+    table: str
+    columns: Mapping[str, Any]
+    keys: Mapping[str, Any]
+    run: Reference
+    scope: Literal["trial", "sweep"] = "trial"
+
+
+Record = (
+    HyperparameterInfo
+    | PenaltyInfo
+    | MeasureInfo
+    | NetworkInfo
+    | TaskInfo
+    | DatasetInfo
+    | SearchInfo
+    | NullInfo
+    | AnalysisInfo
+)
 
 
 def by_name(*records: Any) -> dict[str, Any]:

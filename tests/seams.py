@@ -58,14 +58,11 @@ from modjax.store.manifest import describe_machine as describe_machine
 from modjax.store.manifest import read_manifest as read_manifest
 from modjax.store.manifest import write_manifest as write_manifest
 from modjax.store.paths import SweepPaths as SweepPaths
+from modjax.store.schemas import KEYS as KEYS
+from modjax.store.schemas import SCHEMAS as SCHEMAS
 from modjax.store.stacks import read_ids as read_ids
 from modjax.store.stacks import save_stack as save_stack
-from modjax.store.tables import KEYS as KEYS
-from modjax.store.tables import SCHEMAS as SCHEMAS
-from modjax.store.tables import from_rows as from_rows
-from modjax.store.tables import merge as merge
-from modjax.store.tables import read_table as read_table
-from modjax.store.tables import scan_table as scan_table
+from modjax.store.tables import BUILTIN_TABLES
 from modjax.store.tables import write_table as write_table
 from modjax.sweep import heartbeat as heartbeat
 from modjax.sweep import writer as writer
@@ -80,6 +77,9 @@ from modjax.sweep.status import sweep_status as sweep_status
 from modjax.training.objective import Batch as Batch
 from modjax.training.programs import init_one as init_one
 from modjax.training.trial import split as split
+
+read_table, scan_table = BUILTIN_TABLES.read, BUILTIN_TABLES.scan
+merge, from_rows = BUILTIN_TABLES.merge, BUILTIN_TABLES.from_rows
 
 
 def planned_trials(spec):

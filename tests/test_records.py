@@ -10,16 +10,19 @@ import pytest
 
 import modjax as mj
 from modjax import builtins
+from modjax.catalog import BUILTIN
 from modjax.data import datasets
 from modjax.measures.base import from_group_terms
 from modjax.records import HyperparameterInfo, MeasureInfo, by_name
 from modjax.report.settings import panel_of
 from modjax.spec.expand import expand, hashed, identify
 from modjax.spec.parse import parse_spec
-from modjax.spec.spec import LATER_KEYS, without_later
+from modjax.spec.sections import LATER_KEYS
+from modjax.spec.spec import without_later
 from modjax.store import row_rules, tables
+from modjax.store.schemas import SCHEMAS, Column
 from tests.conftest import ROOT
-from tests.seams import from_rows, parts_of, planned_trials
+from tests.seams import from_rows, parts_of, planned_trials, read_table
 
 
 def mean_product(setting, params, prepared, batch):
@@ -49,7 +52,11 @@ def test_a_new_measure_has_no_cross_similarity_unless_it_says_how_it_depends_on_
 
 
 BAD = {
-    "a function for a kernel": (MeasureInfo("m", "upstream", abs), "kernel of measure 'm' must be a Similarity"),
+    "a function where there is one matrix": (MeasureInfo("m", "upstream", abs), "'m' is a plain function; a combined"),
+    "no function for a kernel": (
+        MeasureInfo("m", "upstream", (abs,)),
+        "kernel of measure 'm' must be a function or a Sim",
+    ),
     "another measure of parameters": (MeasureInfo("m", "parameters", PRODUCT.kernel), "only weights is a measure"),
 }
 
@@ -84,39 +91,38 @@ def test_a_key_that_joins_the_spec_changes_no_hash_where_it_says_what_was_done_b
     monkeypatch.setitem(LATER_KEYS, "modules", {"new": "as before"})
     monkeypatch.setitem(LATER_KEYS, "", {"section": {"a": 1}})
     grown = content | {"modules": content["modules"] | {"new": "as before"}, "section": {"a": 1}}
-    assert without_later(grown) == content
-    assert without_later(grown | {"section": {"a": 2}}) != content
-    assert without_later(content | {"modules": content["modules"] | {"new": "otherwise"}}) != content
+    assert without_later(grown) == without_later(content)
+    assert without_later(grown | {"section": {"a": 2}}) != without_later(content)
+    changed = content | {"modules": content["modules"] | {"new": "otherwise"}}
+    assert without_later(changed) != without_later(content)
 
 
-@pytest.fixture
-def grown(monkeypatch):
-    """Tables with a column more than version 0.2 had."""
-    monkeypatch.setitem(tables.SCHEMAS, "trials", {**tables.TRIALS, "label_noise": pl.Float64, "note": pl.String})
-    monkeypatch.setitem(tables.LATER_COLUMNS, "trials", {"label_noise": 0.0, "note": None})
+# Columns more than version 0.2 had.
+GROWN = tables.Tables(columns=(Column("label_noise", "Float64", 0.0), Column("note", "String", None)))
 
 
-def test_tables_of_version_0_2_are_read_where_columns_have_joined(tmp_path, grown):
-    old = planned_trials("experiments/quickstart.toml").select(list(tables.TRIALS))
+def test_tables_of_version_0_2_are_read_where_columns_have_joined(tmp_path):
+    old = planned_trials("experiments/quickstart.toml")
+    assert old.columns == list(SCHEMAS["trials"])
     tables.write_table(tmp_path / "trials.parquet", old)
-    read = tables.read_table(tmp_path / "trials.parquet", "trials")
+    read = GROWN.read(tmp_path / "trials.parquet", "trials")
     assert read["label_noise"].to_list() == [0.0] * old.height
     assert read["note"].null_count() == old.height
-    assert tables.scan_table(tmp_path / "trials.parquet", "trials").read("note").height == old.height
+    assert GROWN.scan(tmp_path / "trials.parquet", "trials").read("note").height == old.height
 
 
-def test_an_unknown_column_is_refused_where_others_have_joined(tmp_path, grown):
+def test_an_unknown_column_is_refused_where_others_have_joined(tmp_path):
     old = planned_trials("experiments/quickstart.toml").with_columns(nobody=pl.lit(1))
     tables.write_table(tmp_path / "trials.parquet", old)
     with pytest.raises(ValueError, match="not a trials table of this version"):
-        tables.read_table(tmp_path / "trials.parquet", "trials")
+        GROWN.read(tmp_path / "trials.parquet", "trials")
 
 
 def test_a_table_without_a_column_that_it_always_had_is_refused(tmp_path):
     old = planned_trials("experiments/quickstart.toml").drop("l2")
     tables.write_table(tmp_path / "trials.parquet", old)
     with pytest.raises(ValueError, match="not a trials table of this version"):
-        tables.read_table(tmp_path / "trials.parquet", "trials")
+        read_table(tmp_path / "trials.parquet", "trials")
 
 
 def trial(trial_id, seed, **values):
@@ -149,8 +155,8 @@ def test_an_idx_dataset_has_as_many_classes_as_its_record_or_its_labels_say(monk
 
 
 def test_bounds_of_a_record_are_those_of_specs_and_of_rows():
-    rules = row_rules.RULES["trials"]
-    for info in builtins.HYPERPARAMETERS.values():
+    rules = row_rules.rules_of(BUILTIN, ())["trials"]
+    for info in (builtins.HYPERPARAMETERS[name] for name in builtins.BASE_HYPERPARAMETERS):
         assert f"a {info.name} that is not {info.allowed}" in rules
     frame = pl.DataFrame({"dropout": [0.0, 0.5, 1.0, -0.1, float("nan")]})
     is_allowed = frame.select(rules["a dropout that is not at least 0 and below 1"])["dropout"]
@@ -166,9 +172,8 @@ def test_records_are_static_arguments():
 STUDY = """
 import sys
 import jax.numpy as jnp
-from modjax import builtins
+import modjax as mj
 from modjax.measures.base import from_group_terms
-from modjax.records import HyperparameterInfo, MeasureInfo, PenaltyInfo
 
 def cubes(network, params, hyperparams):
     return hyperparams.l3 * sum(jnp.sum(jnp.abs(layer["kernel"]) ** 3) for layer in params.values())
@@ -177,12 +182,10 @@ def products(setting, params, prepared, batch):
     hidden = setting.network.apply(params, batch.x).hidden
     return [(layer * batch.is_valid[:, None]).T @ layer for layer in hidden]
 
-# Three lines, which would stand in the tables of builtins.py.
-l3 = builtins.HYPERPARAMETERS["l3"] = HyperparameterInfo("l3", 0.0, low=0, scale="log", label="L3 penalty")
-builtins.PENALTIES["l3"] = PenaltyInfo("l3", cubes, (l3,))
-builtins.MEASURES["products"] = MeasureInfo("products", "upstream", from_group_terms(products), title="mean product")
-import modjax as mj
-sweep = mj.run_sweep(sys.argv[1], sys.argv[2], slots=4, is_quiet=True)
+L3 = mj.HyperparameterInfo("l3", 0.0, low=0, scale="log", label="L3 penalty")
+CUBES = mj.PenaltyInfo("l3", cubes, (L3,))
+PRODUCTS = mj.MeasureInfo("products", "upstream", from_group_terms(products), title="mean product")
+sweep = mj.run_sweep(sys.argv[1], sys.argv[2], slots=4, is_quiet=True, extensions=[CUBES, PRODUCTS])
 assert not mj.claims(sweep).table.filter(networks="l2").height  # L3 is nothing that the claims know
 """
 

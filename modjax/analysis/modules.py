@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from modjax.catalog import BUILTIN
 from modjax.clustering.layer import LayerModules, SearchSettings
 from modjax.clustering.null_models import NullSummary
+from modjax.extensions import portable
 from modjax.measures.normalize import adjacency
 from modjax.measures.similarity import compute_similarity
 from modjax.names import COMBINED_LAYER
@@ -42,7 +44,7 @@ def stack_matrices(network: Network, params: Params, examples: Examples, spec: S
     """
     num_trials = jax.tree.leaves(params)[0].shape[0]
     matrices: list[Matrices] = [{} for _ in range(num_trials)]
-    measures = tuple(sorted(spec.similarity.measures))
+    measures = tuple(spec.catalog.measures[name] for name in sorted(spec.similarity.measures))
     if not measures:
         return matrices
     layouts = (False, True) if spec.similarity.combined else (False,)
@@ -77,7 +79,13 @@ def search_settings(spec: SweepSpec) -> SearchSettings:
     """Return the settings of a spec that workers need to search modules."""
     modules: dict[str, Any] = spec.modules.model_dump()
     modules["restarts"] = modules["restarts"] or None
-    return SearchSettings(**modules, permutations=spec.alignment.permutations)
+    search, null = spec.catalog.searches[spec.modules.method], spec.catalog.nulls[spec.modules.null_kind]
+    return SearchSettings(
+        **modules,
+        permutations=spec.alignment.permutations,
+        search=None if search.name in BUILTIN.searches else portable(search, "search"),
+        draw=None if null.name in BUILTIN.nulls else portable(null, "draw"),
+    )
 
 
 def similarity_rows(trial_id: str, layer: int, measures: dict[str, np.ndarray]) -> list[dict[str, Any]]:

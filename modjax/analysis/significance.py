@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from modjax.clustering.null_models import adjusted_p, summarize_null
-from modjax.store.tables import SCHEMAS
+from modjax.store.schemas import SCHEMAS
 
 LEAST_NULLS = 99  # with fewer, no p-value can be small enough to survive the adjustment
 GRAPH = ["layer", "measure", "normalized"]
@@ -27,7 +27,7 @@ def with_sweep_columns(name: str, frame: pl.DataFrame, trials: pl.DataFrame) -> 
     if name in ("modules", "alignment"):
         p = np.where(frame["null_n"].fill_null(0) >= LEAST_NULLS, frame["p"].cast(pl.Float64).fill_null(np.nan), np.nan)
         frame = frame.with_columns(p_adjusted=pl.Series(adjusted_p(p), dtype=pl.Float64).fill_nan(None))
-    return frame.select(list(SCHEMAS[name]))
+    return frame.select(list(SCHEMAS[name])) if name in SCHEMAS and name not in ("trials", "history") else frame
 
 
 def _against_untrained(modules: pl.DataFrame, trials: pl.DataFrame) -> pl.DataFrame:

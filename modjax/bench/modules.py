@@ -49,7 +49,7 @@ class Other(NamedTuple):
 def graphs_of_width(width: int) -> np.ndarray:
     """Return graphs ``[graphs units units]`` of both networks: 4 measures x raw, normalized x untrained, trained."""
     data = load_dataset("digits")
-    network = mlp(data.in_features, (width, width), data.num_classes)
+    network = mlp(data.in_features, (width, width), data.num_outputs)
     hyperparams = Hyperparams(*(np.full(1, value, np.float32) for value in (1e-3, 0.0, 1e-5, DROPOUT)))
     config = TrainConfig(batch_size=50, max_epochs=EPOCHS)
     examples = Batch(jnp.asarray(data.x_train), jnp.asarray(data.y_train))

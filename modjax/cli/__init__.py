@@ -12,7 +12,6 @@ from modjax._util.signals import INTERRUPTED as INTERRUPTED
 from modjax._util.signals import Interrupted, interruption, leave, signals_stop_the_process
 from modjax.cli import results as cli_results
 from modjax.cli.results import FAILED, print_frame
-from modjax.names import HYPERPARAMETERS
 
 WRONG_INPUT = 2
 
@@ -34,6 +33,18 @@ app.add_typer(cli_results.app)  # without a name: its commands are on the same l
 Spec = Annotated[Path, typer.Argument(help="A TOML file; examples are in experiments/.", metavar="SPEC")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <name>/train-images-idx3-ubyte[.gz] and so on.")]
 
+Extend = Annotated[
+    list[Path] | None,
+    typer.Option(help="A Python file of your own, which is run: the spec may name its records. May be repeated."),
+]
+
+
+def _named(extend: list[Path] | None) -> list[Path]:
+    """Return the extension files, after saying which are run."""
+    for path in extend or ():
+        typer.echo(f"modjax: running the extension {path}", err=True)
+    return extend or []
+
 
 @app.command()
 def plan(
@@ -42,6 +53,7 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Measure this machine by a short run of each step.")] = True,
     like: Annotated[Path | None, typer.Option(help="An earlier sweep of the same dataset: its mean epochs.")] = None,
     data_dir: DataDir = None,
+    extend: Extend = None,
     machines: Annotated[Path | None, typer.Option(help="Folder of rows that 'modjax bench' wrote elsewhere.")] = None,
 ) -> None:
     """Print what a sweep would be: trials, layout, programs, memory, bytes on the disk, and time."""
@@ -49,9 +61,9 @@ def plan(
 
     from modjax.estimate.plan_text import plan_text
 
-    planned = modjax.plan_sweep(spec, data_dir, slots, probe, like, machines)
+    planned = modjax.plan_sweep(spec, data_dir, slots, probe, like, machines, _named(extend))
     trials = planned.setup.trials
-    print_frame(trials.select("trial_id", "arm", "seed", *HYPERPARAMETERS), max_rows=60)
+    print_frame(trials.select(trials.columns[: trials.columns.index("status")]), max_rows=60)
     print_frame(trials.group_by("arm").agg(trials=pl.len(), seeds=pl.col("seed").n_unique()).sort("arm"))
     typer.echo("\n".join(plan_text(planned)))
 
@@ -63,6 +75,7 @@ def sweep(
     slots: Annotated[int | None, typer.Option(help="Trials that train side by side (default: chosen).")] = None,
     engine: Annotated[str, typer.Option(help="Where the work runs: local, or ray (a cluster).")] = "local",
     data_dir: DataDir = None,
+    extend: Extend = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster (default: the one Ray finds, or a new one).")] = None,
     workers: Annotated[int | None, typer.Option(help="Ray: maximum number of training workers.")] = None,
     cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores per worker (default: a node's).")] = None,
@@ -85,6 +98,7 @@ def sweep(
         fork=fork,
         copy_to=copy_to,
         report=report,
+        extensions=_named(extend),
     )
     out = done.paths.root
     typer.echo("Accuracy and modularity Q (normalized, layer 0), mean over seeds:")
@@ -94,7 +108,7 @@ def sweep(
         typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
     num_excluded = done.trials.filter(pl.col("excluded") & (pl.col("status") != "failed")).height
     if num_excluded:
-        typer.echo(f"Left out of summaries and figures (test accuracy below 0.8): {num_excluded} trials")
+        typer.echo(f"Left out of summaries and figures (test accuracy too low): {num_excluded} trials")
     failed = done.manifest.get("failed", {})
     for trial_id, reason in failed.items():
         typer.echo(f"Failed, to be tried again by the same command: {trial_id} ({reason})")

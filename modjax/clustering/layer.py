@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from modjax.clustering.partition import Partition
 from modjax.clustering.roles import participation_of, zscore_of
 from modjax.clustering.search import search_living, search_of
 from modjax.clustering.transfer import normalized_transfer, rank_correlation, transfer_modularity_of, weight_ranks
+from modjax.extensions import function_of
 
 CONSENSUS_THRESHOLD = 0.5
 
 
 class SearchSettings(NamedTuple):
-    """Settings of module searches and comparisons; with the defaults, modules are only searched for."""
+    """Settings of module searches and comparisons; with the defaults, modules are only searched for.
+
+    ``search`` and ``draw`` are the functions of an extension's method and null, or their addresses.
+    """
 
     method: str = "leiden"
     resolution: float = 1.0
@@ -32,6 +36,8 @@ class SearchSettings(NamedTuple):
     consensus: int = 0
     resolutions: tuple[float, ...] = ()
     permutations: int = 0
+    search: Any = None
+    draw: Any = None
 
 
 class GraphModules(NamedTuple):
@@ -93,17 +99,24 @@ def cluster_layer(
 
 
 def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> GraphModules:
-    search = search_of(settings.method, settings.quality)
+    is_own = settings.search is not None
+    search = function_of(settings.search) if is_own else search_of(settings.method, settings.quality)
     reported = settings.resolution if settings.quality == "modularity" else 1.0
 
     # The resolution of another quality is no g of modularity: Q is then reported at g = 1, but in profiles at theirs.
     def find(graph: np.ndarray, start: int, resolution: float = settings.resolution) -> Partition:
-        is_own = resolution == settings.resolution
-        return search_living(search, graph, resolution, settings.restarts, start, reported if is_own else None)
+        is_reported = resolution == settings.resolution
+        return search_living(search, graph, resolution, settings.restarts, start, reported if is_reported else None)
 
     partition = find(matrix, seed)
     null = score_null(
-        matrix, partition.q, lambda graph, start: find(graph, start).q, settings.nulls, seed, settings.null_kind
+        matrix,
+        partition.q,
+        lambda graph, start: find(graph, start).q,
+        settings.nulls,
+        seed,
+        settings.null_kind,
+        None if settings.draw is None else function_of(settings.draw),
     )
     is_whole = bool(np.all(np.isfinite(matrix)))  # a similarity may have overflowed
     certainty = None

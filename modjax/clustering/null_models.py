@@ -164,6 +164,7 @@ def score_null(
     num_nulls: int,
     seed: int,
     kind: str = "weight_permutation",
+    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
 ) -> NullSummary:
     """Compare an observed Q with Q of null graphs, each found by the same search.
 
@@ -173,12 +174,14 @@ def score_null(
         search: Function ``search(adjacency, seed) -> Q``.
         num_nulls: Number of null graphs.
         seed: Random seed; the same seed gives the same graphs and searches.
-        kind: One of ``NULL_GRAPHS``.
+        kind: One of ``NULL_GRAPHS``, or the name of ``draw``.
+        draw: Function ``draw(adjacency, rng) -> adjacency`` of another kind.
     """
     if not np.isfinite(observed):
         return summarize_null(kind, observed, np.empty(0))
     rng = np.random.default_rng([seed, 1])
-    scores = np.array([search(NULL_GRAPHS[kind](adjacency, rng), seed + draw) for draw in range(num_nulls)])
+    null_graph = NULL_GRAPHS[kind] if draw is None else draw
+    scores = np.array([search(null_graph(adjacency, rng), seed + number) for number in range(num_nulls)])
     return summarize_null(kind, observed, scores)
 
 

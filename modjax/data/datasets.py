@@ -7,8 +7,9 @@ import hashlib
 import math
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from modjax.builtins import DATASETS
 from modjax.checks import check_finite, check_labels
 from modjax.data.sources import SOURCES, find_or_fetch
 from modjax.io.untrusted import check_bytes
-from modjax.records import resolve
+from modjax.records import DatasetInfo, resolve
 
 
 class Dataset(NamedTuple):
@@ -25,10 +26,10 @@ class Dataset(NamedTuple):
     Attributes:
         name: ``digits``, ``mnist``, ``fashion_mnist``, or the path of an ``.npz`` file.
         x_train: ``[examples ...]``, uint8 pixels or floats.
-        y_train: ``[examples]``, int32 class labels from 0.
+        y_train: ``[examples]``, int32 class labels from 0; or for regression floats ``[examples outputs]``.
         x_test: As ``x_train``.
         y_test: As ``y_train``.
-        num_classes: Largest label plus one.
+        num_classes: Largest label plus one; None where targets are no class labels.
     """
 
     name: str
@@ -36,7 +37,12 @@ class Dataset(NamedTuple):
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
-    num_classes: int
+    num_classes: int | None = None
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs of a network: the classes, or the values of a target."""
+        return self.num_classes or (self.y_train.shape[1] if self.y_train.ndim > 1 else 1)
 
     @property
     def in_features(self) -> int:
@@ -52,7 +58,9 @@ class Dataset(NamedTuple):
         return digest.hexdigest()
 
 
-def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
+def load_dataset(
+    name: str, data_dir: str | os.PathLike | None = None, datasets: Mapping[str, DatasetInfo] = DATASETS
+) -> Dataset:
     """Load a dataset by name, or a user's own ``.npz`` file by path.
 
     ``digits`` comes with scikit-learn. ``mnist`` and ``fashion_mnist`` are searched for in ``data_dir``, then in the
@@ -63,6 +71,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
         name: ``digits``, ``mnist``, ``fashion_mnist``, or a path that ends in ``.npz`` with ``x_train, y_train,
             x_test, y_test`` (``x`` float or uint8 pixels, ``y`` integers from 0).
         data_dir: Folder that holds ``<name>/train-images-idx3-ubyte[.gz]`` and so on.
+        datasets: Datasets by name; modjax's own by default.
 
     Raises:
         ValueError: Unknown name, or a file that is missing, truncated, altered or of the wrong shape.
@@ -72,11 +81,25 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Datase
         >>> digits.x_train.shape, digits.x_test.shape, digits.num_classes
         ((1442, 8, 8), (355, 8, 8), 10)
     """
-    if name in DATASETS:
-        return resolve(DATASETS[name].load)(data_dir)
+    if name in datasets:
+        return _checked(name, resolve(datasets[name].load)(data_dir))
     if str(name).endswith(".npz"):
         return _npz(Path(name))
-    raise ValueError(f"Unknown dataset {str(name)!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
+    raise ValueError(f"Unknown dataset {str(name)!r}. Available: {', '.join(datasets)}, or a path to an .npz file.")
+
+
+def _checked(name: str, data: Any) -> Dataset:
+    """Return a loaded dataset; raise unless it is one, of examples and targets in equal numbers."""
+    if not isinstance(data, Dataset):
+        raise ValueError(f"dataset {name!r}: load must return a modjax.Dataset; got {type(data).__name__}.")
+    for split, x, y in (("train", data.x_train, data.y_train), ("test", data.x_test, data.y_test)):
+        if len(x) != len(y) or not len(x):
+            raise ValueError(
+                f"dataset {name!r}: x_{split} and y_{split} must be of one length; got {len(x)}, {len(y)}."
+            )
+        check_finite(f"x_{split} of dataset {name!r}", x)
+        check_finite(f"y_{split} of dataset {name!r}", y)
+    return data
 
 
 def load_digits_dataset(data_dir: str | os.PathLike | None = None) -> Dataset:

@@ -12,7 +12,7 @@ from modjax.clustering.pool import WorkerPool
 from modjax.engines.base import EngineOptions, SearchExecutor, TrainedTrial, TrainingUpdate
 from modjax.engines.snapshots import find_saved, load_saved
 from modjax.integrity.directory import FORK
-from modjax.spec.context import TrainingJob, hyperparams_of, seeds_of
+from modjax.spec.context import TrainingJob, seeds_of
 from modjax.store.paths import worker_folders
 from modjax.training.checkpoint import Snapshot, SnapshotStore
 from modjax.training.programs import state_shapes
@@ -47,10 +47,10 @@ class LocalEngine:
         that compute the same bits.
         """
         context, trials = job.context, job.trials
-        names, hyperparams = trials["trial_id"].to_list(), hyperparams_of(trials)
+        names, hyperparams = trials["trial_id"].to_list(), context.values_of(trials)
         shapes = state_shapes(context.task, context.config.recipe(), hyperparams)
         earlier: list[str] = []
-        store = SnapshotStore(job.paths.training, job.paths.damaged)
+        store = SnapshotStore(job.snapshots, job.paths.damaged)
         with closing(store), signals_wait() as is_asked_to_stop:
             resume, others = _earlier(job, store, names, shapes, earlier)
             run = PopulationRun(
@@ -59,7 +59,7 @@ class LocalEngine:
                 seeds_of(trials),
                 context.train_examples,
                 context.config,
-                context.population,
+                context.layout,
                 resume=resume,
             )
             for snapshot in others:
@@ -106,7 +106,7 @@ def _earlier(
 ) -> tuple[Snapshot | None, list[Snapshot]]:
     """Return this machine's newest snapshot, or all snapshots that the workers of a cluster left."""
     index_of = {name: index for index, name in enumerate(names)}
-    if not worker_folders(job.paths.training):
+    if not worker_folders(job.snapshots):
         return store.newest(shapes, index_of, messages.append), []
-    saved = {index_of[name]: position for name, position in find_saved(job.paths.training).items() if name in index_of}
+    saved = {index_of[name]: position for name, position in find_saved(job.snapshots).items() if name in index_of}
     return None, load_saved(saved, names, shapes, messages.append)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ from modjax._util.threads import available_cores
 from modjax.estimate.machines import known_machines, seconds_there
 from modjax.estimate.probe import ProbedCosts, probe
 from modjax.estimate.sizes import device_bytes, disk_bytes, host_bytes, matrix_units, weights_of
-from modjax.spec.context import make_context
+from modjax.extensions import Extension
+from modjax.spec.context import make_contexts
 from modjax.spec.epochs import EpochGuess, guess_epochs, with_pilot
 from modjax.spec.expand import untrained_arms
+from modjax.spec.plain import extended
 from modjax.spec.setup import Setup, prepare
 from modjax.spec.spec import SweepSpec
 from modjax.sweep.writer import STACK_TRIALS
@@ -69,6 +72,7 @@ def plan_sweep(
     is_probed: bool = True,
     like: str | os.PathLike | None = None,
     machines: str | os.PathLike | None = None,
+    extensions: Iterable[Extension] | Extension = (),
 ) -> Plan:
     """Estimate what a sweep would take; only a temporary folder is written, and removed.
 
@@ -79,6 +83,7 @@ def plan_sweep(
         is_probed: Whether to measure this machine: compile, train for some seconds, measure and cluster one stack of
             networks.
         like: Directory of an earlier sweep of the same dataset, whose mean epochs are assumed.
+        extensions: As for :func:`modjax.run_sweep`.
         machines: Folder of the rows that ``modjax bench`` wrote on other machines, to estimate the time there too.
 
     Raises:
@@ -86,13 +91,20 @@ def plan_sweep(
     """
     if machines is not None and not Path(machines).is_dir():
         raise ValueError(f"machines must be a folder of rows that 'modjax bench' wrote; {machines} is none.")
-    setup = prepare(spec, data_dir)
+    setup = prepare(extended(spec, extensions=extensions, data_dir=data_dir), data_dir)
     guess = guess_epochs(setup.spec, like)
     trained = setup.trials.filter(~pl.col("arm").is_in(untrained_arms(setup.spec)))
     # Layouts are not measured for a plan: a remembered one or the default is used.
-    context = make_context(setup, {}, slots, trained, may_measure=False)
-    layout, num_devices = context.population, len(jax.local_devices()[: context.population.num_devices])
-    measured = probe(context, trained) if is_probed else None
+    contexts = make_contexts(setup, {}, slots, trained, may_measure=False)
+    parts = {name: setup.part(name) for name in contexts}
+    # Measured is the population of most trials; the others are taken to cost as many times more as they have weights.
+    main = max(parts, key=lambda name: parts[name].trials.height)
+    context = contexts[main]
+    layout, num_devices = context.layout, len(jax.local_devices()[: context.layout.num_devices])
+    of_main = trained.filter(pl.col("trial_id").is_in(parts[main].trials["trial_id"].implode()))
+    scale = sum(weights_of(part) * part.trials.height for part in parts.values())
+    scale /= weights_of(parts[main]) * setup.trials.height
+    measured = probe(context, of_main) if is_probed else None
     if measured is not None and like is None:
         guess = with_pilot(guess, measured.ended, measured.running, setup.spec)
     num_workers = available_cores()
@@ -100,24 +112,26 @@ def plan_sweep(
     stages: dict[str, float] = {}
     seconds = None
     if measured is not None:
+        measured = measured.scaled(scale, len(parts))
         low, stages, high = (stage_seconds(setup, trained, layout, slots, measured, epochs) for epochs in guess[:3])
         seconds = (sum(low.values()), sum(stages.values()), sum(high.values()))
-    device = device_bytes(setup, layout)
+    device = max(device_bytes(part, contexts[name].layout) for name, part in parts.items())
+    disk = [disk_bytes(part, contexts[name].layout, num_devices, guess.typical) for name, part in parts.items()]
     is_cpu, peak = jax.default_backend() == "cpu", measured.peak_bytes if measured else 0
     return Plan(
         setup,
         trained.height,
         layout,
         slots,
-        _programs(setup, layout, trained.height),
+        _programs(parts[main], layout, trained.height, len(parts)),
         device,
         host_bytes(device, is_cpu, num_workers if setup.spec.similarity.measures else 0, peak),
-        disk_bytes(setup, layout, num_devices, guess.typical),
+        {name: sum(sizes[name] for sizes in disk) for name in disk[0]},
         guess,
         measured,
         stages,
         seconds,
-        _elsewhere(setup, trained.height, guess.typical, machines),
+        _elsewhere(parts[main], trained.height, guess.typical, machines),
     )
 
 
@@ -170,8 +184,10 @@ def stage_seconds(
     }
 
 
-def _programs(setup: Setup, layout: BatchLayout, num_trained: int) -> tuple[str, ...]:
+def _programs(setup: Setup, layout: BatchLayout, num_trained: int, num_populations: int) -> tuple[str, ...]:
     programs = []
+    if num_populations > 1:
+        programs.append(f"{num_populations} populations, each with programs of its own")
     if num_trained:
         kind = "sharing batches" if layout.is_paired else "in slots"
         programs.append(f"an epoch of {layout.lanes} trials {kind}")

@@ -13,9 +13,8 @@ import polars as pl
 
 from modjax._util.memory import peak_resident_bytes
 from modjax.analysis.modules import graphs_of, joint_groups, search_settings, stack_matrices
-from modjax.builtins import HYPERPARAMETERS
 from modjax.clustering.layer import cluster_layer
-from modjax.spec.context import SweepContext, hyperparams_of, seeds_of
+from modjax.spec.context import SweepContext, seeds_of
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import save_stack
 from modjax.sweep.writer import STACK_TRIALS
@@ -61,6 +60,13 @@ class ProbedCosts(NamedTuple):
     cluster: float = 0.0
     peak_bytes: int = 0
 
+    def scaled(self, weights: float, num_populations: int) -> "ProbedCosts":
+        """Return the mean costs of populations: of other numbers of weights, each with programs to compile."""
+        per_trial = ("trial_epoch", "evaluate", "similarity", "save")
+        compiling = ("compile_train", "compile_evaluate", "compile_similarity")
+        scaled = {name: weights * getattr(self, name) for name in per_trial}
+        return self._replace(**scaled, **{name: num_populations * getattr(self, name) for name in compiling})
+
 
 def probe(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
     """Run every step of the sweep for a short time: 10 to 20 seconds in all, most of them for compiling.
@@ -84,7 +90,7 @@ def _train(context: SweepContext, trials: pl.DataFrame) -> ProbedCosts:
     """Train the first trials of the queue for some seconds, with all slots in use."""
     examples, share = _examples(context)
     run = PopulationRun(
-        context.task, hyperparams_of(trials), seeds_of(trials), examples, context.config, context.population
+        context.task, context.values_of(trials), seeds_of(trials), examples, context.config, context.layout
     )
     started = last = time.perf_counter()
     rounds: list[tuple[float, int]] = []
@@ -116,7 +122,7 @@ def _examples(context: SweepContext) -> tuple[Any, float]:
     """Return few enough examples that a round is short, and their share of all."""
     shapes = jax.eval_shape(context.network.init, jax.random.key(0))
     weights = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    num, lanes = len(context.train_examples.x), context.population.lanes * context.population.num_threads
+    num, lanes = len(context.train_examples.x), context.layout.lanes * context.layout.num_threads
     expected = 6.0 * weights * num * lanes / ROUGH_FLOPS
     # Enough for four batches beside the validation set.
     least = int(4 * context.config.batch_size / (1 - context.config.validation_fraction)) + 2
@@ -136,13 +142,14 @@ def _first_and_next(function: Callable[[], Any]) -> tuple[float, float]:
 
 def _stack(context: SweepContext) -> Any:
     """Return the weights of a stack of untrained networks, on the host."""
-    zero = jax.tree.map(lambda column: jnp.asarray(column[0]), hyperparams_of(_zeros()))
+    zero = jax.tree.map(lambda column: jnp.asarray(column[0]), context.values_of(_defaults(context)))
     states = [init_one(context.task, context.config.recipe(), jnp.uint32(seed), zero) for seed in range(STACK_TRIALS)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(jax.device_get(state.params) for state in states))
 
 
-def _zeros() -> pl.DataFrame:
-    return pl.DataFrame({info.name: [info.default] for info in HYPERPARAMETERS.values()})
+def _defaults(context: SweepContext) -> pl.DataFrame:
+    infos = context.spec.catalog.hyperparameters
+    return pl.DataFrame({name: [infos[name].default] for name in context.hyperparams})
 
 
 def _evaluate(context: SweepContext, trials: pl.DataFrame) -> dict[str, float]:
@@ -152,7 +159,7 @@ def _evaluate(context: SweepContext, trials: pl.DataFrame) -> dict[str, float]:
         context.task,
         context.config.recipe(),
         params,
-        hyperparams_of(first_trial),
+        context.values_of(first_trial),
         jnp.asarray(seeds_of(first_trial)),
     )
     first, each = _first_and_next(lambda: measure_trials(*given, context.train_examples, context.test_examples))

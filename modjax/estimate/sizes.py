@@ -2,7 +2,8 @@
 
 import math
 
-from modjax.spec.setup import FLOAT_BYTES, Setup, layer_sizes, num_weights
+from modjax.spec.networks import NetworkSizes, network_sizes
+from modjax.spec.setup import FLOAT_BYTES, Setup
 from modjax.sweep.writer import STACK_TRIALS
 from modjax.training.batch_layout import BatchLayout
 
@@ -23,7 +24,7 @@ def disk_bytes(setup: Setup, layout: BatchLayout, num_devices: int, epochs: floa
     """Return the bytes on the disk by their content; those ``while training`` are removed at the end.
 
     Args:
-        setup: Spec, data and trials.
+        setup: Spec, data and trials of a population.
         layout: Batch layout, which gives the number of slots.
         num_devices: Number of devices, each with slots of its own.
         epochs: Mean number of epochs of a trained trial.
@@ -60,7 +61,7 @@ def device_bytes(setup: Setup, layout: BatchLayout) -> int:
     item = 1 if data.x_train.dtype.itemsize == 1 else FLOAT_BYTES
     examples = item * (data.x_train.size + data.x_test.size) + 4 * (len(data.y_train) + len(data.y_test))
     state = STATE_COPIES * FLOAT_BYTES * weights_of(setup)
-    layers = layer_sizes(spec, data.x_train.shape[1:])
+    layers = sizes_of(setup).layers
     batch = spec.training.batch_size
     inputs = FLOAT_BYTES * batch * data.in_features
     step = 2 * FLOAT_BYTES * batch * sum(layer.locations * (layer.units + layer.fan_in) for layer in layers[1:])
@@ -84,13 +85,18 @@ def host_bytes(device: int, is_cpu: bool, num_workers: int, measured: int = 0) -
 
 def matrix_units(setup: Setup) -> list[int]:
     """Return the number of units of every matrix of one measure of one trial."""
-    units = [layer.units for layer in layer_sizes(setup.spec, setup.data.x_train.shape[1:])]
+    units = [layer.units for layer in sizes_of(setup).layers]
     return [*units, sum(units)] if setup.spec.similarity.combined else units
+
+
+def sizes_of(setup: Setup) -> NetworkSizes:
+    """Return the sizes of a population's network."""
+    return network_sizes(setup.spec, setup.data.x_train.shape[1:], setup.data.num_outputs)
 
 
 def weights_of(setup: Setup) -> int:
     """Return the number of weights and biases of one network."""
-    return num_weights(layer_sizes(setup.spec, setup.data.x_train.shape[1:]), setup.data.num_classes)
+    return sizes_of(setup).num_weights
 
 
 def size_text(size: int | float) -> str:

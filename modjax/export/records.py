@@ -9,12 +9,11 @@ import polars as pl
 from modjax.integrity.damage import layers_of
 from modjax.integrity.directory import FINISHED
 from modjax.integrity.recovery import rows_are_all_there
-from modjax.names import HYPERPARAMETERS
 from modjax.spec.spec import SweepSpec
+from modjax.store.schemas import hyperparameters_in
 from modjax.store.sweep import Sweep
 
-SETTINGS = ("arm", "seed", *HYPERPARAMETERS)
-NO_METRICS = ("trial_id", "status", "excluded", *SETTINGS)
+NO_METRICS = ("trial_id", "status", "excluded")
 
 
 class TrialRecord(NamedTuple):
@@ -38,20 +37,23 @@ class TrialRecord(NamedTuple):
 def trial_records(sweep: Sweep, spec: SweepSpec, trials: pl.DataFrame) -> Iterator[TrialRecord]:
     """Yield the trials that are whole so far, sorted by ``trial_id``."""
     history, modules = sweep.history, sweep.modules
-    asked_for = pl.col("measure").is_in(spec.similarity.measures) & pl.col("layer").is_in(layers_of(spec))
+    asked_for = pl.col("measure").is_in(spec.similarity.measures) & pl.col("layer").is_in(layers_of(sweep.paths, spec))
     modules = modules.filter(asked_for)
     finished = trials.filter(pl.col("status").is_in(FINISHED))
-    whole = rows_are_all_there(finished, {"history": [history], "modules": [modules]}, spec)
+    whole = rows_are_all_there(sweep.paths, finished, {"history": [history], "modules": [modules]}, spec)
     histories = history.partition_by("trial_id", as_dict=True)
     modules = modules.filter(pl.col("normalized")).drop_nulls("q")
     q = modules.select("trial_id", "layer", "measure", "q").partition_by("trial_id", as_dict=True)
+    names = ("arm", "seed", *hyperparameters_in(trials))
     for row in trials.filter(pl.col("trial_id").is_in(whole)).iter_rows(named=True):
         key = (row["trial_id"],)
         epochs = histories[key].drop("trial_id").to_dicts() if key in histories else []
-        metrics = {name: value for name, value in row.items() if name not in NO_METRICS and value is not None}
+        metrics = {
+            name: value for name, value in row.items() if name not in (*NO_METRICS, *names) and value is not None
+        }
         for module_row in q[key].iter_rows(named=True) if key in q else ():
             metrics[f"q/layer_{module_row['layer']}/{module_row['measure']}"] = module_row["q"]
-        settings = {name: row[name] for name in SETTINGS}
+        settings = {name: row[name] for name in names}
         yield TrialRecord(row["trial_id"], row["status"], settings, epochs, metrics)
 
 

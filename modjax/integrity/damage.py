@@ -21,9 +21,6 @@ from modjax.spec.spec import SweepSpec
 from modjax.store.manifest import manifest_problem
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import stack_problem
-from modjax.store.tables import read_table
-
-TABLES = ("trials", "history", "modules", "alignment")
 
 
 class Damage(NamedTuple):
@@ -42,15 +39,17 @@ class Damage(NamedTuple):
     number: int = -1
 
 
-def layers_of(spec: SweepSpec) -> list[int]:
+def layers_of(paths: SweepPaths, spec: SweepSpec) -> list[int]:
     """Return the layers in a sweep's tables; -1 is the combined one."""
-    return [*range(len(spec.network.widths)), *([COMBINED_LAYER] if spec.similarity.combined else [])]
+    # Manifests of version 0.2 do not name the layers: there, all networks have those of the spec.
+    of_populations = paths.tables.layers.values() or [spec.network.widths]
+    return [*range(max(map(len, of_populations))), *([COMBINED_LAYER] if spec.similarity.combined else [])]
 
 
 def table_paths(paths: SweepPaths, spec: SweepSpec) -> dict[Path, str]:
     """Return the paths of the final tables, each with the name of its schema."""
-    return {paths.table(name): name for name in TABLES} | {
-        paths.similarity_file(layer): "similarity" for layer in layers_of(spec)
+    return {paths.table(name): name for name in paths.tables.schemas if name != "similarity"} | {
+        paths.similarity_file(layer): "similarity" for layer in layers_of(paths, spec)
     }
 
 
@@ -91,7 +90,7 @@ def _damaged_tables(paths: SweepPaths, spec: SweepSpec, manifest: dict[str, Any]
         if why == MISSING and not also and (name != "spec" or not paths.table("trials").is_file()):
             why = None
         if why is None and path.is_file() and name != "spec":
-            why = table_problem(path, name)
+            why = table_problem(paths, path, name)
         if why:
             yield Damage(path, why, "spec" if name == "spec" else "table")
 
@@ -111,10 +110,10 @@ def _damaged_stacks(paths: SweepPaths, manifest: dict[str, Any]) -> Iterator[Dam
             yield Damage(paths.stack(index), why, "stack", index)
 
 
-def table_problem(path: Path, name: str) -> str | None:
+def table_problem(paths: SweepPaths, path: Path, name: str) -> str | None:
     """Return the problem if a table cannot be read or breaks its schema, else None."""
     try:
-        read_table(path, name)
+        paths.tables.read(path, name)
     except ValueError as error:
         return str(error).removeprefix(f"{path}: ").rstrip(".")
     return None
@@ -126,7 +125,7 @@ def analysed_problem(paths: SweepPaths, index: int, spec: SweepSpec) -> str | No
     if not spec.similarity.measures:
         return folder_problem(folder)
     matrices = folder / "similarity"
-    listed = {paths.similarity_file(layer).name for layer in layers_of(spec)}
+    listed = {paths.similarity_file(layer).name for layer in layers_of(paths, spec)}
     if listed - read_sums(matrices).keys():
         return f"similarity/{SUMS} {ALTERED}" if (matrices / SUMS).is_file() else f"similarity {UNKNOWN}"
     return folder_problem(folder) or folder_problem(matrices)

@@ -5,16 +5,18 @@ from typing import Any
 
 import polars as pl
 
+from modjax.catalog import Source
 from modjax.io.checksums import UNKNOWN, file_problem, write_summed
 from modjax.io.untrusted import refuse_links
-from modjax.names import HYPERPARAMETERS
+from modjax.spec.expand import text_of
 from modjax.spec.parse import load_spec
 from modjax.spec.spec import SweepSpec
-from modjax.store.manifest import read_manifest
+from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
-from modjax.store.tables import TRIALS, merge, read_table, write_table
+from modjax.store.tables import read_tables, write_table
 
 FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
+EARLIER_MIN_ACCURACY = 0.8  # of version 0.2, which had no key for it
 FINISHED = ("done", "diverged", "untrained")
 
 
@@ -42,12 +44,13 @@ def check_directory(
         return manifest  # stopped before its first row was written
     # A damaged spec cannot be compared key by key, but its hash is in the manifest.
     if not _is_damaged(paths.spec, manifest):
-        _check_same_sweep(root, load_spec(paths.spec), spec)
+        _check_same_sweep(root, spec_in(sweep_paths(root)), spec)
     elif manifest.get("spec_hash") != spec.spec_hash():
         raise ValueError(
             f"{root} has no spec.toml that is whole, and the spec given is not the one that its manifest names; "
             "restore it, give the spec as it was first, or choose another directory."
         )
+    _check_sources(root, read_tables(manifest).catalog.sources, paths.tables.catalog.sources)
     if manifest["data"]["checksum"] != data_checksum:
         raise ValueError(f"{root} was made with other data of the name {spec.dataset!r}; choose another directory.")
     if manifest["precision"]["dtype"] != dtype:
@@ -57,6 +60,51 @@ def check_directory(
     if earlier is not None:
         _check_only_additions(root, earlier, planned)
     return manifest
+
+
+def spec_in(paths: SweepPaths) -> SweepSpec:
+    """Return the spec of a sweep's directory, read with the records that its manifest describes.
+
+    Raises:
+        ValueError: If it is missing or no spec.
+    """
+    spec = load_spec(paths.spec, paths.tables.catalog)
+    # Every later version writes the section out; version 0.2, which had none, excluded trials below 0.8.
+    return spec if "analysis" in spec.model_fields_set else with_min_accuracy(spec, EARLIER_MIN_ACCURACY)
+
+
+def with_min_accuracy(spec: SweepSpec, least: float | None) -> SweepSpec:
+    """Return a spec with another accuracy below which trained trials are excluded."""
+    return spec.model_copy(update={"analysis": spec.analysis.model_copy(update={"min_accuracy": least})})
+
+
+def with_settings_of(spec: SweepSpec, paths: SweepPaths) -> SweepSpec:
+    """Return a spec that takes from the directory's own spec the keys that it does not name and 0.2 did not have."""
+    if "min_accuracy" in spec.analysis.model_fields_set or not paths.spec.is_file():
+        return spec
+    try:
+        return with_min_accuracy(spec, spec_in(paths).analysis.min_accuracy)
+    except ValueError:  # damaged: compared by its hash
+        return spec
+
+
+def changed_sources(before: tuple[Source, ...], now: tuple[Source, ...]) -> list[str]:
+    """Return the names of the extensions that are there in both, and are not the same."""
+    names = {source.name for source in now}
+    return [source.name for source in before if source.name in names and source not in now]
+
+
+def _check_sources(root: Path, before: tuple[Source, ...], now: tuple[Source, ...]) -> None:
+    """Raise if a sweep was begun with other extensions, or other versions of them."""
+    changed = changed_sources(before, now)
+    if changed:
+        raise ValueError(
+            f"{changed[0]} has changed since the sweep in {root} was begun; restore it, choose another directory, "
+            f"{FORK}."
+        )
+    missing = [source.name for source in before if source not in now]
+    if missing:
+        raise ValueError(f"{root} was begun with the extension {missing[0]}; give it with --extend.")
 
 
 def _is_damaged(path: Path, manifest: dict[str, Any]) -> bool:
@@ -83,7 +131,7 @@ def _check_path(root: Path) -> None:
 def _readable_trials(paths: SweepPaths) -> pl.DataFrame | None:
     """Return the trials table, or None if it is missing or cannot be read."""
     try:
-        return read_table(paths.table("trials"), "trials")
+        return paths.tables.read(paths.table("trials"), "trials")
     except ValueError:
         return None
 
@@ -102,7 +150,8 @@ def _check_only_additions(root: Path, earlier: pl.DataFrame, planned: pl.DataFra
     dropped = earlier.join(planned, on="trial_id", how="anti")
     if dropped.height:
         row = dropped.row(0, named=True)
-        settings = ", ".join(f"{name} = {row[name]:g}" for name in (*HYPERPARAMETERS, "seed"))
+        named = [name for name in (*planned.columns[3 : planned.columns.index("status")], "seed") if name in row]
+        settings = ", ".join(f"{name} = {text_of(row[name])}" for name in named if row[name] is not None)
         raise ValueError(
             f"{root} holds another spec's sweep: {dropped.height} of its trials are not in this spec, such as "
             f"one of arm {row['arm']!r} with {settings}. A spec can only add trials; choose another directory, {FORK}."
@@ -113,14 +162,14 @@ def write_plan(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finish
     """Write the spec and the trials table; finished rows keep their results, all others are pending."""
     earlier = _readable_trials(paths)
     if earlier is not None:
-        planned = merge_results(planned, earlier.filter(pl.col("trial_id").is_in(finished)))
+        planned = merge_results(paths, planned, earlier.filter(pl.col("trial_id").is_in(finished)))
     write_summed(paths.spec, lambda temporary: temporary.write_text(spec.to_toml(), encoding="utf-8"))
     write_table(paths.table("trials"), planned)
     return planned
 
 
-def merge_results(planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+def merge_results(paths: SweepPaths, planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
     """Return the planned rows with the results of finished trials; arms are named as planned."""
     results = finished.join(planned.select("trial_id", "arm"), on="trial_id", suffix="_planned", validate="1:1")
-    results = results.with_columns(arm=pl.col("arm_planned")).select(list(TRIALS))
-    return merge("trials", [planned, results])
+    results = results.with_columns(arm=pl.col("arm_planned")).select(planned.columns)
+    return paths.tables.merge("trials", [planned, results])

@@ -20,21 +20,22 @@ import jax
 import numpy as np
 import polars as pl
 
-from modjax.integrity.damage import find_damage
-from modjax.integrity.directory import FINISHED
+from modjax.integrity.damage import find_damage, layers_of
+from modjax.integrity.directory import FINISHED, changed_sources, spec_in
 from modjax.integrity.recovery import Say, rows_are_all_there, trials_in_parts
 from modjax.io.files import new_folder
 from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
 from modjax.spec.expand import untrained_arms
-from modjax.spec.parse import load_spec
 from modjax.spec.setup import Setup
-from modjax.spec.spec import LEAST_ACCURACY, SweepSpec
+from modjax.spec.spec import SweepSpec
 from modjax.store.failures import FAILED
-from modjax.store.manifest import read_manifest
+from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import next_index, read_ids, save_stack
-from modjax.store.tables import SCHEMAS, TRIALS, empty, merge, read_table, write_table
+from modjax.store.tables import write_table
+
+FORKED = ("trials", "history", "similarity", "modules", "alignment")
 
 
 class ForkSource(NamedTuple):
@@ -62,7 +63,7 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
     Raises:
         ValueError: If it is not a sweep, its data or precision differ, or the new directory lies inside it.
     """
-    paths = SweepPaths(out)
+    paths = sweep_paths(out)
     refuse_links(out)
     if not paths.has_manifest or not paths.spec.is_file():
         raise ValueError(
@@ -70,7 +71,7 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
         )
     if out.resolve() == fork.resolve() or out.resolve() in fork.resolve().parents:
         raise ValueError(f"--fork must be a directory of its own; {fork} is, or lies in, {out}.")
-    source = ForkSource(paths, load_spec(paths.spec), read_manifest(paths.manifest))
+    source = ForkSource(paths, spec_in(paths), read_manifest(paths.manifest))
     made, data = source.manifest["precision"]["dtype"], source.manifest["data"]["checksum"]
     if made != dtype or data != setup.data_checksum:
         reason = f"{made} instead of {dtype}" if made != dtype else f"other data than {setup.spec.dataset!r} now holds"
@@ -91,27 +92,46 @@ def copy_reusable(
         finished: Trials whose rows are in the new sweep's tables already.
         say: Function that reports how much was copied and what is damaged.
     """
+    changed = changed_sources(source.paths.tables.catalog.sources, paths.tables.catalog.sources)
+    if changed:
+        say(f"{', '.join(changed)} has changed since {source.paths.root} was begun: nothing is copied")
+        return
     # Damage in the source is reported and left out, never repaired: the source is only read.
     bad = {damage.path: damage.why for damage in find_damage(*source)}
     for path, why in bad.items():
         say(f"{path} {why}: left out")
-    frames = {name: _rows(source.paths, name, set(bad)) for name in SCHEMAS}
+    frames = {name: _rows(source.paths, name, set(bad)) for name in FORKED}
     # What an interrupted fork has copied already, as table rows or as parts, is not copied twice.
     have = {*finished, *(trial_id for part in trials_in_parts(paths).values() for trial_id in part)}
     wanted = set(planned["trial_id"]) - have
-    frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(source.spec))
+    frames["trials"] = as_planned(as_trained(frames["trials"], frames["history"], source.spec), planned, spec)
     done = frames["trials"].filter(pl.col("status").is_in(FINISHED))
     # Only trials with all their rows are reused; those with a part of them are trained again.
-    trained = wanted & set(rows_are_all_there(done, {"history": [frames["history"]]}, source.spec))
+    trained = wanted & set(rows_are_all_there(source.paths, done, {"history": [frames["history"]]}, source.spec))
     sections = ("similarity", "modules", "alignment")
     # Rows of analysis are tied to the settings of all three sections, so one difference drops them all.
-    is_same = all(getattr(source.spec, name) == getattr(spec, name) for name in sections)
+    # By value: specs that were read with other catalogs are of other classes.
+    is_same = all(getattr(source.spec, name).model_dump() == getattr(spec, name).model_dump() for name in sections)
+    is_same &= source.paths.tables.catalog.sources == paths.tables.catalog.sources
     analysis = {name: [frames[name]] for name in ("modules", "alignment")}
     analysis["similarity"] = frames["similarity"].partition_by("layer")
-    analysed = trained & set(rows_are_all_there(done, analysis, source.spec)) if is_same else set()
+    # A missing file of matrices means that no trial is complete.
+    is_same &= len(analysis["similarity"]) >= len(layers_of(source.paths, source.spec)) * bool(spec.similarity.measures)
+    analysed = trained & set(rows_are_all_there(source.paths, done, analysis, source.spec)) if is_same else set()
     copied = _copy_weights(source.paths, paths, trained, analysed, frames, set(bad))
     note = "with their modules" if is_same else "their modules are searched anew"
     say(f"{copied} of {planned.height} trials copied from {source.paths.root}, {note}")
+
+
+def as_planned(trials: pl.DataFrame, planned: pl.DataFrame, spec: SweepSpec) -> pl.DataFrame:
+    """Return the results of trials with the settings of another spec's plan, which also says which are excluded."""
+    settings = planned.columns[: planned.columns.index("status")]
+    results = trials.drop([name for name in settings if name in trials.columns and name != "trial_id"])
+    joined = planned.select(settings).join(results, on="trial_id", how="inner").select(planned.columns)
+    least = spec.analysis.min_accuracy
+    is_low = pl.lit(False) if least is None else ~(pl.col("test_accuracy").fill_nan(-1.0) >= least)
+    excluded = (is_low & (pl.col("status") != "untrained")).fill_null(False) | (pl.col("status") == FAILED)
+    return joined.with_columns(excluded=excluded)
 
 
 def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
@@ -130,16 +150,16 @@ def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, fini
     if not paths.table("trials").is_file():
         return
     frames = {name: _rows(paths, name, set()) for name in ("trials", "history")}
-    frames["trials"] = as_trained(frames["trials"], frames["history"], untrained_arms(spec))
+    frames["trials"] = as_trained(frames["trials"], frames["history"], spec)
     have = {*finished, *(trial_id for part in trials_in_parts(paths).values() for trial_id in part)}
     lacking = pl.col("trial_id").is_in(sorted(set(planned["trial_id"]) - have)) & pl.col("status").is_in(FINISHED)
-    trained = set(rows_are_all_there(frames["trials"].filter(lacking), {"history": [frames["history"]]}, spec))
+    trained = set(rows_are_all_there(paths, frames["trials"].filter(lacking), {"history": [frames["history"]]}, spec))
     copied = _copy_weights(paths, paths, trained, set(), frames, set())
     if copied:
         say(f"{copied} trials have their weights and lack modules: analysed again, not trained again")
 
 
-def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]) -> pl.DataFrame:
+def as_trained(trials: pl.DataFrame, history: pl.DataFrame, spec: SweepSpec) -> pl.DataFrame:
     """Return the trials table with failed trials as they were before their analysis failed.
 
     Trials that were never measured stay failed.
@@ -147,26 +167,28 @@ def as_trained(trials: pl.DataFrame, history: pl.DataFrame, untrained: list[str]
     Args:
         trials: Trials table.
         history: History rows of the same trials.
-        untrained: Names of the arms whose networks are not trained.
+        spec: Spec of the sweep.
     """
     # ``failed`` has replaced the status, so it is derived again as training had set it: diverged trials end with a
     # loss that is not finite.
     last = history.sort("epoch").group_by("trial_id").last()
     last = last.select("trial_id", diverged=~pl.col("val_loss").fill_null(pl.col("train_loss")).is_finite())
-    is_untrained = pl.col("arm").is_in(untrained)
+    is_untrained = pl.col("arm").is_in(untrained_arms(spec))
     status = pl.when(is_untrained).then(pl.lit("untrained")).when("diverged").then(pl.lit("diverged"))
     # polars orders NaN above all numbers; a network whose accuracy is NaN is excluded all the same.
-    excluded = ~is_untrained & ~(pl.col("test_accuracy").fill_nan(0.0) >= LEAST_ACCURACY)
-    # A trial with a test accuracy was measured, so only its analysis failed.
-    is_mended = (pl.col("status") == FAILED) & pl.col("test_accuracy").is_not_null()
+    least = spec.analysis.min_accuracy
+    excluded = pl.lit(False) if least is None else ~is_untrained & ~(pl.col("test_accuracy").fill_nan(-1.0) >= least)
+    # A trial with a test metric was measured, so only its analysis failed.
+    is_measured = pl.any_horizontal(pl.col("^test_.*$").is_not_null())
+    is_mended = (pl.col("status") == FAILED) & is_measured
     return (
         trials.join(last, on="trial_id", how="left")
         .select(
-            *(name for name in TRIALS if name not in ("status", "excluded")),
+            *(name for name in trials.columns if name not in ("status", "excluded")),
             status=pl.when(is_mended).then(status.otherwise(pl.lit("done"))).otherwise("status"),
             excluded=pl.when(is_mended).then(excluded).otherwise("excluded"),
         )
-        .select(list(TRIALS))
+        .select(trials.columns)
     )
 
 
@@ -207,8 +229,8 @@ def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
         final, inner = [paths.table(name)], f"{name}.parquet"
     files = [*final, *(path for folder in folders if folder not in bad for path in sorted(folder.glob(inner)))]
     # Parts come after final files, so that merging keeps their newer rows.
-    frames = [read_table(path, name) for path in files if path.is_file() and path not in bad]
-    return merge(name, frames) if frames else empty(SCHEMAS[name])
+    frames = [paths.tables.read(path, name) for path in files if path.is_file() and path not in bad]
+    return paths.tables.merge(name, frames)
 
 
 def _commit(

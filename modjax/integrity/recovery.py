@@ -7,18 +7,19 @@ from typing import Any
 
 import polars as pl
 
-from modjax.integrity.damage import TABLES, find_damage, layers_of, table_paths
+from modjax.integrity.damage import find_damage, layers_of, table_paths
 from modjax.integrity.directory import FINISHED
 from modjax.io.checksums import adopt_sums, sum_of
 from modjax.io.files import remove_folder, set_aside
+from modjax.spec.populations import with_population
 from modjax.spec.spec import SweepSpec
 from modjax.store.failures import failed_in_part, read_failures
 from modjax.store.manifest import manifest_problem
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import adopt_stack, read_ids
-from modjax.store.tables import SCHEMAS, TRIALS, empty, read_table
 
 Say = Callable[[str], None]
+ROW_COUNTED = ("history", "modules", "alignment", "similarity")
 REMEDIES = {
     "manifest": "its copy is used",
     "spec": "written again from the spec given",
@@ -72,12 +73,12 @@ def kept_of(paths: SweepPaths, manifest: dict[str, Any]) -> dict[str, Any]:
     Files are compared with these checksums until the sweep completes again.
     """
     sums = {name: checksum for name, checksum in manifest.get("checksums", {}).items() if (paths.root / name).exists()}
-    return {name: manifest[name] for name in ("forked_from",) if name in manifest} | {"checksums": sums}
+    return {name: manifest[name] for name in ("forked_from", "analysed") if name in manifest} | {"checksums": sums}
 
 
 def _adopt(paths: SweepPaths, spec: SweepSpec) -> None:
     """Record the current checksums of a sweep that was begun before checksums were kept."""
-    adopt_sums(paths.root, [paths.spec, *(paths.table(name) for name in TABLES)])
+    adopt_sums(paths.root, [paths.spec, *(paths.table(name) for name in paths.tables.schemas)])
     parts = [paths.trained_part(index) for index in paths.part_indices("trained")]
     parts += [paths.analysed_part(index) for index in paths.part_indices("analysed")]
     for folder in (*parts, *(part / "similarity" for part in parts), paths.similarity):
@@ -113,42 +114,58 @@ def drop_stack(paths: SweepPaths, index: int, say: Say, why: str = "cannot be re
 def whole_trials(paths: SweepPaths, spec: SweepSpec) -> list[str]:
     """Return the finished trials whose rows are all in the tables and whose weights are in a stack."""
     path = paths.table("trials")
-    trials = read_table(path, "trials") if path.is_file() else empty(TRIALS)
+    trials = paths.tables.read(path, "trials") if path.is_file() else paths.tables.empty("trials")
     tables: dict[str, list[pl.DataFrame]] = {}
     for path, name in table_paths(paths, spec).items():
-        tables.setdefault(name, []).append(read_table(path, name) if path.is_file() else empty(SCHEMAS[name]))
-    tables.pop("trials")
+        if name in ROW_COUNTED:
+            frame = paths.tables.read(path, name) if path.is_file() else paths.tables.empty(name)
+            tables.setdefault(name, []).append(frame)
     with_weights = {trial_id for index in paths.stack_indices() for trial_id in read_ids(paths.stack_ids(index))}
-    with_rows = rows_are_all_there(trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
+    with_rows = rows_are_all_there(paths, trials.filter(pl.col("status").is_in(FINISHED)), tables, spec)
     return [trial_id for trial_id in with_rows if trial_id in with_weights]
 
 
-def rows_are_all_there(trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame]], spec: SweepSpec) -> list[str]:
+def rows_are_all_there(
+    paths: SweepPaths, trials: pl.DataFrame, tables: dict[str, list[pl.DataFrame]], spec: SweepSpec
+) -> list[str]:
     """Return the trials that have as many rows in every table as the spec asks for.
 
     Args:
+        paths: Paths of the sweep.
         trials: Rows of the trials table.
-        tables: Frames by table name; for ``similarity`` one frame per layer.
+        tables: Frames by table name; for ``similarity`` one frame per layer, in the order of the layers.
         spec: Spec of the sweep.
     """
     # Every measure gives two graphs (raw and normalized); alignment compares all pairs, each graph with itself too.
-    num_measures, num_layers = len(spec.similarity.measures), len(layers_of(spec))
+    num_measures, layers = len(spec.similarity.measures), layers_of(paths, spec)
     num_graphs = 2 * num_measures
+    trials = with_num_layers(paths, spec, trials)
     expected = {
         "history": pl.col("epochs").cast(pl.UInt32),
-        "modules": pl.lit(num_layers * num_graphs),
-        "alignment": pl.lit(num_layers * num_graphs * (num_graphs + 1) // 2),
+        "modules": pl.col("num_layers") * num_graphs,
+        "alignment": pl.col("num_layers") * (num_graphs * (num_graphs + 1) // 2),
         "similarity": pl.lit(num_measures),
     }
     for name, frames in tables.items():
-        # A missing similarity file means that no trial is complete.
-        if name == "similarity" and num_measures and len(frames) < num_layers:
-            return []
-        for frame in frames:
+        for position, frame in enumerate(frames):
             counts = frame.group_by("trial_id").agg(num_rows=pl.len())
             trials = trials.join(counts, on="trial_id", how="left")
-            trials = trials.filter(pl.col("num_rows").fill_null(0) == expected[name]).drop("num_rows")
+            is_whole = pl.col("num_rows").fill_null(0) == expected[name]
+            if name == "similarity":
+                layer = frame["layer"][0] if frame.height else layers[min(position, len(layers) - 1)]
+                # Trials of fewer layers have no matrix of it.
+                is_whole |= (pl.lit(layer) >= pl.col("num_hidden")) & pl.col("num_rows").is_null()
+            trials = trials.filter(is_whole).drop("num_rows")
     return trials["trial_id"].to_list()
+
+
+def with_num_layers(paths: SweepPaths, spec: SweepSpec, trials: pl.DataFrame) -> pl.DataFrame:
+    """Return the trials with ``num_hidden``, their hidden layers, and ``num_layers``, the combined one included."""
+    hidden = {name: len(units) for name, units in paths.tables.layers.items()}
+    fallback = len(spec.network.widths) if not hidden else max(hidden.values())
+    names = with_population(spec, trials)["population"].to_list()
+    num_hidden = pl.Series("num_hidden", [hidden.get(name, fallback) for name in names], dtype=pl.Int64)
+    return trials.with_columns(num_hidden).with_columns(num_layers=pl.col("num_hidden") + int(spec.similarity.combined))
 
 
 def trials_in_parts(paths: SweepPaths) -> dict[int, list[str]]:
@@ -158,3 +175,18 @@ def trials_in_parts(paths: SweepPaths) -> dict[int, list[str]]:
         index: [trial_id for trial_id in trial_ids if trial_id not in failed_in_part(paths, index)]
         for index, trial_ids in ids_by_part.items()
     }
+
+
+def analyse_trained(paths: SweepPaths, analyse: Callable[[int], None], say: Say) -> list[str]:
+    """Analyse trained parts that are not analysed yet, and set damaged stacks aside; returns the trials of parts."""
+    kept = []
+    analysed = paths.part_indices("analysed")
+    for index, trial_ids in trials_in_parts(paths).items():
+        if index not in analysed:
+            try:
+                analyse(index)
+            except (ValueError, OSError):
+                drop_stack(paths, index, say)
+                continue
+        kept += trial_ids
+    return kept

@@ -6,21 +6,23 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import polars as pl
 
 from modjax.integrity.damage import Damage, figure_damage, find_damage, table_paths
-from modjax.integrity.directory import FINISHED
-from modjax.integrity.recovery import rows_are_all_there
+from modjax.integrity.directory import FINISHED, spec_in
+from modjax.integrity.recovery import ROW_COUNTED, rows_are_all_there
 from modjax.io.checksums import UNKNOWN, file_problem, sum_of
 from modjax.io.files import locked
 from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
-from modjax.spec.parse import load_spec
+from modjax.spec.populations import population_of
+from modjax.spec.sections import NetworkSpec, OpenNetworkSpec
 from modjax.spec.spec import SweepSpec
-from modjax.store.manifest import read_manifest
+from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths, worker_folders
 from modjax.store.stacks import read_ids
-from modjax.store.tables import KEYS, read_table
 from modjax.training.checkpoint import SnapshotStore
 
 LAYER_NAMES = {"mlp": "dense_{}", "cnn": "conv_{}"}
@@ -54,7 +56,7 @@ def verify_sweep(out: str | os.PathLike) -> Verification:
         ValueError: If the directory is not a sweep, or something in it leads out of it.
         LockedError: If a process is working in it.
     """
-    paths = SweepPaths(Path(out))
+    paths = sweep_paths(Path(out))
     if not paths.has_manifest:
         raise ValueError(f"{out} is not a sweep: expected a directory that 'modjax sweep SPEC --out DIR' has made.")
     refuse_links(paths.root)
@@ -68,7 +70,7 @@ def _verify(paths: SweepPaths) -> Verification:
     manifest = read_manifest(paths.manifest)
     is_finished = manifest.get("complete", False)
     try:
-        spec = load_spec(paths.spec)
+        spec = spec_in(paths)
     except ValueError:
         # Without a spec it is unknown which tables and shapes to expect; checksums can still be compared.
         sums = manifest.get("checksums", {})
@@ -101,9 +103,9 @@ def _row_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage], is_
     """Yield tables that are not sorted by their keys, and finished trials without their rows."""
     bad = {damage.path for damage in damaged}
     tables = {path: name for path, name in table_paths(paths, spec).items() if path.is_file() and path not in bad}
-    frames = {path: read_table(path, name) for path, name in tables.items()}
+    frames = {path: paths.tables.read(path, name) for path, name in tables.items()}
     for path, frame in frames.items():
-        keys = frame.select(KEYS[tables[path]])
+        keys = frame.select(paths.tables.keys[tables[path]])
         if not keys.equals(keys.sort(keys.columns)):
             yield f"{path} has rows that are not sorted by {', '.join(keys.columns)}"
     if paths.table("trials") not in frames:
@@ -113,52 +115,60 @@ def _row_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage], is_
     if is_finished and "pending" in trials["status"]:
         yield f"{paths.table('trials')} has pending trials, though the sweep was run to its end"
     for path, frame in frames.items():
-        whole = _with_rows(done, tables[path], frame, spec)
-        short = [trial_id for trial_id in done["trial_id"].to_list() if trial_id not in whole]
-        if short:
-            yield f"{path} has too few or too many rows of {len(short)} finished trials, such as {short[0]}"
+        if "trial_id" not in frame.columns:
+            continue
         unknown = set(frame["trial_id"]) - set(trials["trial_id"])
         if unknown:
             yield f"{path} has rows of {len(unknown)} trials that are in no trials table, such as {min(unknown)}"
-
-
-def _with_rows(done: pl.DataFrame, name: str, frame: pl.DataFrame, spec: SweepSpec) -> set[str]:
-    if name != "similarity":
-        return set(rows_are_all_there(done, {name: [frame]}, spec))
-    # A file of matrices holds one layer, so it is counted against a spec with a single layer.
-    one_layer = spec.model_copy(update={"network": spec.network.model_copy(update={"widths": (1,)})})
-    one_layer = one_layer.model_copy(update={"similarity": spec.similarity.model_copy(update={"combined": False})})
-    return set(rows_are_all_there(done, {name: [frame]}, one_layer))
+        if tables[path] not in ROW_COUNTED:  # an analysis may have no row of a trial
+            continue
+        whole = set(rows_are_all_there(paths, done, {tables[path]: [frame]}, spec))
+        short = [trial_id for trial_id in done["trial_id"].to_list() if trial_id not in whole]
+        if short:
+            yield f"{path} has too few or too many rows of {len(short)} finished trials, such as {short[0]}"
 
 
 def _weight_problems(paths: SweepPaths, spec: SweepSpec, damaged: list[Damage]) -> Iterator[str]:
     """Yield stacks that cannot be loaded or have unexpected shapes, and finished trials without weights."""
     bad = {damage.path for damage in damaged}
     with_weights: set[str] = set()
+    path = paths.table("trials")
+    is_readable = path.is_file() and path not in bad
+    trials = paths.tables.read(path, "trials") if is_readable else paths.tables.empty("trials")
     for index in paths.stack_indices():
         if paths.stack(index) not in bad:
             trial_ids = read_ids(paths.stack_ids(index))
-            why = _shape_problem(paths.stack(index), len(trial_ids), spec)
+            network = _network_of(spec, trials, trial_ids[0])
+            why = _shape_problem(paths.stack(index), len(trial_ids), network)
             if why:
                 yield f"{paths.stack(index)} {why}"
             with_weights |= set(trial_ids)
-    path = paths.table("trials")
-    if path.is_file() and path not in bad:
-        done = read_table(path, "trials").filter(pl.col("status").is_in(FINISHED))["trial_id"].to_list()
-        without = [trial_id for trial_id in done if trial_id not in with_weights]
-        if without:
-            yield f"{paths.checkpoints} has no weights of {len(without)} finished trials, such as {without[0]}"
+    done = trials.filter(pl.col("status").is_in(FINISHED))["trial_id"].to_list()
+    without = [trial_id for trial_id in done if trial_id not in with_weights]
+    if without:
+        yield f"{paths.checkpoints} has no weights of {len(without)} finished trials, such as {without[0]}"
 
 
-def _shape_problem(path: Path, num_trials: int, spec: SweepSpec) -> str | None:
+def _shape_problem(path: Path, num_trials: int, network: NetworkSpec | OpenNetworkSpec) -> str | None:
     try:
         tree: dict[str, Any] = load_tree(path)
-        layers = [tree[LAYER_NAMES[spec.network.kind].format(layer)] for layer in range(len(spec.network.widths))]
-        shapes = [leaf.shape for layer in layers for leaf in (layer["kernel"], layer["bias"])]
+        if isinstance(network, OpenNetworkSpec):  # its shapes are known to its extension alone
+            shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+            wanted = [(num_trials,)] * len(shapes)
+        else:
+            layers = [tree[LAYER_NAMES[network.kind].format(layer)] for layer in range(len(network.widths))]
+            shapes = [leaf.shape for layer in layers for leaf in (layer["kernel"], layer["bias"])]
+            # First axis: trials; last axis: units of the layer, for kernels and biases alike.
+            wanted = [(num_trials, width) for width in network.widths for _ in ("kernel", "bias")]
     except Exception as error:  # orbax and tensorstore have no fixed type of error for damage
         return f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
-    # First axis: trials; last axis: units of the layer, for kernels and biases alike.
-    wanted = [(num_trials, width) for width in spec.network.widths for _ in ("kernel", "bias")]
-    if any((*shape[:1], *shape[-1:]) != ends for shape, ends in zip(shapes, wanted, strict=True)):
-        return f"has shapes {shapes}; expected {num_trials} trials with layers of {list(spec.network.widths)} units"
+    if any((*shape[:1], *shape[-1:])[: len(ends)] != ends for shape, ends in zip(shapes, wanted, strict=True)):
+        expected = "" if isinstance(network, OpenNetworkSpec) else f" with layers of {list(network.widths)} units"
+        return f"has shapes {shapes}; expected {num_trials} trials{expected}"
     return None
+
+
+def _network_of(spec: SweepSpec, trials: pl.DataFrame, trial_id: str) -> Any:
+    """Return the section [network] of a trial's population."""
+    row = trials.filter(trial_id=trial_id)
+    return population_of(spec, row.row(0, named=True)).network if row.height else spec.network

@@ -12,6 +12,7 @@ import numpy as np
 from modjax.builtins import WEIGHTS
 from modjax.checks import check_finite, check_labels
 from modjax.measures.compute import kernel_of
+from modjax.measures.functions import is_function
 from modjax.measures.plan import layer_shapes, measure_infos, params_shapes
 from modjax.networks.base import Network
 from modjax.records import MeasureInfo
@@ -43,7 +44,7 @@ def check_measures(measures: str | Sequence[str | MeasureInfo], combined: bool) 
     for info in infos:
         if info.family == "parameters" and info != WEIGHTS:
             raise ValueError(f"{info.name}: only weights is a measure of parameters; use upstream or downstream.")
-        if info != WEIGHTS:
+        if info != WEIGHTS and not is_function(info):
             kernel_of(info)
     return infos
 

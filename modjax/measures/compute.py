@@ -31,7 +31,7 @@ def kernel_of(info: MeasureInfo) -> Similarity:
     kernel = resolve(info.kernel)
     if not isinstance(kernel, Similarity):
         raise ValueError(
-            f"the kernel of measure {info.name!r} must be a Similarity (modjax.measures.base); "
+            f"the kernel of measure {info.name!r} must be a function or a Similarity (modjax.measures.base); "
             f"got {type(kernel).__name__}."
         )
     return kernel

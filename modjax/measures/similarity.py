@@ -10,6 +10,7 @@ import numpy as np
 from modjax.builtins import WEIGHTS
 from modjax.measures.arguments import as_population, check_examples, check_measures, check_stream, first_trial
 from modjax.measures.compute import measure
+from modjax.measures.functions import is_function, measure_function
 from modjax.measures.plan import SimilarityPlan, make_plan, measure_infos
 from modjax.measures.weights import weight_matrix
 from modjax.names import MEASURES
@@ -94,7 +95,8 @@ def similarity(
     plan = make_plan(
         network, first_trial(population), in_shape, _of_examples(infos), combined, num_examples, **settings
     )
-    return _results(network, plan, population, is_population, chunks, infos, is_once=num_examples is None)
+    functions = _of_functions(network, population, x, y, infos, combined)
+    return _results(network, plan, population, is_population, chunks, infos, functions, num_examples is None)
 
 
 def similarity_by_class(
@@ -135,7 +137,10 @@ def similarity_by_class(
     for label in np.unique(labels).tolist():
         chosen = np.flatnonzero(labels == label)
         chunks = [(np.asarray(x)[chosen], labels[chosen])]
-        results[label] = _results(network, plan, population, is_population, lambda chunks=chunks: chunks, infos)
+        functions = _of_functions(network, population, *chunks[0], infos, combined)
+        results[label] = _results(
+            network, plan, population, is_population, lambda chunks=chunks: chunks, infos, functions
+        )
     return results
 
 
@@ -146,10 +151,11 @@ def _results(
     is_population: bool,
     chunks: Any,
     infos: tuple[MeasureInfo, ...],
+    functions: dict[str, tuple[np.ndarray, ...]],
     is_once: bool = False,
 ) -> dict[str, Any]:
     measured = measure(plan, population, chunks, is_once) if plan.closed or plan.general else {}
-    results: dict[str, Any] = dict(measured)
+    results: dict[str, Any] = {**measured, **functions}
     if plan.is_combined:
         results = {name: matrices[0] for name, matrices in measured.items()}
     if WEIGHTS in infos:
@@ -179,6 +185,7 @@ def compute_similarity(
     infos, combined = measure_infos(measures), any(layouts)
     plan = make_plan(network, first_trial(population), x.shape[1:], _of_examples(infos), combined, len(x))
     measured = measure(plan, population, lambda: [(x, y)]) if plan.closed or plan.general else {}
+    functions = _of_functions(network, population, x, y, infos, combined)
     widths = [shape[-1] for shape in plan.setting.shapes]
     blocks = [slice(start, stop) for start, stop in itertools.pairwise(np.cumsum([0, *widths]))]
     results = []
@@ -189,9 +196,24 @@ def compute_similarity(
         elif combined:
             results.append({name: tuple(S[0][:, block, block] for block in blocks) for name, S in measured.items()})
         else:
-            results.append(measured)
+            results.append({**measured, **functions})
     return tuple(results)
 
 
 def _of_examples(infos: tuple[MeasureInfo, ...]) -> tuple[MeasureInfo, ...]:
-    return tuple(info for info in infos if info.family != "parameters")
+    return tuple(info for info in infos if info.family != "parameters" and not is_function(info))
+
+
+def _of_functions(
+    network: Network, population: Params, x: Any, y: Any, infos: tuple[MeasureInfo, ...], combined: bool
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Return the matrices of the measures whose kernels are plain functions.
+
+    Raises:
+        ValueError: If they are asked for in a combined matrix, or of a stream.
+    """
+    functions = [info for info in infos if info.family != "parameters" and is_function(info)]
+    if functions and (combined or isinstance(x, Iterator)):
+        what = "a combined matrix" if combined else "a stream of batches"
+        raise ValueError(f"measure {functions[0].name!r} is a plain function; {what} needs a Similarity.")
+    return {info.name: measure_function(network, population, x, y, info) for info in functions}

@@ -168,7 +168,9 @@ def _graphs(points: pl.DataFrame) -> list[tuple[str, bool]]:
     graphs = set(points.select("measure_a", "normalized_a").rows()) | set(
         points.select("measure_b", "normalized_b").rows()
     )
-    return sorted(graphs, key=lambda graph: (MEASURES.index(graph[0]), graph[1]))
+    return sorted(
+        graphs, key=lambda graph: (MEASURES.index(graph[0]) if graph[0] in MEASURES else len(MEASURES), *graph)
+    )
 
 
 def _matrix(points: pl.DataFrame, group: str, layer: int, names: list[tuple[str, bool]]) -> np.ndarray:

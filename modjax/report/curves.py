@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from modjax.builtins import HYPERPARAMETERS
 from modjax.report.style import (
     ARM_COLOURS,
     ARM_MARKERS,
     UNTRAINED_COLOUR,
     arm_looks,
+    hyperparameter_of,
     layer_title,
     long_title,
     look_of_measure,
@@ -134,7 +134,7 @@ def _arm_points(trials: pl.DataFrame, varied: dict[str, str]) -> pl.DataFrame:
     return pl.concat(
         [
             trials.filter((pl.col("arm") == arm) & (pl.col("status") != "untrained")).select(
-                "trial_id", "arm", "seed", varies=pl.lit(varying), value_of_arm=varying
+                "trial_id", "arm", "seed", varies=pl.lit(varying), value_of_arm=pl.col(varying).cast(pl.Float64)
             )
             for arm, varying in varied.items()
         ]
@@ -167,7 +167,7 @@ def _draw_band(axis: Axes, values: np.ndarray, colour: str) -> None:
 
 
 def _label(axis: Axes, arm: str, varying: str, is_top: bool, is_bottom: bool) -> None:
-    info = HYPERPARAMETERS[varying]
+    info = hyperparameter_of(varying)
     if info.scale == "log":
         axis.set_xscale("log")
     if is_top:

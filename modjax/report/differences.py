@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from modjax.names import HYPERPARAMETERS
 from modjax.report.claims import Claims
+from modjax.store.schemas import hyperparameters_in
 from modjax.store.sweep import Sweep
 
 _TRIAL_QUANTITIES = [
@@ -17,7 +17,6 @@ _TRIAL_QUANTITIES = [
     "sparsity",
 ]
 _MODULE_QUANTITIES = ("q", "effective_modules", "num_modules", "num_dead")
-_SETTING = [*HYPERPARAMETERS, "is_untrained"]
 _QUANTITY = ["quantity", "layer", "measure", "normalized"]
 CLAIM_KEYS = ("claim", "quantity", "networks", "score", "measure", "normalized", "layer")
 CLAIM_RESULTS = ("estimate", "verdict")
@@ -31,8 +30,9 @@ def paired_values(first: Sweep, second: Sweep) -> pl.DataFrame:
         ``learning_rate, l1, l2, dropout, is_untrained, seed, quantity, layer, measure, normalized, trial_a, trial_b,
         value_a, value_b, difference`` (b - a); ``layer, measure, normalized`` are null where a quantity has none.
     """
-    by = [*_SETTING, "seed", *_QUANTITY]
-    a, b = (_sided(_values(sweep), side) for sweep, side in ((first, "a"), (second, "b")))
+    setting = settings_of(first, second)
+    by = [*setting, "seed", *_QUANTITY]
+    a, b = (_sided(_values(sweep, setting), side) for sweep, side in ((first, "a"), (second, "b")))
     pairs = a.join(b, on=by, how="inner", nulls_equal=True)
     columns = [*by, "trial_a", "trial_b", "value_a", "value_b"]
     return pairs.select(columns).with_columns(difference=pl.col("value_b") - pl.col("value_a")).sort(columns[:-2])
@@ -51,9 +51,12 @@ def differences(first: Sweep, second: Sweep) -> pl.DataFrame:
         trials_b, mean_b, pairs, difference`` (b - a: mean over pairs with the same seed, or difference of the means
         if there are no pairs) and ``standard_error`` of the mean over pairs (null below two pairs).
     """
-    by = [*_SETTING, *_QUANTITY]
+    setting = settings_of(first, second)
+    by = [*setting, *_QUANTITY]
     a, b = (
-        _values(sweep).group_by(by).agg(pl.len().alias(f"trials_{side}"), pl.col("value").mean().alias(f"mean_{side}"))
+        _values(sweep, setting)
+        .group_by(by)
+        .agg(pl.len().alias(f"trials_{side}"), pl.col("value").mean().alias(f"mean_{side}"))
         for sweep, side in ((first, "a"), (second, "b"))
     )
     paired = (
@@ -83,16 +86,32 @@ def _sided(values: pl.DataFrame, side: str) -> pl.DataFrame:
     return values.rename({"trial_id": f"trial_{side}", "value": f"value_{side}"})
 
 
-def _values(sweep: Sweep) -> pl.DataFrame:
+def settings_of(*sweeps: Sweep) -> list[str]:
+    """Return the columns that make a setting: the hyperparameters of all sweeps, and whether a network is untrained."""
+    names = dict.fromkeys(name for sweep in sweeps for name in hyperparameters_in(sweep.trials))
+    return [*names, "is_untrained"]
+
+
+def _with_defaults(sweep: Sweep, setting: list[str]) -> pl.DataFrame:
+    """Return the trials with the default of every hyperparameter that only the other sweep varies."""
+    infos = sweep.paths.tables.catalog.hyperparameters
+    absent = [name for name in setting if name not in sweep.trials.columns and name != "is_untrained"]
+    defaults = {name: infos[name].default if name in infos else None for name in absent}
+    return sweep.trials.with_columns(**{name: pl.lit(value) for name, value in defaults.items()})
+
+
+def _values(sweep: Sweep, setting: list[str]) -> pl.DataFrame:
     """Return the quantities of finished trials that are not excluded, in long form, without NaN and infinity."""
     # Joins compare floats exactly: without rounding, 0.1 + 0.2 and 0.3 would be two settings.
-    trials = sweep.trials.filter((pl.col("status") != "pending") & ~pl.col("excluded")).with_columns(
-        pl.col(HYPERPARAMETERS).round_sig_figs(SIGNIFICANT), is_untrained=pl.col("status") == "untrained"
+    trials = (
+        _with_defaults(sweep, setting)
+        .filter((pl.col("status") != "pending") & ~pl.col("excluded"))
+        .with_columns(pl.col(pl.Float64).round_sig_figs(SIGNIFICANT), is_untrained=pl.col("status") == "untrained")
     )
-    keys = ["trial_id", "seed", *_SETTING]
-    own = trials.select(*keys, pl.col(_TRIAL_QUANTITIES).cast(pl.Float64)).unpivot(
-        index=keys, variable_name="quantity", value_name="value"
-    )
+    keys = ["trial_id", "seed", *setting]
+    own = trials.select(
+        *keys, pl.col([name for name in _TRIAL_QUANTITIES if name in trials.columns]).cast(pl.Float64)
+    ).unpivot(index=keys, variable_name="quantity", value_name="value")
     # Quantities of whole trials have no graph: typed nulls let them share a table with those of modules.
     none = {"layer": pl.Int32, "measure": pl.String, "normalized": pl.Boolean}
     own = own.with_columns(**{name: pl.lit(None, dtype) for name, dtype in none.items()})

@@ -21,12 +21,14 @@ from modjax.report.alignments import (
 )
 from modjax.report.curves import Drawn, depth_figure, modules_figure, performance_figure
 from modjax.report.matrices import example_figure, sorted_matrices_figure
+from modjax.report.shown import shown
 from modjax.report.style import (
     UNTRAINED_COLOUR,
     arm_looks,
     layer_title,
     long_title,
     ordered_measures,
+    records_of,
     strengths,
     use_style,
 )
@@ -36,12 +38,13 @@ from modjax.store.sweep import Sweep
 def draw_figures(sweep: Sweep) -> list[str]:
     """Draw every figure that the sweep's tables allow, and return their names."""
     use_style()
-    names = []
-    for name, draw in FIGURES.items():
-        drawn = draw(sweep)
-        if drawn is not None:
-            _save(sweep, name, *drawn)
-            names.append(name)
+    sweep, names = shown(sweep), []
+    with records_of(sweep.paths.tables.catalog):
+        for name, draw in FIGURES.items():
+            drawn = draw(sweep)
+            if drawn is not None:
+                _save(sweep, name, *drawn)
+                names.append(name)
     return names
 
 

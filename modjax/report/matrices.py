@@ -10,9 +10,8 @@ from matplotlib.patches import Rectangle
 
 from modjax.clustering.transfer import transfer_modularity_of
 from modjax.measures.normalize import adjacency
-from modjax.names import HYPERPARAMETERS
 from modjax.report.curves import Drawn
-from modjax.report.style import layer_title, long_title, measure_title, ordered_measures
+from modjax.report.style import layer_title, long_title, measure_title, ordered_measures, setting_text
 from modjax.store.sweep import Sweep
 
 
@@ -100,7 +99,9 @@ def _frame_modules(axis: Axes, sizes: np.ndarray) -> None:
 
 
 def _settings(trial: dict[str, Any]) -> str:
-    settings = ", ".join(f"{name} {trial[name]:g}" for name in (*HYPERPARAMETERS, "seed"))
+    names = [*trial]
+    names = names[names.index("seed") + 1 : names.index("status")]  # the hyperparameters, in the order of the table
+    settings = ", ".join(f"{name} {setting_text(trial[name])}" for name in (*names, "seed"))
     return f"{trial['arm']} arm, {settings}"
 
 

@@ -1,12 +1,15 @@
 """Tables as typed columns in one compressed blob, which a browser reads without parsing text."""
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+
+from modjax.records import HyperparameterInfo
 
 ALIGNED_TO = 8
 MANTISSA_BITS = 12  # of large tables: values are within 2^-13 of themselves, about 1 part in 8,000
@@ -101,3 +104,31 @@ def unpack(columns: Columns) -> dict[str, dict[str, np.ndarray]]:
         values = np.ascontiguousarray(planes.reshape(kind.itemsize, -1).T).view(kind).ravel()
         tables.setdefault(column["table"], {})[column["name"]] = values
     return tables
+
+
+def codes_of(column: pl.Series) -> pl.Series:
+    """Return numbers as they are, and texts as their positions among the column's distinct values."""
+    if column.dtype != pl.String:
+        return column
+    values = {value: position for position, value in enumerate(column.drop_nulls().unique().sort())}
+    return pl.Series([values.get(value) for value in column], dtype=pl.Float64)
+
+
+def hyperparameter_facts(column: pl.Series, info: HyperparameterInfo) -> dict[str, Any]:
+    """Return what the page says of a hyperparameter; ``values`` are those of a column of texts."""
+    values = {"values": column.drop_nulls().unique().sort().to_list()} if column.dtype == pl.String else {}
+    return {"name": info.name, "title": info.title, "scale": info.scale, **values}
+
+
+def thinned(history: pl.DataFrame, most: int) -> tuple[pl.DataFrame, int]:
+    """Keep every k-th epoch and the last of each trial if the table is long; also return k."""
+    step = math.ceil(history.height / most) if history.height else 1
+    is_last = pl.col("epoch") == pl.col("epoch").max().over("trial_id")
+    return history.filter((pl.col("epoch") % step == 0) | is_last), step
+
+
+def first_trials(sizes: dict[str, int], order: list[str], limit: int) -> list[str]:
+    """Return as many trials as fit into ``limit``, in order of priority."""
+    wanted = [trial_id for trial_id in order if trial_id in sizes]
+    used = np.cumsum([sizes[trial_id] for trial_id in wanted])
+    return wanted[: int(np.searchsorted(used, limit, side="right"))]

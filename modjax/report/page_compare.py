@@ -20,7 +20,8 @@ from modjax.report.page import (
 )
 from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
 from modjax.report.page_matrices import Packed, pack_sweep
-from modjax.report.style import arm_looks
+from modjax.report.shown import shown
+from modjax.report.style import arm_looks, records_of
 from modjax.store.sweep import Sweep
 
 SCRIPTS = (*SECTIONS, "compare.js", "compare_modules.js", "compare_trials.js", "compare_main.js")
@@ -122,5 +123,8 @@ def compare(first: Sweep, second: Sweep, out: Path) -> Path:
     Returns:
         The path of the page.
     """
-    write_text(out, build_comparison(first, second, out.parent))
+    first, second = shown(first), shown(second)
+    with records_of(first.paths.tables.catalog, second.paths.tables.catalog):
+        page = build_comparison(first, second, out.parent)
+    write_text(out, page)
     return out

@@ -7,21 +7,34 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from modjax.builtins import HYPERPARAMETERS
 from modjax.io.untrusted import read_small_file
 from modjax.names import MEASURES, WEIGHTS
-from modjax.report.page_columns import Columns, as_single, codes, floats, pack, rounded, shares
+from modjax.report.page_columns import (
+    Columns,
+    as_single,
+    codes,
+    codes_of,
+    first_trials,
+    floats,
+    hyperparameter_facts,
+    pack,
+    rounded,
+    shares,
+    thinned,
+)
 from modjax.report.style import (
     MEASURE_DASHES,
     UNTRAINED_COLOUR,
     arm_looks,
     family_of,
+    hyperparameter_of,
     layer_title,
     look_of_measure,
     measure_title,
     strengths,
 )
 from modjax.report.summary import summary_table
+from modjax.store.schemas import hyperparameters_in
 from modjax.store.sweep import Sweep
 
 MAX_SPEC_BYTES = 2**20
@@ -68,7 +81,6 @@ _MODULE_COLUMNS = [
 ]
 _TRIAL_NUMBERS = [
     "seed",
-    *HYPERPARAMETERS,
     "epochs",
     "best_epoch",
     "train_loss",
@@ -107,7 +119,8 @@ def embedding_order(trials: pl.DataFrame) -> list[str]:
 def known_measures(sweep: Sweep) -> list[str]:
     """Return the measures that the tables contain, upstream first."""
     present = set(sweep.modules["measure"]) | set(sweep.alignment["measure_a"])
-    return [measure for measure in (*MEASURES, WEIGHTS) if measure in present]
+    first = [measure for measure in (*MEASURES, WEIGHTS) if measure in present]
+    return [*first, *sorted(present - {*first})]
 
 
 def page_columns(sweep: Sweep, measures: list[str], share: float = 1.0) -> tuple[Columns, dict[str, Any]]:
@@ -152,20 +165,6 @@ def page_columns(sweep: Sweep, measures: list[str], share: float = 1.0) -> tuple
     return pack(tables), left_out
 
 
-def thinned(history: pl.DataFrame, most: int) -> tuple[pl.DataFrame, int]:
-    """Keep every k-th epoch and the last of each trial if the table is long; also return k."""
-    step = math.ceil(history.height / most) if history.height else 1
-    is_last = pl.col("epoch") == pl.col("epoch").max().over("trial_id")
-    return history.filter((pl.col("epoch") % step == 0) | is_last), step
-
-
-def first_trials(sizes: dict[str, int], order: list[str], limit: int) -> list[str]:
-    """Return as many trials as fit into ``limit``, in order of priority."""
-    wanted = [trial_id for trial_id in order if trial_id in sizes]
-    used = np.cumsum([sizes[trial_id] for trial_id in wanted])
-    return wanted[: int(np.searchsorted(used, limit, side="right"))]
-
-
 def _sizes(frame: pl.DataFrame, size: pl.Expr) -> dict[str, int]:
     return dict(frame.group_by("trial_id").agg(size=size).iter_rows())
 
@@ -176,7 +175,8 @@ def _trial_columns(trials: pl.DataFrame) -> dict[str, np.ndarray]:
         "status": codes(trials["status"].to_list(), STATUSES),
         "excluded": trials["excluded"].fill_null(False).to_numpy(),
         "strength": floats(strength),
-        **{name: floats(trials[name]) for name in _TRIAL_NUMBERS},
+        **{name: floats(codes_of(trials[name])) for name in hyperparameters_in(trials)},
+        **{name: floats(trials[name]) for name in _TRIAL_NUMBERS if name in trials.columns},
     }
 
 
@@ -242,7 +242,7 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
         "untrained_colour": UNTRAINED_COLOUR,
         "measures": [_measure(name) for name in measures],
         "hyperparameters": [
-            {"name": info.name, "title": info.title, "scale": info.scale} for info in HYPERPARAMETERS.values()
+            hyperparameter_facts(trials[name], hyperparameter_of(name)) for name in hyperparameters_in(trials)
         ],
         "layers": [{"layer": layer, "title": layer_title(layer)} for layer in layers],
         "scores": [{"name": name, "title": title} for name, title in ALIGNMENT_SCORES.items()],

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 from modjax.names import HYPERPARAMETERS, MEASURES, WEIGHTS
+from modjax.store.schemas import TRIALS
 from modjax.store.sweep import Sweep
-from modjax.store.tables import TRIALS
 
 TRAINED = ("done", "diverged")
 ARMS = ("dropout", "l2", "l1")

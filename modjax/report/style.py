@@ -1,15 +1,19 @@
 """Names, colours and markers shared by all figures: the Okabe-Ito palette, safe in print and for colour blindness."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
 
-from modjax.builtins import MEASURES as MEASURE_INFOS
 from modjax.builtins import WEIGHTS
-from modjax.names import HYPERPARAMETERS, MEASURES
-from modjax.records import MeasureInfo
+from modjax.catalog import BUILTIN, Catalog
+from modjax.names import MEASURES
+from modjax.records import HyperparameterInfo, MeasureInfo
+from modjax.store.schemas import hyperparameters_in
 
 ARM_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -44,9 +48,30 @@ class Look(NamedTuple):
     line: str
 
 
+_CATALOG: ContextVar[Catalog] = ContextVar("records of the sweeps that are drawn", default=BUILTIN)
+
+
+@contextmanager
+def records_of(*catalogs: Catalog) -> Iterator[None]:
+    """Draw with the titles and families of some sweeps' own records; of two records of one name, the first counts."""
+    known = BUILTIN
+    for catalog in catalogs:
+        known = known.extended([record for record in catalog.added if not known.knows(record)])
+    token = _CATALOG.set(known)
+    try:
+        yield
+    finally:
+        _CATALOG.reset(token)
+
+
+def hyperparameter_of(name: str) -> HyperparameterInfo:
+    """Return the record of a hyperparameter; a minimal one if it is unknown."""
+    return _CATALOG.get().hyperparameters.get(name) or HyperparameterInfo(name, None)
+
+
 def info_of(measure: str) -> MeasureInfo:
     """Return the record of a measure; a minimal one, with its name alone, if the measure is unknown."""
-    known = {**MEASURE_INFOS, WEIGHTS.name: WEIGHTS}
+    known = {**_CATALOG.get().measures, WEIGHTS.name: WEIGHTS}
     return known.get(measure) or MeasureInfo(measure, "parameters", "")
 
 
@@ -77,7 +102,8 @@ def look_of_measure(measure: str) -> Look:
         >>> look_of_measure("output_jacobian")
         Look(colour='#D55E00', marker='^', line='--')
     """
-    known = [*MEASURE_INFOS.values(), WEIGHTS]
+    known = [*BUILTIN.measures.values(), WEIGHTS, *_CATALOG.get().measures.values()]
+    known = list(dict.fromkeys(known))
     info = info_of(measure)
     # Unknown measures get the look after the last known one, and all of them the same.
     relatives = [record.name for record in known if record.family == info.family]
@@ -101,7 +127,17 @@ def use_style() -> None:
 def ordered_measures(column: pl.Series) -> list[str]:
     """Return the measures in a column, upstream first."""
     present = set(column.to_list())
-    return [measure for measure in MEASURES if measure in present]
+    return [*(name for name in MEASURES if name in present), *sorted(present - {*MEASURES, WEIGHTS.name})]
+
+
+def setting_text(value: float | int | str | None) -> str:
+    """Return a hyperparameter as text; null where nothing in a trial reads it.
+
+    Example:
+        >>> setting_text(0.05), setting_text("[64, 64]"), setting_text(None)
+        ('0.05', '[64, 64]', '-')
+    """
+    return f"{value:.3g}" if isinstance(value, int | float) else "-" if value is None else value
 
 
 def layer_title(layer: int) -> str:
@@ -121,10 +157,11 @@ def strengths(trials: pl.DataFrame) -> pl.DataFrame:
     frames = []
     for arm in trials["arm"].unique(maintain_order=True).sort():
         rows = trials.filter(pl.col("arm") == arm)
-        varying = [name for name in HYPERPARAMETERS if rows[name].n_unique() > 1] or ["dropout"]
+        varying = [name for name in hyperparameters_in(trials) if rows[name].n_unique() > 1] or ["dropout"]
         settings = rows.select(varying).unique().sort(varying)
         labels = [
-            ", ".join(f"{name} {value:.3g}" for name, value in row.items()) for row in settings.iter_rows(named=True)
+            ", ".join(f"{name} {setting_text(value)}" for name, value in row.items())
+            for row in settings.iter_rows(named=True)
         ]
         # The only setting of an arm is neither its weakest nor its strongest: it sits in the middle.
         positions = np.linspace(0, 1, len(labels)) if len(labels) > 1 else np.array([0.5])
@@ -140,8 +177,8 @@ def varied_by_arm(trials: pl.DataFrame) -> dict[str, str]:
     varied = {}
     for arm in trained["arm"].unique().sort().to_list():
         rows = trained.filter(pl.col("arm") == arm)
-        varying = [name for name in HYPERPARAMETERS if rows[name].n_unique() > 1]
-        if len(varying) == 1:
+        varying = [name for name in hyperparameters_in(trials) if rows[name].n_unique() > 1]
+        if len(varying) == 1 and trials[varying[0]].dtype.is_numeric():
             varied[arm] = varying[0]
     return varied
 

@@ -16,8 +16,10 @@ def summary_table(sweep: Sweep, layer: int = 0) -> pl.DataFrame:
         layer: Layer whose Q (of normalized matrices) is shown.
 
     Returns:
-        Table ``arm, setting, trials, accuracy`` with a column of mean Q for each measure.
+        Table ``arm, setting, trials, accuracy`` (``loss`` where the task evaluates no accuracy), with a column of mean
+        Q for each measure.
     """
+    name = "accuracy" if "test_accuracy" in sweep.trials.columns else "loss"
     kept = sweep.trials.filter((pl.col("status") != "pending") & ~pl.col("excluded"))
     settings = strengths(kept.filter(pl.col("status") != "untrained"))
     ends = settings.filter(
@@ -28,9 +30,9 @@ def summary_table(sweep: Sweep, layer: int = 0) -> pl.DataFrame:
     untrained = kept.filter(pl.col("status") == "untrained").select(
         "trial_id", "arm", setting=pl.lit("untrained"), strength=pl.lit(None, pl.Float64)
     )
-    chosen = pl.concat([ends, untrained]).join(kept.select("trial_id", "test_accuracy"), on="trial_id")
+    chosen = pl.concat([ends, untrained]).join(kept.select("trial_id", f"test_{name}"), on="trial_id")
     by = ["arm", "setting", "strength"]
-    table = chosen.group_by(by).agg(trials=pl.len(), accuracy=pl.col("test_accuracy").mean())
+    table = chosen.group_by(by).agg(pl.len().alias("trials"), pl.col(f"test_{name}").mean().alias(name))
     rows = sweep.modules.filter(pl.col("normalized") & (pl.col("layer") == layer) & pl.col("q").is_not_nan())
     means = rows.join(chosen, on="trial_id").group_by([*by, "measure"]).agg(pl.col("q").mean())
     if means.height:

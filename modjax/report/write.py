@@ -8,6 +8,8 @@ from modjax.report.claims import claims
 from modjax.report.differences import CLAIM_KEYS
 from modjax.report.figures import draw_figures
 from modjax.report.page import build_page
+from modjax.report.shown import shown
+from modjax.report.style import records_of
 from modjax.store.sweep import Sweep
 
 SHOWN = (*CLAIM_KEYS, "estimate", "low", "high", "p_adjusted", "verdict")
@@ -31,8 +33,11 @@ def write_page(sweep: Sweep, out: Path | None = None) -> Path:
         sweep: Sweep, finished or in progress.
         out: Path of the page; None for ``report.html`` in the sweep's folder.
     """
+    sweep = shown(sweep)
     target = sweep.paths.report if out is None else out
     results = claims(sweep)
     table = results.table.select(SHOWN) if results.table.height else None
-    write_text(target, with_own_sum(build_page(sweep, results.sentences, table, target.parent)))
+    with records_of(sweep.paths.tables.catalog):
+        page = build_page(sweep, results.sentences, table, target.parent)
+    write_text(target, with_own_sum(page))
     return target

@@ -1,5 +1,6 @@
-"""The sweep context, shared by all trials of a run, and the training job for an engine."""
+"""What the trials of a population share in a run, and the training job for an engine."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -7,38 +8,52 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from modjax.builtins import NETWORKS, TASKS
 from modjax.data.datasets import Dataset
 from modjax.networks.base import Network
-from modjax.records import resolve
-from modjax.spec.setup import Setup
+from modjax.spec.networks import build_network
+from modjax.spec.populations import (
+    PopulationSpec,
+    from_cell,
+    static_names,
+    traced_names,
+    with_population,
+)
+from modjax.spec.setup import Setup, layout_of
 from modjax.spec.spec import SweepSpec
+from modjax.spec.tasks import constants_of, make_task
 from modjax.store.paths import SweepPaths
 from modjax.training.batch_layout import BatchLayout, choose_layout
-from modjax.training.config import Hyperparams, TrainConfig
+from modjax.training.config import TrainConfig
+from modjax.training.hyperparameters import HyperparamValues
 from modjax.training.objective import Batch, Task
 from modjax.training.programs import measure_trials
 from modjax.types import Params
 
 
 class SweepContext(NamedTuple):
-    """What all trials of a run share; arrays are on the device.
+    """What all trials of a population share in a run; arrays are on the device.
 
     Attributes:
-        spec: Spec of the sweep.
+        name: Name of the population.
+        spec: Spec of the sweep, with the static settings of the population.
         network: Architecture of every trial.
-        task: Objective that trials are trained on.
+        task: Objective that trials are trained on, with the penalties of the spec.
         config: Settings of training.
-        population: Batch layout of the population.
+        layout: Batch layout of the population.
+        hyperparams: Names of the traced hyperparameters that programs take; all others have their defaults.
+        constants: Defaults, and static settings as plain values.
         train_examples: Training examples.
         test_examples: Test examples.
     """
 
+    name: str
     spec: SweepSpec
     network: Network
     task: Task
     config: TrainConfig
-    population: BatchLayout
+    layout: BatchLayout
+    hyperparams: tuple[str, ...]
+    constants: tuple[tuple[str, Any], ...]
     train_examples: Batch
     test_examples: Batch
 
@@ -46,6 +61,15 @@ class SweepContext(NamedTuple):
     def analysed_examples(self) -> Batch:
         """The examples of the split that the spec analyses."""
         return self.train_examples if self.spec.similarity.split == "train" else self.test_examples
+
+    def values_of(self, trials: pl.DataFrame) -> HyperparamValues:
+        """Return the hyperparameters of rows of the trials table, ``[trials]`` each."""
+        return _values(trials, self.hyperparams, self.constants)
+
+
+def _values(trials: pl.DataFrame, names: tuple[str, ...], constants: tuple[tuple[str, Any], ...]) -> HyperparamValues:
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    return HyperparamValues({name: trials[name].to_numpy().astype(dtype) for name in names}, dict(constants))
 
 
 def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
@@ -58,19 +82,13 @@ def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
     return put(data.x_train, data.y_train), put(data.x_test, data.y_test)
 
 
-def hyperparams_of(trials: pl.DataFrame) -> Hyperparams:
-    """Return the hyperparameters of rows of the trials table, ``[trials]`` each."""
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    return Hyperparams(**{name: trials[name].to_numpy().astype(dtype) for name in Hyperparams._fields})
-
-
 def measure_trial(context: SweepContext, row: dict[str, Any], params: Params) -> dict[str, float]:
     """Return losses, accuracies and weight norms of one finished trial, by column of the trials table."""
     measured = measure_trials(
         context.task,
         context.config.recipe(),
         jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params),
-        hyperparams_of(pl.DataFrame([row])),
+        context.values_of(pl.DataFrame([{name: row[name] for name in context.hyperparams}])),
         jnp.asarray([row["seed"]], jnp.uint32),
         context.train_examples,
         context.test_examples,
@@ -88,9 +106,9 @@ class TrainingJob(NamedTuple):
 
     Attributes:
         setup: Spec, data and trials of the sweep.
-        context: What all trials of the run share.
+        context: What the trials share.
         paths: Paths of the sweep.
-        trials: Rows of the trials table to train.
+        trials: Rows of the trials table to train, all of one population.
         slots: Number of slots that the user asked for; None lets modjax choose.
         snapshot_seconds: Seconds between snapshots of trials in training.
     """
@@ -102,32 +120,82 @@ class TrainingJob(NamedTuple):
     slots: int | None
     snapshot_seconds: float
 
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the snapshots of the population's trials in training."""
+        return self.paths.training_of(self.context.name)
 
-def make_context(
+
+def make_contexts(
     setup: Setup,
     earlier: dict[str, Any],
     slots: int | None,
     trials: pl.DataFrame,
     cores: int | None = None,
     may_measure: bool = True,
+    only: str | None = None,
+) -> dict[str, SweepContext]:
+    """Return what the trials of each population share; layouts of an earlier run are kept, as results depend on them.
+
+    Args:
+        setup: Spec, data and trials.
+        earlier: Manifest of an earlier run, or an empty one.
+        slots: Number of slots that the user asked for.
+        trials: Trials to train, by which layouts are chosen.
+        cores: Number of CPU threads per worker; None for those of this process.
+        may_measure: Whether layouts may be measured.
+        only: Name of the one population to return; None returns all.
+    """
+    examples = put_on_device(setup.data)
+    planned, chosen = with_population(setup.spec, setup.trials), with_population(setup.spec, trials)
+    contexts = {}
+    for name, population in setup.populations.items():
+        if only not in (None, name):
+            continue
+        own = planned.filter(population=name)
+        to_train = chosen.filter(population=name)
+        to_train = to_train if to_train.height else own  # none to train so far: arms may be added
+        contexts[name] = _make_context(
+            setup, population, layout_of(earlier, name), slots, own, to_train, examples, cores, may_measure
+        )
+    return contexts
+
+
+def _make_context(
+    setup: Setup,
+    population: PopulationSpec,
+    layout: dict[str, Any] | None,
+    slots: int | None,
+    own: pl.DataFrame,
+    to_train: pl.DataFrame,
+    examples: tuple[Batch, Batch],
+    cores: int | None,
+    may_measure: bool,
 ) -> SweepContext:
-    """Return what all trials share; the layout of an earlier run is kept, since results may depend on it."""
-    trials = trials if trials.height else setup.trials  # none to train so far: arms may be added
-    spec, data = setup.spec, setup.data
-    network = make_network(setup)
-    task = resolve(TASKS["classification"].build)(network)
+    spec = population.as_spec(setup.spec)
+    network = build_network(spec, setup.data.x_train.shape[1:], setup.data.num_outputs)
+    given = hyperparams_given(setup.spec, own)
+    task = make_task(spec, network, given)
     config = TrainConfig(**spec.training.model_dump(), num_slots=slots)
-    train_examples, test_examples = put_on_device(data)
-    if "layout" in earlier:
-        population = BatchLayout(**earlier["layout"]["population"])
+    static = {name: from_cell(own[name][0]) for name in static_names(setup.spec)}
+    constants = tuple({**constants_of(spec), **static}.items())
+    if layout is not None:
+        batch_layout = BatchLayout(**layout)
     else:
-        values = hyperparams_of(trials), seeds_of(trials), train_examples
-        population = choose_layout(task, config, *values, cores=cores, may_measure=may_measure)
-    return SweepContext(spec, network, task, config, population, train_examples, test_examples)
+        values = _values(to_train, given, constants), seeds_of(to_train), examples[0]
+        batch_layout = choose_layout(task, config, *values, cores=cores, may_measure=may_measure)
+    return SweepContext(population.name, spec, network, task, config, batch_layout, given, constants, *examples)
 
 
-def make_network(setup: Setup) -> Network:
-    """Build the spec's network for its data."""
-    data, settings = setup.data, setup.spec.network.model_dump()
-    build = resolve(NETWORKS[settings.pop("kind")].build)
-    return build(data.x_train.shape[1:], data.num_classes, **settings)
+def hyperparams_given(spec: SweepSpec, trials: pl.DataFrame) -> tuple[str, ...]:
+    """Return the hyperparameters that programs take: those of version 0.2, and those that are not all at default.
+
+    A program does not depend on hyperparameters that a spec never varies, so that numbers do not either.
+    """
+    infos = spec.catalog.hyperparameters
+    return tuple(
+        name
+        for name in traced_names(spec)
+        if infos[name].is_always_hashed
+        or (not trials[name].is_null().any() and (trials[name] != infos[name].default).any())
+    )

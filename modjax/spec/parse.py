@@ -2,42 +2,35 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from modjax.names import (
-    DATASETS,
-)
-from modjax.spec.spec import (
-    AlignmentSpec,
-    ArmSpec,
-    ModulesSpec,
-    NetworkSpec,
-    SimilaritySpec,
-    SweepSpec,
-    TrainingSpec,
-    _Section,
-)
+from modjax.catalog import BUILTIN, Catalog
+from modjax.spec.spec import SweepSpec, spec_model
 
 MAX_SPEC_BYTES = 2**20
-_SECTIONS: dict[str, type[_Section]] = {
-    "network": NetworkSpec,
-    "training": TrainingSpec,
-    "arms": ArmSpec,
-    "similarity": SimilaritySpec,
-    "modules": ModulesSpec,
-    "alignment": AlignmentSpec,
-}
 
 
-def load_spec(path: str | os.PathLike) -> SweepSpec:
+def load_spec(path: str | os.PathLike, catalog: Catalog = BUILTIN) -> SweepSpec:
     """Read a spec from a TOML file; a dataset path in it is relative to that file.
+
+    Args:
+        path: The file.
+        catalog: Records that the spec may name (:func:`modjax.extensions.catalog_of`).
 
     Raises:
         ValueError: If the file is missing, not TOML, or has a key or value that is not allowed; the message is one
             line that names it.
+    """
+    return parse_spec(read_toml(path, catalog), str(path), catalog)
+
+
+def read_toml(path: str | os.PathLike, catalog: Catalog = BUILTIN) -> dict[str, Any]:
+    """Return the values of a TOML file, a dataset path in it made absolute.
+
+    Raises:
+        ValueError: If the file is missing, too large or not TOML.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,12 +42,12 @@ def load_spec(path: str | os.PathLike) -> SweepSpec:
     except (ValueError, RecursionError) as error:  # ValueError also for integers of thousands of digits
         raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())}).") from error
     dataset = content.get("dataset")
-    if isinstance(dataset, str) and dataset not in DATASETS and dataset.endswith(".npz"):
+    if isinstance(dataset, str) and dataset not in catalog.datasets and dataset.endswith(".npz"):
         content["dataset"] = os.path.abspath(path.parent / dataset)
-    return parse_spec(content, str(path))
+    return content
 
 
-def parse_spec(content: dict[str, Any], source: str = "spec") -> SweepSpec:
+def parse_spec(content: Mapping[str, Any], source: str = "spec", catalog: Catalog = BUILTIN) -> SweepSpec:
     """Return a spec from plain values; errors fill one line that starts with ``source``.
 
     Raises:
@@ -65,33 +58,12 @@ def parse_spec(content: dict[str, Any], source: str = "spec") -> SweepSpec:
         Traceback (most recent call last):
         ValueError: spec: arms[0].dropout[0]: Input should be less than 1; got 1.
     """
+    network = content.get("network") if isinstance(content, Mapping) else None
+    kind = network.get("kind", "mlp") if isinstance(network, Mapping) else "mlp"
+    model = spec_model(catalog, kind if isinstance(kind, str) else "mlp")
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{source}: must be a table; got {type(content).__name__}.")
     try:
-        return SweepSpec.model_validate(content)
-    except ValidationError as error:
-        # A list with a bad item also counts as too short; only the item is reported.
-        errors = error.errors(include_url=False)
-        problems = [_describe(problem) for problem in errors if problem["type"] != "too_short" or not problem["input"]]
-        shown = problems[:5] + [f"and {len(problems) - 5} more"] * (len(problems) > 5)
-        raise ValueError(f"{source}: {'; '.join(shown)}.") from None
-
-
-def _describe(problem: Any) -> str:
-    """Return one pydantic error as ``key: what is allowed; got what``."""
-    # Names of validators and tuple types in the location mean nothing to the author of a spec.
-    location = [
-        part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function-", "tuple[")))
-    ]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "spec"
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if problem["type"] in ("model_type", "tuple_type"):
-        message = "must be a table" if problem["type"] == "model_type" else "must be a list"
-    if problem["type"] == "extra_forbidden":
-        section = _SECTIONS.get(str(location[0])) if len(location) > 1 else SweepSpec
-        allowed = f"; allowed: {', '.join(section.model_fields)}" if section else ""
-        return f"{where}: unknown key{allowed}"
-    if problem["type"] == "missing":
-        return f"{where}: missing"
-    if problem["type"] == "value_error" or isinstance(problem["input"], dict):
-        return f"{where}: {message}"
-    got = repr(problem["input"])
-    return f"{where}: {message}; got {got if len(got) < 60 else got[:57] + '...'}"
+        return model(**content)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None

@@ -2,43 +2,34 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
-from modjax.builtins import HYPERPARAMETERS
-from modjax.names import (
-    ACTIVATIONS,
-    DATASETS,
-    KEPT_WEIGHTS,
-    MATMUL_PRECISIONS,
-    MAX_COUNT,
-    MEASURES,
-    NETWORK_KINDS,
-    NULL_KINDS,
-    OPTIMIZERS,
-    QUALITY_FUNCTIONS,
-    SCHEDULES,
-    SEARCH_METHODS,
-    SPLITS,
+from modjax.builtins import OPTIMIZER_HYPERPARAMETERS
+from modjax.catalog import BUILTIN, Catalog
+from modjax.spec.arms import ArmBase, ArmSpec, arm_model, is_traced
+from modjax.spec.problems import problems_in
+from modjax.spec.sections import (
+    LATER_KEYS,
+    AlignmentSpec,
+    AnalysisSpec,
+    ModulesSpec,
+    NetworkSpec,
+    Section,
+    SimilaritySpec,
+    TrainingSpec,
+    section_models,
 )
-from modjax.spec.values import Count, Name, Seeds, Share, check_dataset, distinct, grid, known
+from modjax.spec.values import Name, Seeds, dataset_name
 
-LEAST_ACCURACY = 0.8  # trials with lower test accuracy are excluded
 MAX_TRIALS = 10_000_000
 
 
-Resolution = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-
-
-# Keys added after version 0.2, as {section: {key: value equivalent to version 0.2}}. Hashes leave out keys with that
-# value, so that sweeps of version 0.2 keep their identity. Top-level keys are in section "".
-LATER_KEYS: dict[str, dict[str, Any]] = {}
-
-
-def without_later(content: dict[str, Any]) -> dict[str, Any]:
+def without_later(content: dict[str, Any], catalog: Catalog = BUILTIN) -> dict[str, Any]:
     """Return a spec's values without later keys that are set to the earlier behaviour."""
     kept = {}
     for section, values in content.items():
@@ -47,135 +38,50 @@ def without_later(content: dict[str, Any]) -> dict[str, Any]:
             continue
         if later and isinstance(values, dict):
             values = {key: value for key, value in values.items() if key not in later or value != later[key]}
+            if not values:  # the whole section is later
+                continue
         kept[section] = values
-    arms = [{key: value for key, value in arm.items() if not _is_later(key, value)} for arm in content.get("arms", ())]
+    arms = [
+        {key: value for key, value in arm.items() if not _is_later(key, value, catalog)}
+        for arm in content.get("arms", ())
+    ]
     return kept | {"arms": arms}
 
 
-def _is_later(name: str, values: Any) -> bool:
-    """Return whether an arm's key is a later hyperparameter with only its default value."""
-    info = HYPERPARAMETERS.get(name)
+def _is_later(name: str, values: Any, catalog: Catalog) -> bool:
+    """Return whether an arm's key is a later hyperparameter that is not named, or has only its default value."""
+    info = catalog.hyperparameters.get(name)
+    if values is None:
+        return name != "seeds"
     return info is not None and not info.is_always_hashed and list(values) == [info.default]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SweepSpec(Section):
+    """Spec of a sweep: what is trained, measured and compared. Frozen; unknown keys are refused.
 
+    ``catalog`` holds the records that the spec may name; :func:`spec_model` makes a spec for another catalog.
+    """
 
-class NetworkSpec(_Section):
-    """Section ``[network]``; ``widths`` are the units of each hidden layer, or the channels of each convolution."""
-
-    kind: Annotated[str, known(NETWORK_KINDS, "network kind")] = "mlp"
-    widths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)] = (64, 64)
-    activation: Annotated[str, known(ACTIVATIONS, "activation")] = "relu"
-
-
-class TrainingSpec(_Section):
-    """Section ``[training]``."""
-
-    optimizer: Annotated[str, known(OPTIMIZERS, "optimizer")] = "adam"
-    max_epochs: Count = 500
-    batch_size: Count = 200
-    validation_fraction: Share = 0.1
-    early_stopping: Annotated[bool, Field(strict=True)] = True
-    early_stopping_patience: Count = 6
-    schedule: Annotated[str, known(SCHEDULES, "schedule")] = "plateau"
-    plateau_patience: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] = 3
-    plateau_factor: Share = 0.25
-    keep: Annotated[str, known(KEPT_WEIGHTS, "weights to keep")] = "best"
-    momentum: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.01
-    matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that a trial's results depend on.
-
-        Settings that are not used are left out, as are later settings with the value that matches earlier versions.
-        """
-        content = self.model_dump(mode="json")
-        unread = {"momentum": self.optimizer != "sgd", "weight_decay": self.optimizer != "adamw"}
-        unread["matmul_precision"] = self.matmul_precision == "float32"
-        unread |= {"early_stopping": self.early_stopping, "early_stopping_patience": not self.early_stopping}
-        is_constant = self.schedule == "constant"
-        unread |= {"schedule": not is_constant, "plateau_patience": is_constant, "plateau_factor": is_constant}
-        unread["keep"] = self.keep == "best"
-        unread |= {key: content[key] == value for key, value in LATER_KEYS.get("training", {}).items()}
-        return {key: value for key, value in content.items() if not unread.get(key, False)}
-
-
-class _NamedArm(_Section):
-    name: Name
-
-
-# One key per hyperparameter, with a list or range of values.
-_GRIDS: dict[str, Any] = {info.name: (grid(**info.bounds), (info.default,)) for info in HYPERPARAMETERS.values()}
-_Grid: Any = create_model("_Grid", __base__=_NamedArm, **_GRIDS)
-
-
-class ArmSpec(_Grid):
-    """One of ``[[arms]]``: a grid of all combinations of its lists, or untrained networks."""
-
-    name: Name
-    seeds: Seeds | None = None
-    untrained: Annotated[bool, Field(strict=True)] = False
-
-    @model_validator(mode="after")
-    def _untrained_has_no_grid(self) -> "ArmSpec":
-        named = [name for name in HYPERPARAMETERS if getattr(self, name) != type(self).model_fields[name].default]
-        if self.untrained and named:
-            raise ValueError(f"an untrained arm takes no hyperparameters; remove {', '.join(named)}")
-        return self
-
-
-class SimilaritySpec(_Section):
-    """Section ``[similarity]``."""
-
-    measures: Annotated[tuple[Annotated[str, known(MEASURES, "measure")], ...], AfterValidator(distinct)] = MEASURES
-    split: Annotated[str, known(SPLITS, "split")] = "test"
-    combined: Annotated[bool, Field(strict=True)] = False
-
-
-class ModulesSpec(_Section):
-    """Section ``[modules]``; ``restarts = 0`` uses the method's own recipe, ``consensus`` is a number of runs."""
-
-    method: Annotated[str, known(SEARCH_METHODS, "method")] = "leiden"
-    resolution: Resolution = 1.0
-    restarts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
-    quality: Annotated[str, known(QUALITY_FUNCTIONS, "quality")] = "modularity"
-    nulls: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
-    null_kind: Annotated[str, known(NULL_KINDS, "null_kind")] = "weight_permutation"
-    consensus: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
-    resolutions: Annotated[tuple[Resolution, ...], Field(max_length=1000), AfterValidator(distinct)] = ()
-
-    @model_validator(mode="after")
-    def _quality_has_its_method(self) -> "ModulesSpec":
-        if self.quality != "modularity" and self.method != "leidenalg":
-            raise ValueError(
-                f"method {self.method!r} maximizes modularity alone; for quality {self.quality!r} use "
-                "method 'leidenalg'"
-            )
-        return self
-
-
-class AlignmentSpec(_Section):
-    """Section ``[alignment]``."""
-
-    permutations: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
-
-
-class SweepSpec(_Section):
-    """Spec of a sweep: what is trained, measured and compared. Frozen; unknown keys are refused."""
+    catalog: ClassVar[Catalog] = BUILTIN
 
     name: Name
     question: Annotated[str, Field(strict=True)] = ""
-    dataset: Annotated[str, Field(strict=True, max_length=1000), AfterValidator(check_dataset)]
+    dataset: Annotated[str, Field(strict=True, max_length=1000), dataset_name(tuple(BUILTIN.datasets))]
     seeds: Seeds
     network: NetworkSpec = NetworkSpec()
+    task: str = "classification"
     training: TrainingSpec = TrainingSpec()
-    arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]
+    arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]  # pyright: ignore[reportInvalidTypeForm]
     similarity: SimilaritySpec = SimilaritySpec()
     modules: ModulesSpec = ModulesSpec()
     alignment: AlignmentSpec = AlignmentSpec()
+    analysis: AnalysisSpec = AnalysisSpec()
+
+    def __init__(self, **content: Any) -> None:
+        try:
+            super().__init__(**content)
+        except ValidationError as error:
+            raise ValueError(f"{problems_in(error, type(self))}.") from None
 
     @model_validator(mode="after")
     def _check_arms(self) -> "SweepSpec":
@@ -185,45 +91,96 @@ class SweepSpec(_Section):
             raise ValueError(f"arms must have distinct names; {twice[0]!r} is there twice")
         if self.num_trials > MAX_TRIALS:
             raise ValueError(f"at most {MAX_TRIALS:,} trials a sweep; these arms make {self.num_trials:,}")
+        for arm in self.arms:
+            self._check_read(arm)
         return self
 
-    def arm_seeds(self, arm: ArmSpec) -> tuple[int, ...]:
+    def _check_read(self, arm: ArmBase) -> None:
+        """Raise if an arm names a hyperparameter that no part of its trials reads."""
+        optimizers = arm.grids().get("optimizer", (self.training.optimizer,))
+        read = set().union(*(self.read_by(optimizer) for optimizer in optimizers))
+        unread = [name for name in arm.named() if is_traced(self.catalog, name) and name not in read]
+        if unread:
+            raise ValueError(
+                f"arm {arm.name!r}: {unread[0]} is read by none of optimizer {' or '.join(optimizers)}, task "
+                f"{self.task}, network {self.network.kind} and the penalties; they read {', '.join(sorted(read))}"
+            )
+
+    def read_by(self, optimizer: str) -> set[str]:
+        """Return the names of the traced hyperparameters that trials with an optimizer read."""
+        records = (
+            self.catalog.tasks[self.task],
+            *self.catalog.penalties.values(),
+            *([self.catalog.networks[self.network.kind]] if self.network.kind in self.catalog.networks else []),
+        )
+        names = {info.name for record in records for info in record.hyperparameters}
+        return {"learning_rate", *names, *OPTIMIZER_HYPERPARAMETERS[optimizer]}
+
+    def arm_seeds(self, arm: ArmBase) -> tuple[int, ...]:
         """Return the arm's own seeds, or those of the spec if it has none."""
         return self.seeds if arm.seeds is None else arm.seeds
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """Names of the hyperparameters that have a column: those of version 0.2, and all that an arm names."""
+        named = {name for arm in self.arms for name in arm.grids()}
+        return tuple(name for name in type(self.arms[0]).model_fields if name in named)
 
     @property
     def num_trials(self) -> int:
         """Number of trials of all arms, counted without creating them."""
         # Python integers (dtype=object) do not overflow, so absurd grids are refused rather than miscounted.
-        grids = ([len(getattr(arm, name)) for name in HYPERPARAMETERS] for arm in self.arms)
         return sum(
-            int(np.prod(grid, dtype=object)) * len(self.arm_seeds(arm))
-            for grid, arm in zip(grids, self.arms, strict=True)
+            int(np.prod([len(values) for values in arm.grids().values()], dtype=object)) * len(self.arm_seeds(arm))
+            for arm in self.arms
         )
 
     def to_toml(self) -> str:
         """Return the spec as TOML with every default written out; parsing it gives an equal spec."""
-        content = self.model_dump(mode="json")
-        for arm in content["arms"]:
-            if arm["seeds"] is None:
-                del arm["seeds"]
+        content = {name: _without_none(value) for name, value in self.model_dump(mode="json").items()}
         return tomli_w.dumps(content)
 
     def spec_hash(self) -> str:
         """Return the SHA-256 of the spec's values, independent of formatting and of where a data file lies."""
-        content = without_later(self.model_dump(mode="json") | {"dataset": self._dataset_name()})
+        content = without_later(self.model_dump(mode="json") | {"dataset": self._dataset_name()}, self.catalog)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _dataset_name(self) -> str:
         """Return the dataset's name without a path: data files may move and are compared by checksum."""
-        return self.dataset if self.dataset in DATASETS else "a file of one's own"
+        return self.dataset if self.dataset in self.catalog.datasets else "a file of one's own"
 
     def shared_settings(self) -> dict[str, Any]:
-        """Return all settings that must not change when a sweep is extended: all but name, question, seeds, arms."""
-        content = self.model_dump(mode="json", exclude={"name", "question", "seeds", "arms"})
+        """Return all settings that must not change when a sweep is extended.
+
+        That is all but name, question, seeds, arms, and the analyses to run, which may be added.
+        """
+        content = self.model_dump(mode="json", exclude={"name": True, "question": True, "seeds": True, "arms": True})
         content["dataset"] = self._dataset_name()
+        del content["analysis"]["run"]
         return {
             f"{section}.{key}" if isinstance(value, dict) else section: inner
             for section, value in content.items()
             for key, inner in (value.items() if isinstance(value, dict) else [("", value)])
         }
+
+
+def _without_none(value: Any) -> Any:
+    """Return TOML values without those that are not set, which TOML cannot say."""
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=64)
+def spec_model(catalog: Catalog, network_kind: str = "mlp") -> type[SweepSpec]:
+    """Return the model of specs that may name the records of a catalog, for networks of a kind."""
+    if not catalog.added:
+        return SweepSpec
+    arm = arm_model(catalog, network_kind)
+    fields: Any = section_models(catalog, network_kind) | {
+        "dataset": (Annotated[str, Field(strict=True, max_length=1000), dataset_name(tuple(catalog.datasets))], ...),
+        "arms": (Annotated[tuple[arm, ...], Field(min_length=1)], ...),
+    }
+    model = create_model("SweepSpec", __base__=SweepSpec, **fields)
+    model.catalog = catalog
+    return model

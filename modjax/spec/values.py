@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from modjax.names import DATASETS, MAX_COUNT, MAX_SEED, one_of
+from modjax.names import MAX_COUNT, MAX_SEED, one_of
 
 MAX_GRID = 100_000
 MAX_BOUND = 1e300
@@ -47,11 +47,36 @@ def distinct(values: tuple | None) -> tuple | None:
     return values
 
 
-def check_dataset(name: str) -> str:
-    """Return a dataset's name or the path of an .npz file unchanged; raise ValueError for anything else."""
-    if name not in DATASETS and not name.endswith(".npz"):
-        raise ValueError(f"Unknown dataset {name!r}. Available: {', '.join(DATASETS)}, or a path to an .npz file.")
-    return name
+def dataset_name(datasets: tuple[str, ...]) -> AfterValidator:
+    """Return a validator that accepts the name of a dataset or the path of an .npz file."""
+
+    def check(name: str) -> str:
+        if name not in datasets and not name.endswith(".npz"):
+            raise ValueError(f"Unknown dataset {name!r}. Available: {', '.join(datasets)}, or a path to an .npz file.")
+        return name
+
+    return AfterValidator(check)
+
+
+def frozen(value: Any) -> Any:
+    """Return a value with tuples in place of lists, at any depth."""
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def choices(item: Any) -> Any:
+    """Return the annotated type of a list of distinct values of a type."""
+    return Annotated[
+        tuple[item, ...],
+        BeforeValidator(_as_choices),
+        Field(min_length=1, max_length=MAX_GRID),
+        AfterValidator(distinct),
+    ]
+
+
+def _as_choices(values: Any) -> Any:
+    if not isinstance(values, list | tuple):
+        raise ValueError("must be a list of values")
+    return frozen(values)
 
 
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]

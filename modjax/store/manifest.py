@@ -11,6 +11,7 @@ from modjax.io.files import write_text
 from modjax.io.untrusted import read_json
 from modjax.store.manifest_model import content_problem
 from modjax.store.paths import SweepPaths
+from modjax.store.tables import read_tables
 
 SCHEMA_VERSION = 3
 PACKAGES = (
@@ -58,7 +59,7 @@ def describe_machine() -> dict[str, Any]:
 
 def checksums(paths: SweepPaths) -> dict[str, str]:
     """Return SHA-256 sums, by relative path, of the spec, all tables, and the ids and folder of each stack."""
-    tables = [paths.table(name) for name in ("alignment", "history", "modules", "trials")]
+    tables = [paths.table(name) for name in sorted(paths.tables.schemas) if name != "similarity"]
     files = [paths.spec, *tables, *sorted(paths.similarity.glob("*.parquet"))]
     for index in paths.stack_indices():
         files += [paths.stack_ids(index), paths.stack(index)]
@@ -101,6 +102,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise  # the problem of the manifest itself, not that of its copy
 
 
+def sweep_paths(root: Path) -> SweepPaths:
+    """Return the paths of a sweep's directory, with what its manifest says of the tables, if it can be read."""
+    paths = SweepPaths(root)
+    try:
+        return SweepPaths(root, read_tables(read_manifest(paths.manifest)))
+    except (ValueError, OSError):
+        return paths
+
+
 def _with_current_names(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest with ``slots`` in its batch layout, which version 0.2 called ``seats``."""
     layout = manifest.get("layout")
@@ -109,6 +119,15 @@ def _with_current_names(manifest: dict[str, Any]) -> dict[str, Any]:
         return manifest
     renamed = {"slots" if name == "seats" else name: value for name, value in population.items()}
     return manifest | {"layout": layout | {"population": renamed}}
+
+
+def tables_problem(manifest: dict[str, Any]) -> str | None:
+    """Return what is wrong with the part of a manifest that says what tables hold, or None."""
+    try:
+        read_tables(manifest)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -126,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
     if written is not None and written != sum_of_json(manifest):
         raise ValueError(f"{path}: not a sweep's manifest as it was written (its sum is another).")
     manifest = _with_current_names(manifest)
-    problem = content_problem(manifest)
+    problem = content_problem(manifest) or tables_problem(manifest)
     if problem is not None:
         raise ValueError(f"{path}: not a sweep's manifest ({problem}).")
     return manifest

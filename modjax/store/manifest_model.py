@@ -36,6 +36,7 @@ class _Population(_Part):
 
 class _Layout(_Part):
     population: _Population
+    populations: dict[str, _Population] = {}
 
 
 class _Data(_Part):
@@ -61,6 +62,11 @@ class _Manifest(_Part):
     precision: _Precision
     packages: dict[str, str] = {}
     device: _Device = _Device()
+    layers: dict[str, list[Number]] = {}
+    hyperparameters: list[dict[str, Any]] = []
+    metrics: list[Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,99}$")]] = []
+    analyses: list[str] = []
+    extensions: dict[str, Any] = {}
     threads: Annotated[int, Field(strict=True, ge=1)] | None = None
     complete: bool = False
     sums: bool = False

@@ -4,7 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-KIND_OF_PART = {"trials": "trained", "history": "trained", "modules": "analysed", "alignment": "analysed"}
+from modjax.store.tables import BUILTIN_TABLES, Tables
+
+OF_TRAINED_PARTS = ("trials", "history")
+BASE = "base"  # name of the population with the settings of the spec's sections
 
 
 @dataclass(frozen=True)
@@ -13,9 +16,11 @@ class SweepPaths:
 
     Attributes:
         root: The directory itself.
+        tables: What its tables hold.
     """
 
     root: Path
+    tables: Tables = BUILTIN_TABLES
 
     @property
     def spec(self) -> Path:
@@ -61,6 +66,10 @@ class SweepPaths:
     def training(self) -> Path:
         """Folder of the snapshots of trials in training; removed when all are trained."""
         return self.checkpoints / "training"
+
+    def training_of(self, population: str) -> Path:
+        """Return the folder of the snapshots of one population."""
+        return self.training if population == BASE else self.checkpoints / f"training_{population}"
 
     @property
     def parts(self) -> Path:
@@ -109,7 +118,7 @@ class SweepPaths:
 
     def part_table(self, name: str, index: int) -> Path:
         """Return the file of a table in a trained part (trials, history) or analysed part (modules, alignment)."""
-        return getattr(self, f"{KIND_OF_PART[name]}_part")(index) / f"{name}.parquet"
+        return getattr(self, f"{kind_of_part(name)}_part")(index) / f"{name}.parquet"
 
     def stack_indices(self) -> list[int]:
         """Return the indices of all stacks that were written completely."""
@@ -120,6 +129,11 @@ class SweepPaths:
         """Return the indices of the complete parts of a kind, ``trained`` or ``analysed``."""
         matches = (re.fullmatch(rf"{kind}_([0-9]{{5,12}})", path.name) for path in self.parts.glob(f"{kind}_*"))
         return sorted(int(match[1]) for match in matches if match)
+
+
+def kind_of_part(name: str) -> str:
+    """Return the kind of parts that hold rows of a table, ``trained`` or ``analysed``."""
+    return "trained" if name in OF_TRAINED_PARTS else "analysed"
 
 
 def worker_folder(root: Path, number: int) -> Path:

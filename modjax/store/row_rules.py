@@ -1,10 +1,14 @@
 """Rules for the values of table rows, beyond the schema, that every reader relies on."""
 
+from collections.abc import Iterable
+
 import polars as pl
 
-from modjax.builtins import HYPERPARAMETERS
-from modjax.names import COMBINED_LAYER, MAX_SEED, MEASURES, WEIGHTS
+from modjax.builtins import BASE_HYPERPARAMETERS
+from modjax.catalog import Catalog
+from modjax.names import COMBINED_LAYER, MAX_SEED, WEIGHTS
 from modjax.records import HyperparameterInfo
+from modjax.store.schemas import Column
 
 STATUSES = ("pending", "done", "diverged", "untrained", "failed")
 MAX_LAYERS = 100
@@ -13,10 +17,6 @@ SCORES = ("element_centric", "ami", "ari", "mi", "rmi", "vi", "overlap_greedy", 
 GRAPHS_OF_LAYER = ["trial_id", "layer"]
 
 Rules = dict[str, pl.Expr]
-
-
-def _is_known(column: str) -> pl.Expr:
-    return pl.col(column).is_in([*MEASURES, WEIGHTS])
 
 
 def _is_allowed(info: HyperparameterInfo) -> pl.Expr:
@@ -40,39 +40,53 @@ def _is_label_list(column: str) -> pl.Expr:
 
 _LAYER = pl.col("layer").is_between(COMBINED_LAYER, MAX_LAYERS - 1)
 _UNITS = pl.col("num_units").is_between(1, 2**20)
-RULES: dict[str, Rules] = {
-    "trials": {
-        "an arm that is not letters, digits, - and _": pl.col("arm").str.contains(r"^[A-Za-z0-9_-]{1,100}$"),
-        f"a status that is none of {', '.join(STATUSES)}": pl.col("status").is_in(STATUSES),
-        f"a seed that is not from 0 to {MAX_SEED}": pl.col("seed").is_between(0, MAX_SEED),
-        **{f"a {info.name} that is not {info.allowed}": _is_allowed(info) for info in HYPERPARAMETERS.values()},
-        "a row that is neither excluded nor not": pl.col("excluded").is_not_null(),
-        "a negative number of epochs": pl.col("epochs").fill_null(0) >= 0,
-    },
-    "history": {"a negative epoch": pl.col("epoch") >= 0},
-    "similarity": {
-        "an unknown measure": _is_known("measure"),
-        f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
-        "a matrix that is not num_units x num_units": _UNITS
-        & (pl.col("num_units").cast(pl.Int64).pow(2) == pl.col("matrix").list.len()),
-    },
-    "modules": {
-        "an unknown measure": _is_known("measure"),
-        f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
-        "a q that is missing, infinite or beyond all reason": _is_within_reason("q"),
-        "labels that are no modules of their units": pl.col("labels").is_not_null() & _is_label_list("labels"),
-        "joint_labels that are no modules of their units": _is_label_list("joint_labels"),
-        "labels of more units than others of their layer": pl.col("labels").list.len()
-        == pl.col("labels").list.len().first().over(GRAPHS_OF_LAYER),
-    },
-    "alignment": {
-        "an unknown measure": _is_known("measure_a") & _is_known("measure_b"),
-        f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
-        "a score that is infinite or beyond all reason": pl.all_horizontal(
-            _is_within_reason(name).fill_null(True) for name in SCORES
-        ),
-    },
-}
+
+
+def rules_of(catalog: Catalog, columns: Iterable[Column]) -> dict[str, Rules]:
+    """Return the rules of each table, for the records and later hyperparameters of a sweep."""
+    known = [*catalog.measures, WEIGHTS]
+    infos = catalog.hyperparameters
+    later = [infos[column.name] for column in columns if column.name in infos and column.dtype != "String"]
+    return {
+        "trials": {
+            "an arm that is not letters, digits, - and _": pl.col("arm").str.contains(r"^[A-Za-z0-9_-]{1,100}$"),
+            f"a status that is none of {', '.join(STATUSES)}": pl.col("status").is_in(STATUSES),
+            f"a seed that is not from 0 to {MAX_SEED}": pl.col("seed").is_between(0, MAX_SEED),
+            **{
+                f"a {name} that is not {infos[name].allowed}": _is_allowed(infos[name]) for name in BASE_HYPERPARAMETERS
+            },
+            # Null where nothing in a trial's population reads it.
+            **{
+                f"a {info.name} that is not {info.allowed}": pl.col(info.name).is_null() | _is_allowed(info)
+                for info in later
+            },
+            "a row that is neither excluded nor not": pl.col("excluded").is_not_null(),
+            "a negative number of epochs": pl.col("epochs").fill_null(0) >= 0,
+        },
+        "history": {"a negative epoch": pl.col("epoch") >= 0},
+        "similarity": {
+            "an unknown measure": pl.col("measure").is_in(known),
+            f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
+            "a matrix that is not num_units x num_units": _UNITS
+            & (pl.col("num_units").cast(pl.Int64).pow(2) == pl.col("matrix").list.len()),
+        },
+        "modules": {
+            "an unknown measure": pl.col("measure").is_in(known),
+            f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
+            "a q that is missing, infinite or beyond all reason": _is_within_reason("q"),
+            "labels that are no modules of their units": pl.col("labels").is_not_null() & _is_label_list("labels"),
+            "joint_labels that are no modules of their units": _is_label_list("joint_labels"),
+            "labels of more units than others of their layer": pl.col("labels").list.len()
+            == pl.col("labels").list.len().first().over(GRAPHS_OF_LAYER),
+        },
+        "alignment": {
+            "an unknown measure": pl.col("measure_a").is_in(known) & pl.col("measure_b").is_in(known),
+            f"a layer that is not from {COMBINED_LAYER} to {MAX_LAYERS - 1}": _LAYER,
+            "a score that is infinite or beyond all reason": pl.all_horizontal(
+                _is_within_reason(name).fill_null(True) for name in SCORES
+            ),
+        },
+    }
 
 
 def key_problem(frame: pl.DataFrame, keys: list[str]) -> str | None:
@@ -83,9 +97,11 @@ def key_problem(frame: pl.DataFrame, keys: list[str]) -> str | None:
     return "two rows of one key" if key_columns.is_duplicated().any() else None
 
 
-def rule_problem(frame: pl.LazyFrame, name: str) -> str | None:
+def rule_problem(frame: pl.LazyFrame, rules: Rules) -> str | None:
     """Return the first rule that a row breaks, or None; null breaks every rule that does not allow it."""
-    kept = frame.select(rule.fill_null(False).all().alias(problem) for problem, rule in RULES[name].items()).collect()
+    if not rules:
+        return None
+    kept = frame.select(rule.fill_null(False).all().alias(problem) for problem, rule in rules.items()).collect()
     return next((problem for problem, is_kept in kept.row(0, named=True).items() if not is_kept), None)
 
 

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 import polars as pl
 
 from modjax.io.untrusted import refuse_links
-from modjax.store.manifest import read_manifest
-from modjax.store.paths import SweepPaths
+from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.row_rules import foreign_problem, key_problem, matrix_problem
-from modjax.store.tables import KEYS, SCHEMAS, SIMILARITY, Scan, check_rows, empty, merge, read_table
+from modjax.store.tables import Scan, check_rows
 from modjax.store.unfinished import pending_trials, rows_of_parts, scan_matrices, trials_so_far
 
 Found = TypeVar("Found")
@@ -26,10 +25,16 @@ class Sweep:
     """
 
     def __init__(self, out: str | os.PathLike) -> None:
-        self.paths = SweepPaths(Path(out))
+        self.paths = sweep_paths(Path(out))
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.paths.root)!r})"
+
+    def __getattr__(self, name: str) -> pl.DataFrame:
+        # Tables of analyses; asked for only where no attribute has the name.
+        if name.startswith("_") or name == "paths" or name not in self.paths.tables.schemas:
+            raise AttributeError(f"a Sweep has no attribute {name!r}")
+        return self.table(name)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -69,11 +74,13 @@ class Sweep:
     def similarity(self) -> pl.DataFrame:
         """One row per trial, layer and measure: the signed matrix, row-major."""
         # Modules are read first: in a running sweep, every graph with modules then already has its matrix.
-        modules = self.modules
-        frame = self.read_matrices(lambda scans: pl.concat([empty(SIMILARITY), *(scan.read() for scan in scans)]))
-        problem = key_problem(frame, KEYS["similarity"]) or matrix_problem(frame, modules)
+        modules, tables = self.modules, self.paths.tables
+        frame = self.read_matrices(
+            lambda scans: pl.concat([tables.empty("similarity"), *(scan.read() for scan in scans)])
+        )
+        problem = key_problem(frame, tables.keys["similarity"]) or matrix_problem(frame, modules)
         check_rows(self.paths.similarity, "similarity", problem)
-        return frame.sort(KEYS["similarity"])
+        return frame.sort(tables.keys["similarity"])
 
     def read_matrices(self, read: Callable[[list[Scan]], Found]) -> Found:
         """Return ``read(scans)`` for the files of :attr:`similarity`, without loading them whole.
@@ -95,8 +102,9 @@ class Sweep:
         Raises:
             ValueError: If the name is unknown, a file is damaged, or rows belong to trials that the sweep lacks.
         """
-        if name not in SCHEMAS:
-            raise ValueError(f"Unknown table {name!r}. Available: {', '.join(SCHEMAS)}.")
+        schemas = self.paths.tables.schemas
+        if name not in schemas:
+            raise ValueError(f"Unknown table {name!r}. Available: {', '.join(schemas)}.")
         if name == "similarity":
             return self.similarity
         if name == "trials":
@@ -104,15 +112,18 @@ class Sweep:
         # Parts before the merged table: a part that vanishes in between has been merged into it.
         parts = rows_of_parts(self.paths, name, self._in_parts)
         frame = self._merged(name)
+        if "trial_id" not in frame.columns:  # of an analysis of the whole sweep
+            return frame
         check_rows(self.paths.table(name), name, foreign_problem(frame, self.trials))
         pending = pending_trials(self.trials)
         if not parts and not pending:
             return frame
-        return merge(name, [frame.filter(~pl.col("trial_id").is_in(pending)), *parts])
+        return self.paths.tables.merge(name, [frame.filter(~pl.col("trial_id").is_in(pending)), *parts])
 
     def _merged(self, name: str) -> pl.DataFrame:
         path = self.paths.table(name)
-        return read_table(path, name) if path.exists() else empty(SCHEMAS[name])
+        tables = self.paths.tables
+        return tables.read(path, name) if path.exists() else tables.empty(name)
 
 
 def open_sweep(out: str | os.PathLike) -> Sweep:

@@ -1,155 +1,142 @@
-"""The schema of every table, and functions that write, read and merge tables."""
+"""The tables of a sweep: how they are written, read, checked and merged."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from modjax.builtins import HYPERPARAMETERS
+from modjax.catalog import BUILTIN, DTYPES, Catalog, read_catalog
 from modjax.io.checksums import write_summed
 from modjax.io.parquet_footer import table_bytes
 from modjax.io.untrusted import check_bytes
-from modjax.store.row_rules import key_problem, rule_problem
-
-Schema = dict[str, Any]
-
-TRIALS: Schema = {
-    "trial_id": pl.String,
-    "arm": pl.String,
-    "seed": pl.Int64,
-    **dict.fromkeys(HYPERPARAMETERS, pl.Float64),
-    "status": pl.String,
-    "excluded": pl.Boolean,
-    "epochs": pl.Int32,
-    "best_epoch": pl.Int32,
-    **{f"{split}_{name}": pl.Float64 for split in ("train", "val", "test") for name in ("loss", "accuracy")},
-    "l1_norm": pl.Float64,
-    "l2_norm": pl.Float64,
-    "nuclear_norm": pl.Float64,
-    "sparsity": pl.Float64,
-    "seconds": pl.Float64,
-}
-HISTORY: Schema = {
-    "trial_id": pl.String,
-    "epoch": pl.Int32,
-    "train_loss": pl.Float64,
-    "val_loss": pl.Float64,
-    "val_accuracy": pl.Float64,
-    "learning_rate": pl.Float64,
-}
-SIMILARITY: Schema = {
-    "trial_id": pl.String,
-    "layer": pl.Int32,
-    "measure": pl.String,
-    "num_units": pl.Int32,
-    "matrix": pl.List(pl.Float32),
-}
-_NULL: Schema = {
-    "null_kind": pl.String,
-    "null_n": pl.Int32,
-    "null_mean": pl.Float64,
-    "null_sd": pl.Float64,
-    "z": pl.Float64,
-    "p": pl.Float64,
-    "effect": pl.Float64,
-    "p_adjusted": pl.Float64,
-}
-MODULES: Schema = {
-    "trial_id": pl.String,
-    "layer": pl.Int32,
-    "measure": pl.String,
-    "normalized": pl.Boolean,
-    "q": pl.Float64,
-    "num_modules": pl.Int32,
-    "effective_modules": pl.Float64,
-    "num_dead": pl.Int32,
-    "labels": pl.List(pl.Int32),
-    "participation": pl.List(pl.Float32),
-    "within_module_z": pl.List(pl.Float32),
-    "certainty": pl.List(pl.Float32),
-    "joint_q": pl.Float64,
-    "joint_labels": pl.List(pl.Int32),
-    "profile_q": pl.List(pl.Float64),
-    "profile_num_modules": pl.List(pl.Int32),
-    **_NULL,
-    "untrained_n": pl.Int32,
-    "untrained_mean": pl.Float64,
-    "untrained_sd": pl.Float64,
-    "untrained_z": pl.Float64,
-    "untrained_p": pl.Float64,
-}
-ALIGNMENT: Schema = {
-    "trial_id": pl.String,
-    "layer": pl.Int32,
-    "measure_a": pl.String,
-    "normalized_a": pl.Boolean,
-    "measure_b": pl.String,
-    "normalized_b": pl.Boolean,
-    "num_units": pl.Int32,
-    "num_dead": pl.Int32,
-    "element_centric": pl.Float64,
-    "ami": pl.Float64,
-    "ari": pl.Float64,
-    "mi": pl.Float64,
-    "rmi": pl.Float64,
-    "rmi_normalized": pl.Float64,
-    "vi": pl.Float64,
-    "vi_normalized": pl.Float64,
-    "overlap_greedy": pl.Float64,
-    "overlap_optimal": pl.Float64,
-    "spearman": pl.Float64,
-    "transfer_ab": pl.Float64,
-    "transfer_ba": pl.Float64,
-    "transfer_normalized_ab": pl.Float64,
-    "transfer_normalized_ba": pl.Float64,
-    **_NULL,
-    **{f"{score}_{name}": pl.Float64 for score in ("mi", "ari", "rmi") for name in ("z", "p")},
-}
-SCHEMAS: dict[str, Schema] = {
-    "trials": TRIALS,
-    "history": HISTORY,
-    "similarity": SIMILARITY,
-    "modules": MODULES,
-    "alignment": ALIGNMENT,
-}
-KEYS: dict[str, list[str]] = {
-    "trials": ["trial_id"],
-    "history": ["trial_id", "epoch"],
-    "similarity": ["trial_id", "layer", "measure"],
-    "modules": ["trial_id", "layer", "measure", "normalized"],
-    "alignment": ["trial_id", "layer", "measure_a", "normalized_a", "measure_b", "normalized_b"],
-}
+from modjax.store.row_rules import Rules, key_problem, rule_problem, rules_of
+from modjax.store.schemas import METRICS, Column, Schema, schemas_of
 
 
-# Columns added after version 0.2, with the value that older tables get for them.
-LATER_COLUMNS: dict[str, dict[str, Any]] = {
-    "trials": {info.name: info.default for info in HYPERPARAMETERS.values() if not info.is_always_hashed}
-}
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What the tables of one sweep hold: it depends on the records, hyperparameters and metrics of the sweep.
 
+    Attributes:
+        catalog: Records that rows may name.
+        columns: Hyperparameters beside those of version 0.2.
+        metrics: What the task evaluates.
+        analyses: Names of the sweep's analyses.
+        layers: Units of each hidden layer, by population; empty where a manifest of version 0.2 does not say.
+    """
 
-def _with_later_columns(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """Return a table with the columns that were added after it was written."""
-    schema, there = SCHEMAS[name], frame.collect_schema().names()
-    missing = {column: value for column, value in LATER_COLUMNS.get(name, {}).items() if column not in there}
-    if not missing:
+    catalog: Catalog = BUILTIN
+    columns: tuple[Column, ...] = ()
+    metrics: tuple[str, ...] = METRICS
+    analyses: tuple[str, ...] = ()
+    layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    schemas: dict[str, Schema] = field(init=False)
+    keys: dict[str, list[str]] = field(init=False)
+    rules: dict[str, Rules] = field(init=False)
+
+    def __post_init__(self) -> None:
+        infos = [self.catalog.analyses[name] for name in self.analyses]
+        schemas, keys = schemas_of(self.columns, self.metrics, infos)
+        for name, value in (("schemas", schemas), ("keys", keys), ("rules", rules_of(self.catalog, self.columns))):
+            object.__setattr__(self, name, value)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entries of a manifest from which :func:`read_tables` makes the same; none for 0.2's tables."""
+        described: dict[str, Any] = {"layers": {name: list(units) for name, units in self.layers.items()}}
+        if self.catalog.added:
+            described["extensions"] = self.catalog.describe()
+        if self.columns:
+            described["hyperparameters"] = [column._asdict() for column in self.columns]
+        if self.metrics != METRICS:
+            described["metrics"] = list(self.metrics)
+        if self.analyses:
+            described["analyses"] = list(self.analyses)
+        return described
+
+    def of_analyses(self, scope: str) -> list[str]:
+        """Return the names of the tables that analyses of a scope write."""
+        return [info.table for name in self.analyses if (info := self.catalog.analyses[name]).scope == scope]
+
+    def empty(self, name: str) -> pl.DataFrame:
+        """Return a table without rows."""
+        return pl.DataFrame(schema=self.schemas[name])
+
+    def from_rows(self, name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """Return a table from row dicts; missing columns are null."""
+        return pl.DataFrame(rows, schema=self.schemas[name], orient="row") if rows else self.empty(name)
+
+    def read(self, path: Path, name: str) -> pl.DataFrame:
+        """Read a table and check its schema, keys and rules.
+
+        Raises:
+            ValueError: If the file is not a parquet file of the named schema.
+        """
+        with _readable(path):
+            frame = self.with_later_columns(pl.read_parquet(path, glob=False).lazy(), name).collect()
+            self._check_schema(path, name, dict(frame.schema))
+            problem = key_problem(frame, self.keys[name]) or rule_problem(frame.lazy(), self.rules.get(name, {}))
+            check_rows(path, name, problem)
         return frame
-    added = frame.with_columns(pl.lit(value, schema[column]).alias(column) for column, value in missing.items())
-    known = [column for column in schema if column in {*there, *missing}]
-    # Columns outside the schema are kept, so that the schema check refuses them.
-    return added.select(*known, *(column for column in there if column not in schema))
+
+    def scan(self, path: Path, name: str) -> "Scan":
+        """Return a scan of a table after checking schema and rules, without loading the table whole.
+
+        Raises:
+            ValueError: If the file is not a parquet file of the named schema.
+        """
+        with _readable(path):
+            frame = self.with_later_columns(pl.scan_parquet(path, glob=False), name)
+            self._check_schema(path, name, dict(frame.collect_schema()))
+            check_rows(path, name, rule_problem(frame, self.rules.get(name, {})))
+        return Scan(path, name, self)
+
+    def merge(self, name: str, frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+        """Return all rows sorted by key; of rows with the same key, the last one is kept."""
+        keys = self.keys[name]
+        frame = pl.concat([self.empty(name), *frames])
+        return frame.unique(keys, keep="last", maintain_order=True).sort(keys)
+
+    def with_later_columns(self, frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
+        """Return a table with the columns that were added after it was written."""
+        there = frame.collect_schema().names()
+        missing = [column for column in self.columns if column.name not in there] if name == "trials" else []
+        if not missing:
+            return frame
+        added = frame.with_columns(
+            pl.lit(column.default, DTYPES[column.dtype]).alias(column.name) for column in missing
+        )
+        known = [column for column in self.schemas[name] if column in {*there, *(column.name for column in missing)}]
+        # Columns outside the schema are kept, so that the schema check refuses them.
+        return added.select(*known, *(column for column in there if column not in self.schemas[name]))
+
+    def _check_schema(self, path: Path, name: str, schema: Schema) -> None:
+        if schema != pl.Schema(self.schemas[name]):
+            expected = ", ".join(self.schemas[name])
+            raise ValueError(f"{path}: not a {name} table of this version; expected columns {expected}.")
 
 
-def empty(schema: Schema) -> pl.DataFrame:
-    """Return a table without rows."""
-    return pl.DataFrame(schema=schema)
+BUILTIN_TABLES = Tables()
 
 
-def from_rows(name: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Return a table of the named schema from row dicts; missing columns are null."""
-    return pl.DataFrame(rows, schema=SCHEMAS[name], orient="row") if rows else empty(SCHEMAS[name])
+def read_tables(manifest: Mapping[str, Any]) -> Tables:
+    """Return what a manifest says of a sweep's tables.
+
+    Raises:
+        ValueError: If it says what no sweep would.
+    """
+    if not manifest.keys() & {"layers", "extensions", "hyperparameters", "metrics", "analyses"}:
+        return BUILTIN_TABLES
+    catalog = read_catalog(manifest["extensions"]) if "extensions" in manifest else BUILTIN
+    analyses = tuple(manifest.get("analyses", ()))
+    if unknown := [name for name in analyses if name not in catalog.analyses]:
+        raise ValueError(f"no analysis of the name {str(unknown[0])[:40]!r}")
+    layers = {name: tuple(units) for name, units in manifest.get("layers", {}).items()}
+    columns = tuple(Column.read(values) for values in manifest.get("hyperparameters", ()))
+    return Tables(catalog, columns, tuple(manifest.get("metrics", METRICS)), analyses, layers)
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
@@ -178,30 +165,19 @@ def _readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: not a readable parquet file ({reason}).") from error
 
 
-def read_table(path: Path, name: str) -> pl.DataFrame:
-    """Read a table and check its schema, keys and rules.
-
-    Raises:
-        ValueError: If the file is not a parquet file of the named schema.
-    """
-    with _readable(path):
-        frame = _with_later_columns(pl.read_parquet(path, glob=False).lazy(), name).collect()
-        _check_schema(path, name, dict(frame.schema))
-        check_rows(path, name, key_problem(frame, KEYS[name]) or rule_problem(frame.lazy(), name))
-    return frame
-
-
 class Scan(NamedTuple):
     """A table file that is read piecewise; every read sees the current file.
 
     Attributes:
         path: File of the table.
-        name: Name of the schema.
+        name: Name of the table.
+        tables: Schemas of the sweep's tables.
         conditions: Conditions that rows must meet.
     """
 
     path: Path
     name: str
+    tables: Tables
     conditions: tuple[pl.Expr, ...] = ()
 
     def where(self, condition: pl.Expr) -> "Scan":
@@ -215,36 +191,12 @@ class Scan(NamedTuple):
             ValueError: If the file is damaged or gone.
         """
         with _readable(self.path):
-            frame = _with_later_columns(pl.scan_parquet(self.path, glob=False), self.name).filter(*self.conditions)
+            frame = self.tables.with_later_columns(pl.scan_parquet(self.path, glob=False), self.name)
+            frame = frame.filter(*self.conditions)
             return (frame.select(columns) if columns else frame).collect()
-
-
-def scan_table(path: Path, name: str) -> Scan:
-    """Return a scan of a table after checking schema and rules, without loading the table whole.
-
-    Raises:
-        ValueError: If the file is not a parquet file of the named schema.
-    """
-    with _readable(path):
-        frame = _with_later_columns(pl.scan_parquet(path, glob=False), name)
-        _check_schema(path, name, dict(frame.collect_schema()))
-        check_rows(path, name, rule_problem(frame, name))
-    return Scan(path, name)
-
-
-def _check_schema(path: Path, name: str, schema: Schema) -> None:
-    if schema != pl.Schema(SCHEMAS[name]):
-        raise ValueError(f"{path}: not a {name} table of this version; expected columns {', '.join(SCHEMAS[name])}.")
 
 
 def check_rows(path: Path, name: str, problem: str | None) -> None:
     """Raise ValueError if a problem with a table's rows was found."""
     if problem is not None:
         raise ValueError(f"{path}: not a {name} table: {problem}.")
-
-
-def merge(name: str, frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Return all rows sorted by key; of rows with the same key, the last one is kept."""
-    keys = KEYS[name]
-    frame = pl.concat([empty(SCHEMAS[name]), *frames])
-    return frame.unique(keys, keep="last", maintain_order=True).sort(keys)

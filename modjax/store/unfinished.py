@@ -12,9 +12,9 @@ from contextlib import suppress
 import polars as pl
 
 from modjax.store.failures import failed_trials, mark_failed
-from modjax.store.paths import KIND_OF_PART, SweepPaths
+from modjax.store.paths import SweepPaths, kind_of_part
 from modjax.store.stacks import read_ids
-from modjax.store.tables import Scan, merge, read_table, scan_table
+from modjax.store.tables import Scan
 
 PENDING = "pending"
 
@@ -30,7 +30,7 @@ def trials_so_far(paths: SweepPaths, merged: pl.DataFrame) -> pl.DataFrame:
     parts = rows_of_parts(paths, "trials", pending)
     if not parts:
         return merged
-    trials = merge("trials", [merged, *parts])
+    trials = paths.tables.merge("trials", [merged, *parts])
     # A part keeps the arm's name from when it was trained; the plan may have renamed the arm since.
     arms = trials.select("trial_id").join(merged.select("trial_id", "arm"), on="trial_id", maintain_order="left")
     trials = trials.with_columns(arms["arm"])
@@ -43,9 +43,9 @@ def trials_so_far(paths: SweepPaths, merged: pl.DataFrame) -> pl.DataFrame:
 def rows_of_parts(paths: SweepPaths, name: str, wanted: frozenset[str]) -> list[pl.DataFrame]:
     """Return the rows of wanted trials from complete parts, one frame per part, oldest part first."""
     parts = []
-    for index, trial_ids in parts_with(paths, KIND_OF_PART[name], wanted):
+    for index, trial_ids in parts_with(paths, kind_of_part(name), wanted):
         with suppress(ValueError):
-            rows = read_table(paths.part_table(name, index), name)
+            rows = paths.tables.read(paths.part_table(name, index), name)
             parts.append(rows.filter(pl.col("trial_id").is_in(trial_ids)))
     return parts
 
@@ -65,11 +65,11 @@ def scan_matrices(paths: SweepPaths, in_parts: frozenset[str], pending: frozense
     for index, trial_ids in parts_with(paths, "analysed", in_parts):
         for path in sorted((paths.analysed_part(index) / "similarity").glob("*.parquet")):
             with suppress(ValueError):
-                scans.append(scan_table(path, "similarity").where(pl.col("trial_id").is_in(trial_ids)))
+                scans.append(paths.tables.scan(path, "similarity").where(pl.col("trial_id").is_in(trial_ids)))
                 left_out |= trial_ids
     # Merged files may hold older rows of the same trials, so these are left out there.
     is_elsewhere = pl.col("trial_id").is_in(sorted(left_out))
-    merged = [scan_table(path, "similarity") for path in sorted(paths.similarity.glob("*.parquet"))]
+    merged = [paths.tables.scan(path, "similarity") for path in sorted(paths.similarity.glob("*.parquet"))]
     return [*(scan.where(~is_elsewhere) if left_out else scan for scan in merged), *scans]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from modjax.io.trees import load_tree
 from modjax.store.stacks import read_ids
 from modjax.store.sweep import Sweep, open_sweep
-from modjax.store.tables import read_table
 
 
 def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
@@ -26,7 +25,7 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
     """
     sweep = sweep if isinstance(sweep, Sweep) else open_sweep(sweep)
     paths = sweep.paths
-    if trial_id not in read_table(paths.table("trials"), "trials")["trial_id"]:
+    if trial_id not in paths.tables.read(paths.table("trials"), "trials")["trial_id"]:
         raise ValueError(f"{paths.root} has no trial {trial_id!r}; its trials are in 'modjax table {paths.root}'.")
     # Newest stack first: a trial that was trained again is in several.
     for index in reversed(paths.stack_indices()):

@@ -1,6 +1,7 @@
 """The end of a sweep: merges parts into final tables, draws figures, completes the manifest."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -16,7 +17,7 @@ from modjax.store.manifest import checksums, write_manifest
 from modjax.store.parts import part_rows
 from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
-from modjax.store.tables import merge, read_table, write_table
+from modjax.store.tables import write_table
 
 
 class Completion(NamedTuple):
@@ -56,28 +57,29 @@ def merge_parts(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finis
         planned: Trials table as planned; finished rows have their results.
         finished: Trials whose rows are in the tables already; no other rows are taken from there.
     """
-    for layer in layers_of(spec):
+    tables = paths.tables
+    for layer in layers_of(paths, spec):
         target = paths.similarity_file(layer)
         parts = (
             paths.similarity_file(layer, paths.analysed_part(index) / "similarity")
             for index in paths.part_indices("analysed")
         )
         # A part that was copied by a fork has no file for a layer without rows.
-        new = [read_table(path, "similarity") for path in parts if path.exists()]
-        write_table(target, merge("similarity", [*_earlier(target, "similarity", finished), *new]))
+        new = [tables.read(path, "similarity") for path in parts if path.exists()]
+        write_table(target, tables.merge("similarity", [*_earlier(paths, target, "similarity", finished), *new]))
     # The status of every trial is needed first: comparisons with untrained networks depend on it.
-    trials = merge_results(planned, merge("trials", part_rows(paths, "trials")))
+    trials = merge_results(paths, planned, tables.merge("trials", part_rows(paths, "trials")))
     trials = mark_failed(trials, failed_trials(paths))
-    for name in ("modules", "alignment", "history"):
+    for name in ("modules", "alignment", "history", *tables.of_analyses("trial")):
         target = paths.table(name)
-        rows = merge(name, [*_earlier(target, name, finished), *part_rows(paths, name)])
+        rows = tables.merge(name, [*_earlier(paths, target, name, finished), *part_rows(paths, name)])
         write_table(target, with_sweep_columns(name, rows, trials))
     # Last, since it marks trials as finished: a process killed before this merges the same parts again.
     write_table(paths.table("trials"), trials)
 
 
-def _earlier(path: Any, name: str, finished: list[str]) -> list[pl.DataFrame]:
-    return [read_table(path, name).filter(pl.col("trial_id").is_in(finished))] if path.exists() else []
+def _earlier(paths: SweepPaths, path: Path, name: str, finished: list[str]) -> list[pl.DataFrame]:
+    return [paths.tables.read(path, name).filter(pl.col("trial_id").is_in(finished))] if path.exists() else []
 
 
 def complete(paths: SweepPaths, manifest: dict[str, Any]) -> None:

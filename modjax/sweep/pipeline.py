@@ -10,6 +10,7 @@ When a sweep is resumed, each trial continues from the first of these that appli
 """
 
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,22 +21,26 @@ import polars as pl
 
 from modjax.engines.base import Engine, EngineOptions
 from modjax.engines.registry import as_options, check_options, open_engine
-from modjax.integrity.directory import check_directory, write_plan
+from modjax.extensions import Extension
+from modjax.integrity.directory import check_directory, with_settings_of, write_plan
 from modjax.integrity.environment import check_environment, training_threads
 from modjax.integrity.fork import ForkSource, copy_reusable, keep_weights, open_source
-from modjax.integrity.recovery import drop_stack, is_complete, kept_of, set_aside_damaged, trials_in_parts, whole_trials
+from modjax.integrity.recovery import analyse_trained, is_complete, kept_of, set_aside_damaged, whole_trials
 from modjax.io.files import locked, remove_folder
-from modjax.measures.plan import make_plan, params_shapes
-from modjax.spec.context import SweepContext, TrainingJob, hyperparams_of, make_context
+from modjax.spec.context import SweepContext, TrainingJob, make_contexts
 from modjax.spec.epochs import guess_epochs
 from modjax.spec.expand import untrained_arms
+from modjax.spec.plain import extended
+from modjax.spec.populations import with_population
 from modjax.spec.setup import Setup, check_layout, prepare
 from modjax.spec.spec import SweepSpec
 from modjax.store.copies import check_target, copy_finished
-from modjax.store.manifest import describe_machine, write_manifest
+from modjax.store.manifest import sweep_paths, write_manifest
 from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
+from modjax.sweep.describe import describe_run, dtype_name
 from modjax.sweep.finalize import Completion, complete, completion_of, draw, draw_figures, merge_parts, redraw_damaged
+from modjax.sweep.late import run_analyses
 from modjax.sweep.progress import SweepProgress
 from modjax.sweep.timing import Stages, cost_of_run
 from modjax.sweep.writer import StackWriter
@@ -46,7 +51,7 @@ SNAPSHOT_SECONDS = 60.0  # between snapshots of trials in training: what a kille
 
 
 def run_sweep(
-    spec: SweepSpec | str | os.PathLike,
+    spec: SweepSpec | Mapping[str, Any] | str | os.PathLike,
     out: str | os.PathLike,
     engine: str | EngineOptions = "local",
     slots: int | None = None,
@@ -55,6 +60,10 @@ def run_sweep(
     copy_to: str | None = None,
     report: bool = True,
     is_quiet: bool = False,
+    network: Any = None,
+    task: Any = None,
+    dataset: Any = None,
+    extensions: Iterable[Extension] | Extension = (),
 ) -> Sweep:
     """Run or continue a sweep: train all trials, find their modules, write tables and figures.
 
@@ -62,7 +71,7 @@ def run_sweep(
     ``KeyboardInterrupt`` is raised after a checkpoint at the end of the epoch, or at once if it comes twice.
 
     Args:
-        spec: Spec of the sweep, or the path of one.
+        spec: Spec of the sweep, the path of one, or the values of one.
         out: Directory of the sweep: new, empty, or with this spec's sweep (or one that this spec only adds to).
         engine: Engine that runs the work: ``"local"``, ``"ray"`` (nodes of a cluster, see docs/scaling.md), or
             :class:`modjax.EngineOptions` with the engine's own options.
@@ -75,6 +84,10 @@ def run_sweep(
         report: Whether to draw the figures and write ``report.html`` at the end. ``modjax report DIR``, or the same
             call with ``report=True``, makes them later.
         is_quiet: Whether to print no progress.
+        network: Network of all trials in place of ``[network]``: a record, a :class:`modjax.Network` or a flax module.
+        task: Task of all trials: a record or a :class:`modjax.Task`.
+        dataset: Dataset in place of the spec's: a record or a :class:`modjax.Dataset`.
+        extensions: Records that the spec may name, and paths of Python files that define some (docs/extend.md).
 
     Returns:
         The finished sweep.
@@ -93,9 +106,10 @@ def run_sweep(
         raise ValueError(f"slots must be a whole number, at least 1; got {slots}.")
     stages = Stages()
     with stages("setup"):
-        setup = prepare(spec, data_dir)
-    source = open_source(Path(out), Path(fork), setup, _dtype()) if fork is not None else None
-    paths = SweepPaths(Path(out if fork is None else fork))
+        setup = prepare(extended(spec, network, task, dataset, extensions, data_dir), data_dir)
+        setup = setup._replace(spec=with_settings_of(setup.spec, sweep_paths(Path(out))))
+    source = open_source(Path(out), Path(fork), setup, dtype_name()) if fork is not None else None
+    paths = SweepPaths(Path(out if fork is None else fork), setup.tables)
     _check(paths, setup, slots)
     paths.root.mkdir(parents=True, exist_ok=True)
     completion = completion_of(report)
@@ -123,16 +137,12 @@ def run_sweep(
 
 
 def _check(paths: SweepPaths, setup: Setup, slots: int | None) -> dict[str, Any]:
-    manifest = check_directory(paths, setup.spec, setup.trials, setup.data_checksum, _dtype())
+    manifest = check_directory(paths, setup.spec, setup.trials, setup.data_checksum, dtype_name())
     check_layout(setup, manifest)
     kept = manifest.get("slots", slots)
     if slots is not None and slots != kept:
         raise ValueError(f"{paths.root} was begun with {kept} slots, which its numbers depend on; leave --slots out.")
     return manifest
-
-
-def _dtype() -> str:
-    return str(jax.dtypes.canonicalize_dtype(float))
 
 
 class _Run(NamedTuple):
@@ -162,9 +172,9 @@ class _Run(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """A directory ready for a run: context, manifest so far, planned trials, and ids of trials with rows in tables."""
+    """A directory ready for a run: contexts, manifest so far, planned trials, and ids of trials with rows in tables."""
 
-    context: SweepContext
+    contexts: dict[str, SweepContext]
     manifest: dict[str, Any]
     planned: pl.DataFrame
     finished: list[str]
@@ -179,20 +189,25 @@ def _run_to_the_end(run: _Run) -> None:
     try:
         with stages("setup"):
             begun = _begin(run, is_untrained, progress)
-        context, planned = begun.context, begun.planned
+        contexts, planned = begun.contexts, begun.planned
         with progress:
             # 1. Recover the parts of earlier runs; all other trials wait.
-            writer = StackWriter(context, paths, planned, engine.searches, stages)
-            in_parts = _recover_parts(paths, writer, progress)
+            writer = StackWriter(contexts, paths, planned, engine.searches, stages)
+            in_parts = analyse_trained(paths, writer.analyse, progress.say)
             waiting = planned.filter(~pl.col("trial_id").is_in([*begun.finished, *in_parts]))
             progress.begin(planned.height - waiting.height)
-            how = "sharing batches" if context.population.is_paired else "in slots"
+            how = "sharing batches" if next(iter(contexts.values())).layout.is_paired else "in slots"
+            if len(contexts) > 1:
+                how += f", in {len(contexts)} populations one after another"
             progress.say(f"{planned.height} trials, {waiting.height} to do, {begun.manifest['slots']} at a time {how}")
-            # 2. Initialize untrained networks, then train the others; searches run meanwhile.
-            _init_untrained(context, waiting.filter(is_untrained), writer, progress)
-            job = TrainingJob(setup, context, paths, waiting.filter(~is_untrained), run.slots, SNAPSHOT_SECONDS)
-            with stages("training"):
-                _train(engine, job, writer, progress)
+            # 2. Initialize untrained networks, then train the others, population by population; searches run meanwhile.
+            waiting = with_population(setup.spec, waiting)
+            for name, context in contexts.items():
+                own = waiting.filter(population=name)
+                _init_untrained(context, own.filter(is_untrained), writer, progress)
+                job = TrainingJob(setup, context, paths, own.filter(~is_untrained), run.slots, SNAPSHOT_SECONDS)
+                with stages("training"):
+                    _train(engine, job, writer, progress)
             # 3. Wait for the last module searches.
             progress.stage("finishing module searches")
             writer.advance(is_last=True)
@@ -201,12 +216,22 @@ def _run_to_the_end(run: _Run) -> None:
             progress.stage("tables and figures")
             with stages("tables"):
                 merge_parts(paths, setup.spec, planned, begun.finished)
+                run_analyses(setup, paths, contexts, run.earlier.get("analysed", ()), begun.finished)
             with stages("figures"):
                 problem = draw_figures(paths, run.completion)  # raised once the sweep is complete
             cost = cost_of_run(stages, engine.searches.peak_bytes)
             # An old page shows fewer trials; if the process dies here, the next run draws the missing page.
             paths.report.unlink(missing_ok=True)
-            complete(paths, {**begun.manifest, **engine.describe(), "programs": engine.programs, **cost})
+            complete(
+                paths,
+                {
+                    **begun.manifest,
+                    **engine.describe(),
+                    "programs": engine.programs,
+                    "analysed": [*paths.tables.analyses],
+                    **cost,
+                },
+            )
             is_whole = True
             if problem is not None:
                 raise problem
@@ -221,8 +246,8 @@ def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
     """Set aside damaged files, then write the manifest, the spec and the trials table."""
     setup, paths, earlier = run.setup, run.paths, run.earlier
     set_aside_damaged(paths, setup.spec, earlier, progress.say)
-    context = make_context(setup, earlier, run.slots, setup.trials.filter(~is_untrained), run.engine.cores)
-    manifest = {**_describe(setup, context), **run.engine.describe(), **kept_of(paths, earlier)}
+    contexts = make_contexts(setup, earlier, run.slots, setup.trials.filter(~is_untrained), run.engine.cores)
+    manifest = {**describe_run(setup, contexts), **run.engine.describe(), **kept_of(paths, earlier)}
     manifest |= run.source.about() if run.source else {}
     # The manifest comes first: it is what makes the directory a sweep.
     write_manifest(paths, {**manifest, "complete": False})
@@ -232,43 +257,12 @@ def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
     planned = write_plan(paths, setup.spec, setup.trials, finished)
     if run.source is not None:
         copy_reusable(run.source, paths, setup.spec, planned, finished, progress.say)
-    return _Begun(context, manifest, planned, finished)
-
-
-def _recover_parts(paths: SweepPaths, writer: StackWriter, progress: SweepProgress) -> list[str]:
-    """Analyse trained parts that are not analysed yet, and set damaged stacks aside; returns the trials of parts."""
-    kept = []
-    analysed = paths.part_indices("analysed")
-    for index, trial_ids in trials_in_parts(paths).items():
-        if index not in analysed:
-            try:
-                writer.analyse(index)
-            except (ValueError, OSError):
-                drop_stack(paths, index, progress.say)
-                continue
-        kept += trial_ids
-    return kept
-
-
-def _describe(setup: Setup, context: SweepContext) -> dict[str, Any]:
-    population, similarity = context.population, setup.spec.similarity
-    in_shape, num_examples = context.analysed_examples.x.shape[1:], len(context.analysed_examples.x)
-    shapes = params_shapes(context.network)
-    plan = make_plan(context.network, shapes, in_shape, similarity.measures, similarity.combined, num_examples)
-    return {
-        "name": setup.spec.name,
-        "spec_hash": setup.spec.spec_hash(),
-        **describe_machine(),
-        "precision": {"dtype": _dtype(), "matmul": setup.spec.training.matmul_precision},
-        "slots": population.lanes * population.num_threads * len(jax.local_devices()[: population.num_devices]),
-        "layout": {"population": population._asdict(), "trials_per_similarity_call": plan.num_trials},
-        "data": {"name": setup.spec.dataset, "checksum": setup.data_checksum},
-    }
+    return _Begun(contexts, manifest, planned, finished)
 
 
 def _init_untrained(context: SweepContext, trials: pl.DataFrame, writer: StackWriter, progress: SweepProgress) -> None:
     """Add untrained networks, with the same weights that a trained trial of that seed starts from."""
-    hyperparams = hyperparams_of(trials)
+    hyperparams = context.values_of(trials)
     for index, row in enumerate(trials.iter_rows(named=True)):
         values = jax.tree.map(lambda column, index=index: jnp.asarray(column[index]), hyperparams)
         params = jax.device_get(init_one(context.task, context.config.recipe(), jnp.uint32(row["seed"]), values).params)
@@ -295,4 +289,4 @@ def _train(engine: Engine, job: TrainingJob, writer: StackWriter, progress: Swee
             ended = [len(trained.trial.history) for trained in report.finished]
             counts = (len(ended), report.num_training, report.num_epochs, engine.searches.num_unfinished)
             progress.update(*counts, ended, len(writer.failures.reasons))
-    remove_folder(job.paths.training)
+    remove_folder(job.snapshots)

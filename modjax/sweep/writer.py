@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from modjax._util.memory import release_free_memory
+from modjax.analysis.extensions import analysed_trial, analysis_context, run_trial_analyses
 from modjax.analysis.modules import (
     Graph,
     Matrices,
@@ -29,11 +30,11 @@ from modjax.integrity.damage import layers_of
 from modjax.io.files import new_folder
 from modjax.spec.context import SweepContext, measure_trial
 from modjax.spec.failures import Failures, hits_all_trials
-from modjax.spec.spec import LEAST_ACCURACY
+from modjax.spec.populations import with_population
 from modjax.store.failures import FAILED, failed_in_part, write_failures
 from modjax.store.paths import SweepPaths
-from modjax.store.stacks import load_stack, next_index, save_stack
-from modjax.store.tables import from_rows, write_table
+from modjax.store.stacks import load_stack, next_index, read_ids, save_stack
+from modjax.store.tables import write_table
 from modjax.sweep.timing import Stages
 from modjax.training.events import FinishedTrial
 from modjax.types import Params
@@ -50,19 +51,23 @@ class PendingStack(NamedTuple):
         matrices: Similarity matrices by measure, for each job.
         jobs: Graphs of each job, by trial and layer.
         failed: Reasons of failed trials, by ``trial_id``.
+        trial_ids: Trials of the stack.
+        params: Their weights, with a leading trials axis.
     """
 
     number: int
     matrices: dict[tuple[str, int], dict[str, np.ndarray]]
     jobs: dict[tuple[str, int], list[Graph]]
     failed: dict[str, str]
+    trial_ids: list[str]
+    params: Params
 
 
 class StackWriter:
     """Writer that takes finished trials, commits stacks, and submits their graphs to the worker pool.
 
     Args:
-        context: What all trials of the run share.
+        contexts: What the trials of each population share.
         paths: Paths of the sweep.
         planned: Trials table; rows are looked up by ``trial_id``.
         pool: Executor of module searches.
@@ -70,10 +75,18 @@ class StackWriter:
     """
 
     def __init__(
-        self, context: SweepContext, paths: SweepPaths, planned: pl.DataFrame, pool: SearchExecutor, stages: Stages
+        self,
+        contexts: dict[str, SweepContext],
+        paths: SweepPaths,
+        planned: pl.DataFrame,
+        pool: SearchExecutor,
+        stages: Stages,
     ) -> None:
-        self._context, self._paths, self._pool, self._stages = context, paths, pool, stages
+        self._contexts, self._paths, self._pool, self._stages = contexts, paths, pool, stages
+        self._spec = next(iter(contexts.values())).spec
         self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
+        populations = with_population(self._spec, planned)["population"]
+        self._population = dict(zip(planned["trial_id"], populations, strict=True))
         self._buffer: list[tuple[str, FinishedTrial]] = []
         self._oldest = 0.0
         self._measured: dict[str, Measurements] = {}
@@ -99,8 +112,9 @@ class StackWriter:
         is_old = self._buffer and (is_due or time.perf_counter() - self._oldest >= STACK_SECONDS)
         if len(self._buffer) >= STACK_TRIALS or is_old or (is_last and self._buffer):
             with self._stages("evaluating and saving"):
-                index = self._commit_trained()
-            self.analyse(index)
+                indices = self._commit_trained()
+            for index in indices:
+                self.analyse(index)
         # Searches run in worker processes meanwhile, so only stacks whose searches have ended are collected.
         still = []
         for stack in self._pending:
@@ -115,10 +129,22 @@ class StackWriter:
             release_free_memory()
         self._pending = still
 
-    def _commit_trained(self) -> int:
+    def _context(self, trial_id: str) -> SweepContext:
+        return self._contexts[self._population[trial_id]]
+
+    def _commit_trained(self) -> list[int]:
+        """Commit the buffer; a stack holds trials of one population, whose weights have the same shapes."""
+        buffer, self._buffer = self._buffer, []
+        by_population: dict[str, list[tuple[str, FinishedTrial]]] = {}
+        for trial_id, trial in buffer:
+            by_population.setdefault(self._population[trial_id], []).append((trial_id, trial))
+        return [self._commit_stack(trials) for trials in by_population.values()]
+
+    def _commit_stack(self, buffer: list[tuple[str, FinishedTrial]]) -> int:
         # Weights before rows: the trained part, renamed into place last, is what marks the stack as trained.
-        index, buffer, self._buffer = self._next_index, self._buffer, []
+        index = self._next_index
         self._next_index += 1
+        tables = self._paths.tables
         trial_ids = [trial_id for trial_id, _ in buffer]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(trial.params for _, trial in buffer))
         save_stack(self._paths, index, trial_ids, stacked)
@@ -128,8 +154,8 @@ class StackWriter:
             for trial_id, trial in buffer
         ]
         with new_folder(self._paths.trained_part(index)) as folder:
-            write_table(folder / "trials.parquet", from_rows("trials", rows))
-            write_table(folder / "history.parquet", from_rows("history", history))
+            write_table(folder / "trials.parquet", tables.from_rows("trials", rows))
+            write_table(folder / "history.parquet", tables.from_rows("history", history))
             write_failures(folder, self.failures.among(trial_ids))
         return index
 
@@ -139,11 +165,13 @@ class StackWriter:
         return {**self._rows[trial_id], **known, "status": FAILED, "excluded": True}
 
     def _trial_row(self, trial_id: str, finished: FinishedTrial) -> dict[str, Any]:
-        context, row = self._context, self._rows[trial_id]
+        context, row = self._context(trial_id), self._rows[trial_id]
         known = self._measured.get(trial_id)
         numbers = measure_trial(context, row, finished.params) if known is None else known.numbers
+        least = context.spec.analysis.min_accuracy
         # ``not >=`` rather than ``<``, so that a NaN accuracy is excluded too.
-        is_excluded = finished.status != "untrained" and not numbers["test_accuracy"] >= LEAST_ACCURACY
+        is_low = least is not None and not numbers["test_accuracy"] >= least
+        is_excluded = finished.status != "untrained" and is_low
         return {
             **row,
             **numbers,
@@ -156,21 +184,20 @@ class StackWriter:
 
     def analyse(self, index: int) -> None:
         """Compute the matrices of a committed stack from its saved weights, and submit its module searches."""
-        context = self._context
+        context = self._context(read_ids(self._paths.stack_ids(index))[0])
         one_trial = jax.eval_shape(context.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._paths, index, one_trial)
-        stack = PendingStack(index, {}, {}, failed_in_part(self._paths, index))
+        stack = PendingStack(index, {}, {}, failed_in_part(self._paths, index), trial_ids, stacked)
         with self._stages("similarity"):
-            matrices = self._matrices(trial_ids, stacked)
+            matrices = self._matrices(context, trial_ids, stacked)
         for trial_id, layers in zip(trial_ids, matrices, strict=True):
             if trial_id not in stack.failed:
                 self.failures.attempt(trial_id, self._submit, stack, trial_id, layers)
         stack.failed.update(self.failures.among(trial_ids))
         self._pending.append(stack)
 
-    def _matrices(self, trial_ids: list[str], stacked: Params) -> list[Matrices]:
+    def _matrices(self, context: SweepContext, trial_ids: list[str], stacked: Params) -> list[Matrices]:
         """Return the matrices of each trial; if the stack as a whole raises, each trial is measured alone."""
-        context = self._context
         known = [self._measured.pop(trial_id, None) for trial_id in trial_ids]
         if all(measured is not None for measured in known):
             return [measured.matrices for measured in known if measured is not None]
@@ -192,7 +219,7 @@ class StackWriter:
 
     def _submit(self, stack: PendingStack, trial_id: str, layers: Matrices) -> None:
         graphs = {layer: graphs_of(measures) for layer, measures in layers.items()}
-        settings, seed = search_settings(self._context.spec), self._rows[trial_id]["seed"]
+        settings, seed = search_settings(self._spec), self._rows[trial_id]["seed"]
         for layer, (named, adjacencies) in graphs.items():
             job = (trial_id, layer)
             stack.jobs[job], stack.matrices[job] = named, layers[layer]
@@ -212,10 +239,39 @@ class StackWriter:
             modules += module_rows(trial_id, layer, graphs, result)
             alignment += alignment_rows(trial_id, layer, graphs, result)
             similarity.setdefault(layer, []).extend(similarity_rows(trial_id, layer, stack.matrices[trial_id, layer]))
+        analyses = self._analyses(stack, results)
+        # An analysis that raised fails its trial, with all its rows.
+        modules, alignment = (
+            [row for row in rows if row["trial_id"] not in stack.failed] for rows in (modules, alignment)
+        )
+        tables = self._paths.tables
         with new_folder(self._paths.analysed_part(stack.number)) as folder:
             write_failures(folder, stack.failed)
-            for layer in layers_of(self._context.spec):  # also without rows, if all trials of the stack failed
+            for layer in layers_of(self._paths, self._spec):  # also without rows, if all trials of the stack failed
                 path = self._paths.similarity_file(layer, folder / "similarity")
-                write_table(path, from_rows("similarity", similarity.get(layer, [])))
-            write_table(folder / "modules.parquet", from_rows("modules", modules))
-            write_table(folder / "alignment.parquet", from_rows("alignment", alignment))
+                rows = [row for row in similarity.get(layer, []) if row["trial_id"] not in stack.failed]
+                write_table(path, tables.from_rows("similarity", rows))
+            write_table(folder / "modules.parquet", tables.from_rows("modules", modules))
+            write_table(folder / "alignment.parquet", tables.from_rows("alignment", alignment))
+            # Also without rows: the part says which trials were covered.
+            for name, frames in analyses.items():
+                write_table(folder / f"{name}.parquet", pl.concat([tables.empty(name), *frames]))
+
+    def _analyses(
+        self, stack: PendingStack, results: dict[tuple[str, int], LayerModules]
+    ) -> dict[str, list[pl.DataFrame]]:
+        """Return the rows of the analyses of extensions, by table; a trial for which one raises is failed."""
+        tables = self._paths.tables
+        frames: dict[str, list[pl.DataFrame]] = {name: [] for name in tables.of_analyses("trial")}
+        for position, trial_id in enumerate(stack.trial_ids if frames else ()):
+            if trial_id in stack.failed:
+                continue
+            jobs = [job for job in results if job[0] == trial_id]
+            layers = {job[1]: (stack.jobs[job], stack.matrices[job], results[job]) for job in jobs}
+            subject = analysed_trial(self._rows[trial_id], stack.params, position, layers)
+            context = analysis_context(self._context(trial_id))
+            own = self.failures.attempt(trial_id, run_trial_analyses, tables, context, subject)
+            for name, frame in (own or {}).items():
+                frames[name].append(frame)
+        stack.failed.update(self.failures.among(stack.trial_ids))
+        return frames

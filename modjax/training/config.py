@@ -1,16 +1,16 @@
 """The settings of training: ``TrainConfig`` is static and fixed for a run, ``Hyperparams`` are traced and vary."""
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modjax.builtins import HYPERPARAMETERS
+from modjax.builtins import BASE_HYPERPARAMETERS, HYPERPARAMETERS
 from modjax.names import KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
 
 # One field per record.
 Hyperparams = namedtuple(
-    "Hyperparams", tuple(HYPERPARAMETERS), defaults=[info.default for info in HYPERPARAMETERS.values()]
+    "Hyperparams", BASE_HYPERPARAMETERS, defaults=[HYPERPARAMETERS[name].default for name in BASE_HYPERPARAMETERS]
 )
 Hyperparams.__doc__ = "Hyperparameters that vary without recompiling: scalars in a task, ``[trials]`` columns outside."
 
@@ -38,6 +38,7 @@ class TrainConfig:
             finite. ``best_epoch`` is that of the best validation loss either way.
         matmul_precision: Precision of matrix products: ``float32``, or on accelerators that have them ``tf32`` or
             ``bf16`` (products of rounded factors, summed in float32).
+        num_train: Number of training examples to use, the first of each trial's split; None uses all.
         num_slots: Number of trials that train side by side; None lets modjax choose, and pack the last trials into
             fewer lanes.
         num_devices: Number of local devices to use; None uses all.
@@ -57,6 +58,7 @@ class TrainConfig:
     plateau_factor: float = 0.25
     keep: str = "best"
     matmul_precision: str = "float32"
+    num_train: int | None = None
     num_slots: int | None = None
     num_devices: int | None = None
 
@@ -70,7 +72,7 @@ class TrainConfig:
             raise ValueError(f"momentum must lie between 0 and 1, 1 excluded; got {self.momentum}.")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be finite and not negative; got {self.weight_decay}.")
-        for name in ("max_epochs", "batch_size", "early_stopping_patience", "num_slots", "num_devices"):
+        for name in ("max_epochs", "batch_size", "early_stopping_patience", "num_train", "num_slots", "num_devices"):
             value = getattr(self, name)
             if value is not None and (int(value) != value or not 1 <= value <= MAX_COUNT):
                 raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}; got {value}.")
@@ -86,8 +88,8 @@ class TrainConfig:
         return replace(self, num_slots=None, num_devices=None)
 
 
-def hyperparam(hyperparams: Any, name: str, default: float) -> Any:
-    """Return a hyperparameter by name from a NamedTuple or a dict, or the default."""
-    if isinstance(hyperparams, dict):
+def hyperparam(hyperparams: Any, name: str, default: Any) -> Any:
+    """Return a hyperparameter by name from a NamedTuple or a mapping, or the default."""
+    if isinstance(hyperparams, Mapping):
         return hyperparams.get(name, default)
     return getattr(hyperparams, name, default)

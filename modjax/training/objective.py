@@ -1,6 +1,7 @@
 """What a trial minimizes: the task's mean loss plus penalties, with one function per term."""
 
 import operator
+import zlib
 from collections.abc import Callable
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ from modjax._util.pixels import to_unit_range
 from modjax.builtins import PENALTIES, TASKS
 from modjax.checks import check_finite, check_labels
 from modjax.networks.base import Network
-from modjax.records import resolve
+from modjax.records import PenaltyInfo, resolve
 from modjax.training.config import hyperparam
 from modjax.types import Examples, Params, PRNGKey
+
+NOISE_KEY = zlib.crc32(b"input_noise")
 
 
 class Batch(NamedTuple):
@@ -96,6 +99,21 @@ def l2_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Arra
     return hyperparam(hyperparams, "l2", 0.0) * l2_norm(params)
 
 
+@lru_cache(maxsize=256)
+def with_penalties(task: Task, network: Network, penalties: tuple[PenaltyInfo, ...]) -> Task:
+    """Return a task whose loss has further penalties; the same arguments give the same object."""
+    if not penalties:
+        return task
+
+    def penalty(params: Params, hyperparams: Any) -> Array:
+        terms = [resolve(info.function)(network, params, hyperparams) for info in penalties]
+        return reduce(operator.add, terms, task.penalty(params, hyperparams))
+
+    names = [info.name for penalty_info in penalties for info in penalty_info.hyperparameters]
+    read = None if task.hyperparams is None else tuple(dict.fromkeys((*task.hyperparams, *names)))
+    return task._replace(penalty=penalty, hyperparams=read)
+
+
 def cross_entropy_sum(logits: Float[Array, "batch outputs"], labels: Array) -> Float[Array, ""]:
     """Return ``sum_b -log softmax(y_b)[label_b]``, in nats."""
     return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
@@ -106,8 +124,9 @@ def classification(network: Network) -> Task:
     """Return the paper's task: cross-entropy, dropout after each hidden activation, L1 and L2 penalties in the loss.
 
     loss = mean CE + l1 * sum |W| + l2 * sum W^2; hyperparameters ``l1``, ``l2`` and ``dropout`` by name from a
-    :class:`modjax.Hyperparams` or a dict, 0 where there is none. The same network gives the same task
-    object.
+    :class:`modjax.Hyperparams` or a dict, 0 where there is none. Where they are given, ``input_noise`` adds Gaussian
+    noise of that standard deviation to the inputs, and with ``label_smoothing`` a the loss is that of the labels
+    (1 - a) onehot + a / classes; both in training alone. The same network gives the same task object.
 
     Args:
         network: The architecture.
@@ -123,9 +142,16 @@ def classification(network: Network) -> Task:
     def loss(params: Params, hyperparams: Any, batch: Batch, key: PRNGKey) -> Array:
         # The barrier has it computed once for the forward and the backward product and all trials of the batch.
         x = jax.lax.optimization_barrier(to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype))
+        noise, smoothing = (hyperparam(hyperparams, name, None) for name in ("input_noise", "label_smoothing"))
+        if noise is not None:
+            x = x + noise * jax.random.normal(jax.random.fold_in(key, NOISE_KEY), x.shape, x.dtype)
         rate = hyperparam(hyperparams, "dropout", 0.0)
         logits = network.apply(params, x, dropout=(rate, key)).logits
-        return cross_entropy_sum(logits, batch.y) / batch.y.shape[0]
+        total = cross_entropy_sum(logits, batch.y)
+        if smoothing is not None:
+            uniform = -jnp.sum(jnp.mean(jax.nn.log_softmax(logits), -1))
+            total = (1 - smoothing) * total + smoothing * uniform
+        return total / batch.y.shape[0]
 
     def evaluate(params: Params, hyperparams: Any, batch: Batch) -> dict[str, Array]:
         del hyperparams

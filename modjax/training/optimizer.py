@@ -9,22 +9,31 @@ from typing import Any
 
 import optax
 
+from modjax.builtins import OPTIMIZER_HYPERPARAMETERS
 from modjax.training.config import TrainConfig, hyperparam
 
 Optimizer = Callable[[Any, Any], optax.GradientTransformation]
 
 
 def adam(config: TrainConfig) -> Optimizer:
-    """Return Adam (betas 0.9 and 0.999, eps 1e-8: the defaults of PyTorch too)."""
+    """Return Adam (betas 0.9 and 0.999 unless hyperparameters say otherwise, eps 1e-8: PyTorch's defaults too)."""
     del config
-    return lambda learning_rate, hyperparams: optax.adam(learning_rate)
+    return lambda learning_rate, hyperparams: optax.adam(learning_rate, **_betas(hyperparams))
 
 
 def adamw(config: TrainConfig) -> Optimizer:
     """Return Adam with decoupled weight decay on all parameters: p -= learning_rate * (adam + weight_decay * p)."""
     return lambda learning_rate, hyperparams: optax.adamw(
-        learning_rate, weight_decay=hyperparam(hyperparams, "weight_decay", config.weight_decay)
+        learning_rate,
+        weight_decay=hyperparam(hyperparams, "weight_decay", config.weight_decay),
+        **_betas(hyperparams),
     )
+
+
+def _betas(hyperparams: Any) -> dict[str, Any]:
+    """Return the decay rates of the moments that are given: constants of the program otherwise."""
+    given = {name: hyperparam(hyperparams, name, None) for name in ("b1", "b2")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def sgd(config: TrainConfig) -> Optimizer:
@@ -35,7 +44,6 @@ def sgd(config: TrainConfig) -> Optimizer:
 
 
 OPTIMIZER_FUNCTIONS: dict[str, Callable[[TrainConfig], Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
-NAMED_HYPERPARAMS: dict[str, tuple[str, ...]] = {"adamw": ("weight_decay",), "sgd": ("momentum",)}
 
 
 def transformation(config: TrainConfig, learning_rate: Any, hyperparams: Any) -> optax.GradientTransformation:
@@ -47,5 +55,5 @@ def transformation(config: TrainConfig, learning_rate: Any, hyperparams: Any) ->
 
 def optimizer_hyperparams(config: TrainConfig) -> tuple[str, ...]:
     """Return the names of the hyperparameters that the optimizer takes, beside the learning rate."""
-    named = NAMED_HYPERPARAMS.get(config.optimizer, ()) if isinstance(config.optimizer, str) else ()
+    named = OPTIMIZER_HYPERPARAMETERS[config.optimizer] if isinstance(config.optimizer, str) else ()
     return (*named, *config.optimizer_hyperparams)

@@ -82,7 +82,9 @@ def split(config: TrainConfig, seed: UInt32[Array, ""], num_examples: int) -> tu
     """Return the indices of a trial's training and validation examples, the same for all trials of a seed."""
     order = split_order(named_key(seed, "split"), num_examples)
     held_out = num_validation(num_examples, config.validation_fraction)
-    return order[:-held_out], order[-held_out:]
+    train, validation = order[:-held_out], order[-held_out:]
+    # The first of the split's order, so that validation is the same whatever the number.
+    return (train if config.num_train is None else train[: config.num_train]), validation
 
 
 def update(

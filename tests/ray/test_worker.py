@@ -13,7 +13,7 @@ from modjax.engines.ray import worker as worker_module
 from modjax.engines.ray.dispatch import dispatch
 from modjax.engines.ray.worker import TrialWorker, WorkerJob
 from modjax.engines.snapshots import find_saved, saved_in
-from modjax.spec.context import make_context
+from modjax.spec.context import make_contexts
 from modjax.store.paths import worker_folder, worker_folders
 from modjax.sweep import writer as stacks
 from modjax.training.slots import SlotTable
@@ -62,11 +62,11 @@ class InlineEngine(LocalEngine):
         self.deaths, self.stop_after, self.asked_after, self.told = deaths, stop_after, asked_after, []
 
     def train(self, job):
-        names, root = job.trials["trial_id"].to_list(), job.paths.training
+        names, root = job.trials["trial_id"].to_list(), job.snapshots
         index_of = {name: index for index, name in enumerate(names)}
-        manifest = {"layout": {"population": job.context.population._asdict()}}
+        manifest = {"layout": {"population": job.context.layout._asdict()}}
         seconds = 0.0 if self.asked_after is None else 1e9  # then only what is asked for is saved
-        about = WorkerJob(job.setup, manifest, job.slots, job.trials, seconds, False)
+        about = WorkerJob(job.setup, manifest, job.context.name, job.slots, job.trials, seconds, False)
         group = InlineWorkerGroup(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
         saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
         self.resumed = {names[index]: one.epochs for index, one in saved.items()}
@@ -74,7 +74,7 @@ class InlineEngine(LocalEngine):
         def saved_by(worker):
             return {index_of[name]: one for name, one in saved_in(worker_folder(root, worker)).items()}
 
-        population = job.context.population
+        population = job.context.layout
         capacity = population.slots * population.num_threads
         asked = [] if self.asked_after is None else [False] * self.asked_after + [True]
 
@@ -103,13 +103,13 @@ CONTEXTS = {}  # made and compiled once, for all workers and tests
 def sweep_with(folder, write_spec, tiny_content, monkeypatch):
     monkeypatch.setattr(worker_module, "ORDER_SECONDS", 0.0)
 
-    def make_once(*arguments):
+    def make_once(*arguments, **named):
         if "one" not in CONTEXTS:
-            CONTEXTS["one"] = make_context(*arguments)
+            CONTEXTS["one"] = make_contexts(*arguments, **named)
         return CONTEXTS["one"]
 
-    monkeypatch.setattr(worker_module, "make_context", make_once)
-    monkeypatch.setattr("modjax.sweep.pipeline.make_context", make_once)
+    monkeypatch.setattr(worker_module, "make_contexts", make_once)
+    monkeypatch.setattr("modjax.sweep.pipeline.make_contexts", make_once)
     spec = write_spec(tiny_content)
 
     def run(engine):

@@ -21,7 +21,7 @@ ERRORS = (
     "WorkerCrashedError",
 )
 
-NOTHING = WorkerJob(None, {}, None, None, 60.0, False)
+NOTHING = WorkerJob(None, {}, "base", None, None, 60.0, False)
 
 
 class MadeUpRay:

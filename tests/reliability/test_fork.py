@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import modjax as mj
-from tests.seams import SweepPaths, as_trained, from_rows, read_manifest, write_manifest
+from tests.seams import SweepPaths, as_trained, from_rows, parse_spec, read_manifest, write_manifest
 from tests.sweep.test_pipeline import assert_same_tables
 
 
@@ -131,6 +131,17 @@ def test_fork_of_another_precision_is_refused(out, folder, write_spec, tiny_cont
     assert not (folder / "fork").exists()
 
 
+SPEC = parse_spec(
+    {
+        "name": "x",
+        "dataset": "digits",
+        "seeds": [0],
+        "arms": [{"name": "l2"}, {"name": "null", "untrained": True}],
+        "analysis": {"min_accuracy": 0.8},
+    }
+)
+
+
 def test_failed_trials_are_as_they_were_trained():
     trained = {"learning_rate": 1e-3, "l1": 0.0, "l2": 0.0, "dropout": 0.0, "excluded": True, "seed": 0}
     rows = [
@@ -151,7 +162,7 @@ def test_failed_trials_are_as_they_were_trained():
             for epoch, loss in enumerate(values)
         ],
     )
-    mended = {row["trial_id"]: row for row in as_trained(trials, history, ["null"]).iter_rows(named=True)}
+    mended = {row["trial_id"]: row for row in as_trained(trials, history, SPEC).iter_rows(named=True)}
     assert {name: (row["status"], row["excluded"]) for name, row in mended.items()} == {
         "good": ("done", False),
         "poor": ("done", True),

@@ -8,8 +8,8 @@ import pytest
 import modjax as mj
 from modjax.networks.images import image_shape
 from modjax.spec import setup
-from modjax.spec.context import make_network
-from modjax.spec.setup import Setup, check_fit, layer_sizes, num_weights
+from modjax.spec.networks import build_network, network_sizes
+from modjax.spec.setup import check_fit
 from tests.seams import parse_spec
 
 SPEC = {
@@ -26,17 +26,15 @@ SPEC = {
 @pytest.mark.parametrize("shape", [(7, 9, 2), (5, 5), (16,)], ids=str)
 def test_sizes_are_those_of_the_network(kind, shape):
     spec = parse_spec({**SPEC, "network": {"kind": kind, "widths": [3, 4, 2]}})
-    layers = layer_sizes(spec, shape)
-    x = np.zeros((150, *shape), np.float32)
-    y = np.zeros(150, np.int32)
-    data = mj.Dataset("x", x, y, x, y, 6)
-    network = make_network(Setup(spec, data, "", pl.DataFrame()))
-    params = jax.eval_shape(network.init, jax.random.key(0))
-    assert num_weights(layers, 6) == sum(leaf.size for leaf in jax.tree.leaves(params))
-    hidden = jax.eval_shape(network.apply, params, x[:1]).hidden
-    assert [(layer.locations, layer.units) for layer in layers] == [
+    sizes = network_sizes(spec, shape, 6)
+    params = build_network(spec, shape, 6).init(0)
+    assert sizes.num_weights == sum(leaf.size for leaf in jax.tree.leaves(params))
+    hidden = build_network(spec, shape, 6).apply(params, np.zeros((1, *shape), np.float32)).hidden
+    assert [(layer.locations, layer.units) for layer in sizes.layers] == [
         (layer.size // layer.shape[-1], layer.shape[-1]) for layer in hidden
     ]
+    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    assert [layer.fan_in for layer in sizes.layers] == [kernel[..., 0].size for kernel in kernels[:-1]]
 
 
 @pytest.mark.parametrize("shape", [(10,), (2, 3, 4, 5)], ids=str)

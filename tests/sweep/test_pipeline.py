@@ -234,7 +234,8 @@ def test_no_measures_train_only(folder, write_spec, tiny_content):
 
 def test_diverged_trials_are_kept_flagged_and_excluded(folder, write_spec, tiny_content):
     arms = [{"name": "rate", "learning_rate": [1e-2, 1e30]}]
-    sweep = mj.run_sweep(write_spec({**tiny_content, "arms": arms}), folder / "out", is_quiet=True)
+    content = {**tiny_content, "arms": arms, "analysis": {"min_accuracy": 0.5}}
+    sweep = mj.run_sweep(write_spec(content), folder / "out", is_quiet=True)
     wild = sweep.trials.filter(pl.col("learning_rate") > 1)
     assert wild["status"].to_list() == ["diverged"] * 2
     assert wild["excluded"].all()

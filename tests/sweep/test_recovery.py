@@ -203,7 +203,8 @@ def test_figures_that_were_removed_are_drawn_again(copy):
 @pytest.mark.report
 def test_sweep_whose_trials_are_all_excluded(folder, write_spec, tiny_content):
     arms = [{"name": "rate", "learning_rate": [1e-9]}]
-    sweep = mj.run_sweep(write_spec({**tiny_content, "arms": arms}), folder / "out", is_quiet=True)
+    content = {**tiny_content, "arms": arms, "analysis": {"min_accuracy": 0.8}}
+    sweep = mj.run_sweep(write_spec(content), folder / "out", is_quiet=True)
     assert sweep.trials["excluded"].all()
     assert sweep.manifest["complete"]
 

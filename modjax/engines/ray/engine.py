@@ -85,15 +85,17 @@ class RayEngine:
 
     def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
         """Train the trials on all workers to their end; after a signal, until the workers have saved."""
-        root, population = job.paths.training, job.context.population
+        root, layout = job.snapshots, job.context.layout
         names, seeds = job.trials["trial_id"].to_list(), job.trials["seed"].to_numpy()
         index_of = {name: index for index, name in enumerate(names)}
         # Trials with the same seed can share batches, so they stay together in the queue.
-        order = np.argsort(seeds, kind="stable") if population.is_paired else np.arange(len(names))
+        order = np.argsort(seeds, kind="stable") if layout.is_paired else np.arange(len(names))
         saved = {index_of[name]: position for name, position in find_saved(root).items() if name in index_of}
-        manifest = {"layout": {"population": population._asdict()}}
+        manifest = {"layout": {"populations": {job.context.name: layout._asdict()}}}
         is_double = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
-        worker_job = WorkerJob(job.setup, manifest, job.slots, job.trials, job.snapshot_seconds, is_double)
+        worker_job = WorkerJob(
+            job.setup, manifest, job.context.name, job.slots, job.trials, job.snapshot_seconds, is_double
+        )
         # Numbers go on after those of earlier runs, whose folders may hold snapshots that are still needed.
         first = 1 + max(worker_folders(root), default=-1)
         group = self._group = RayWorkerGroup(
@@ -109,9 +111,9 @@ class RayEngine:
             left = saved_in(worker_folder(root, worker))
             return {index_of[name]: position for name, position in left.items() if name in index_of}
 
-        num_threads = population.num_threads if not self._is_gpu else 1
+        num_threads = layout.num_threads if not self._is_gpu else 1
         queue = TrialQueue([int(index) for index in order], saved)
-        capacity = population.slots * num_threads
+        capacity = layout.slots * num_threads
         with signals_wait() as is_asked_to_stop:
             try:
                 yield from dispatch(group, queue, capacity, saved_by, is_asked_to_stop, group.num_starting)

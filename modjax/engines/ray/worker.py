@@ -12,7 +12,7 @@ from modjax.analysis.modules import stack_matrices
 from modjax.engines.base import Measurements, TrainedTrial
 from modjax.engines.ray.dispatch import Done, Order
 from modjax.engines.snapshots import load_saved
-from modjax.spec.context import hyperparams_of, make_context, measure_trial, seeds_of
+from modjax.spec.context import make_contexts, measure_trial, seeds_of
 from modjax.spec.failures import hits_all_trials, reason_of
 from modjax.spec.setup import Setup
 from modjax.store.manifest import describe_machine
@@ -29,7 +29,8 @@ class WorkerJob(NamedTuple):
 
     Attributes:
         setup: Spec and data.
-        manifest: The part of the sweep's manifest that fixes the batch layout.
+        manifest: The part of the sweep's manifest that fixes the batch layouts.
+        population: Name of the population to train.
         slots: Number of slots the user asked for; None leaves it open.
         trials: Rows of the trials table.
         snapshot_seconds: Seconds between two snapshots of the trials in training.
@@ -38,6 +39,7 @@ class WorkerJob(NamedTuple):
 
     setup: Setup
     manifest: dict[str, Any]
+    population: str
     slots: int | None
     trials: pl.DataFrame
     snapshot_seconds: float
@@ -56,15 +58,16 @@ class TrialWorker:
         jax.config.update("jax_enable_x64", job.is_double)
         self._rows = job.trials.to_dicts()
         self._names = [row["trial_id"] for row in self._rows]
-        hyperparams = hyperparams_of(job.trials)
-        context = self._context = make_context(job.setup, job.manifest, job.slots, job.trials)
+        contexts = make_contexts(job.setup, job.manifest, job.slots, job.trials, only=job.population)
+        context = self._context = contexts[job.population]
+        hyperparams = context.values_of(job.trials)
         self._run = PopulationRun(
             context.task,
             hyperparams,
             seeds_of(job.trials),
             context.train_examples,
             context.config,
-            context.population,
+            context.layout,
             trials=[],
         )
         self._shapes = state_shapes(context.task, context.config.recipe(), hyperparams)

@@ -109,6 +109,7 @@ M.openSweep = async (facts, tablesText) => {
   const trials = facts.trial_ids.map((id, index) => {
     const trial = { index, id, arm: facts.arm_of[index], setting: facts.setting_of[index] };
     for (const name in columns) trial[name] = columns[name][index];
+    for (const info of facts.hyperparameters) if (info.values) trial[info.name] = info.values[trial[info.name]] ?? "-";
     trial.status = facts.statuses[trial.status];
     trial.excluded = trial.excluded === 1;
     trial.armName = facts.arms[trial.arm].name;
