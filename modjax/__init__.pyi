@@ -62,10 +62,12 @@ from .store.weights import load_params as load_params
 from .sweep.pipeline import run_sweep as run_sweep
 from .sweep.status import Status as Status
 from .sweep.status import watch_sweep as watch_sweep
+from .training.ask_tell import ask_tell as ask_tell
 from .training.config import Hyperparams as Hyperparams
 from .training.config import TrainConfig as TrainConfig
 from .training.events import EpochReport as EpochReport
 from .training.events import FinishedTrial as FinishedTrial
+from .training.halving import SuccessiveHalving as SuccessiveHalving
 from .training.objective import Task as Task
 from .training.objective import classification as classification
 from .training.train import Population as Population

@@ -36,6 +36,17 @@ class Snapshot(NamedTuple):
     states: Any
     trials: tuple[TrialSnapshot, ...]
 
+    def each(self) -> Iterator[tuple[TrialSnapshot, Any]]:
+        """Yield every trial with its state."""
+        for row, kept in enumerate(self.trials):
+            yield kept, jax.tree.map(lambda leaf, row=row: leaf[row], self.states)
+
+    @classmethod
+    def join(cls, parts: Sequence["Snapshot"]) -> "Snapshot":
+        """Return the trials of several snapshots as one."""
+        states = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.states for part in parts))
+        return cls(states, tuple(kept for part in parts for kept in part.trials))
+
 
 class SnapshotStore:
     """The last two snapshots in a folder, written in the background.

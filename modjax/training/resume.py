@@ -19,6 +19,7 @@ from modjax.io.untrusted import read_json
 from modjax.training.checkpoint import Snapshot, SnapshotStore
 from modjax.training.config import TrainConfig
 from modjax.training.events import FinishedTrial
+from modjax.training.halving import SuccessiveHalving
 
 SAVE_SECONDS = 60.0
 ROW = ("trial", "history", "status", "best_epoch", "seconds")  # fields of a finished trial beside its weights
@@ -142,7 +143,9 @@ def _stacked(tree: Any, num: int) -> Any:
     return jax.tree.map(lambda leaf: np.empty((num, *leaf.shape), leaf.dtype), tree)
 
 
-def identity_of(hyperparams: Any, seeds: np.ndarray, examples: Any, config: TrainConfig) -> str:
+def identity_of(
+    hyperparams: Any, seeds: np.ndarray, examples: Any, config: TrainConfig, stopping: SuccessiveHalving | None = None
+) -> str:
     """Return a hash of everything that the trials' numbers depend on, except the task's code."""
     recipe = config.recipe()
     if not isinstance(recipe.optimizer, str):  # its repr holds an address, which no later run has
@@ -151,6 +154,7 @@ def identity_of(hyperparams: Any, seeds: np.ndarray, examples: Any, config: Trai
     fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
     for name, column in sorted(fields.items()):
         digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+    digest.update(b"" if stopping is None else repr(stopping).encode())
     for array in (seeds, *jax.tree.leaves(examples)):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ small row per trial.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from modjax._util.threads import Threads
 from modjax.training.batch_layout import BatchLayout
 from modjax.training.checkpoint import Snapshot, TrialSnapshot
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback, Verdict, ask
+from modjax.training.halving import Rungs
+from modjax.training.host_states import HostStates
 from modjax.training.objective import Task
 from modjax.training.programs import COPY, EpochProgram, make_mesh, put, state_shapes
 from modjax.training.schedule import RUNNING, STATUS_NAMES
 from modjax.training.selector import ProgramSelector, is_out_of_memory
-from modjax.training.shard import LaneResults, Shard, same_bits
-from modjax.training.slots import SlotTable
+from modjax.training.shard import LaneResults, Shard, Shards, same_bits
+from modjax.training.slots import SlotTable, by_seed
 from modjax.types import Examples, Row
 
 
@@ -49,6 +50,8 @@ class PopulationRun:
         trials: Indices of the trials to train, in this order; None trains all.
         resume: Snapshot of trials in training, which go on from there.
         callback: Function called after every epoch of every trial, which says whether the trial ends.
+        rungs: Decisions of successive halving; None lets every trial train to its end.
+        on_slot: Function called with a trial before its first epoch; it may write to ``hyperparams``.
     """
 
     def __init__(
@@ -62,41 +65,40 @@ class PopulationRun:
         trials: Sequence[int] | np.ndarray | None = None,
         resume: Snapshot | None = None,
         callback: TrialCallback | None = None,
+        rungs: Rungs | None = None,
+        on_slot: Callable[[int], None] | None = None,
     ) -> None:
-        self._callback = callback
+        self._on_slot = on_slot
+        self._callback, self._host = callback, HostStates(rungs)
         self._columns, self._structure = jax.tree.flatten(jax.tree.map(np.asarray, hyperparams))
         self._seeds, self._layout = seeds, layout
         self._selector = ProgramSelector(EpochProgram(layout.lanes, layout.is_paired), layout.is_fixed)
         self._running: dict[int, _Progress] = {}
         self._messages: list[str] = []
-        self._saved: dict[int, tuple[TrialSnapshot, Any]] = {}
         mesh = make_mesh(layout.num_devices)
         num_devices = mesh.size if mesh else layout.num_threads
-        resumed_trials = resume.trials[: layout.slots * num_devices] if resume else ()
+        # With rungs a snapshot may hold more trials than there are slots.
+        resumed_trials = resume.trials[: layout.slots * num_devices] if resume and not rungs else ()
         queue = np.arange(len(seeds)) if trials is None else np.asarray(trials, np.int64)
         queue = queue[~np.isin(queue, [kept.trial for kept in resumed_trials])]
-        if layout.is_paired:  # bring the trials of a seed together in the queue, and so in the slots
-            _, first = np.unique(seeds[queue], return_index=True)
-            rank = {int(seeds[queue[position]]): position for position in first}
-            queue = queue[np.argsort([rank[int(seed)] for seed in seeds[queue]], kind="stable")]
+        if rungs:
+            self._host.add(resume)
+            queue = np.array(self._host.order(queue.tolist()), np.int64)
+        queue = by_seed(queue, seeds) if layout.is_paired else queue
         block = max(layout.lanes, layout.slots // 2) if layout.is_paired else 1
         self._slot_table = SlotTable(num_devices, layout.slots, queue, seeds, block)
         shapes = state_shapes(task, config.recipe(), hyperparams)
         examples = put(mesh, jax.tree.map(jnp.asarray, examples), COPY)
-        self._shards = [
-            Shard(task, config.recipe(), mesh, devices, layout.slots, shapes, examples, self._values)
-            for devices in ([list(range(num_devices))] if mesh else [[device] for device in range(num_devices)])
-        ]
-        self._threads = Threads(len(self._shards))
-        self._compiled: set[EpochProgram] = set()
+        each = [list(range(num_devices))] if mesh else [[device] for device in range(num_devices)]
+        static = (task, config.recipe(), mesh)
+        shards = [Shard(*static, devices, layout.slots, shapes, examples, self._values) for devices in each]
+        self._shards = Shards(self._slot_table, shards)
         if resume and resumed_trials:
             self._restore(resume._replace(trials=resumed_trials))
 
     def feed(self, trials: Sequence[int] | np.ndarray, resume: Snapshot | None = None) -> None:
         """Queue more trials; those in ``resume``, new or queued already, go on from there once they have a slot."""
-        for row, kept in enumerate(resume.trials if resume else ()):
-            state = jax.tree.map(lambda leaf, row=row: leaf[row], resume.states if resume else None)
-            self._saved[kept.trial] = (kept, state)
+        self._host.add(resume)
         self._slot_table.extend(trials)
 
     def _values(self, trials: Sequence[int] | np.ndarray) -> tuple[np.ndarray, Any]:
@@ -112,16 +114,11 @@ class PopulationRun:
             rows[kept.trial] = row
             self._slot_table.assign(kept.trial, device, kept.epochs)
             self._running[kept.trial] = _Progress(list(kept.history), kept.seconds)
-        self._write(chosen, resume.states, rows)
+        self._shards.write(self._lanes, chosen, resume.states, rows)
 
-    def _chunks(self, chosen: list[list[int]]) -> Iterator[tuple[Shard, list[int], np.ndarray]]:
-        """Yield the trials of each device, by shard, as many at a time as there are lanes."""
-        lanes = self._selector.base.lanes
-        for start in range(0, max(map(len, chosen)), lanes):
-            some = [trials[start : start + lanes] for trials in chosen]
-            for shard in self._shards:
-                if any(some[device] for device in shard.devices):
-                    yield shard, *shard.lanes(some, lanes, self._slot_table)
+    @property
+    def _lanes(self) -> int:
+        return self._selector.base.lanes
 
     @property
     def programs(self) -> list[EpochProgram]:
@@ -130,6 +127,8 @@ class PopulationRun:
 
     def rounds(self) -> Iterator[EpochReport]:
         """Train to the end; every trial is in ``finished`` of exactly one report."""
+        if stopped := self._leave_rungs():  # of a run that was interrupted here
+            yield EpochReport({}, stopped, self._slot_table.num_waiting, num_training=self._num_training)
         while True:
             self._fill_slots()
             if not self._slot_table.num_living:
@@ -151,27 +150,29 @@ class PopulationRun:
         resumed: list[list[int]] = [[] for _ in range(self._slot_table.num_devices)]
         states, row = [], {}
         for trial, device, _ in self._slot_table.fill():
-            if trial in self._saved:
-                kept, state = self._saved.pop(trial)
+            if saved := self._host.take(trial):
+                kept, state = saved
                 self._slot_table.epochs[trial] = kept.epochs
                 self._running[trial] = _Progress(list(kept.history), kept.seconds)
                 resumed[device].append(trial)
                 row[trial] = len(states)
                 states.append(state)
             else:
+                if self._on_slot is not None:
+                    self._on_slot(trial)
                 chosen[device].append(trial)
                 self._running[trial] = _Progress()
         if states:
-            self._write(resumed, jax.tree.map(lambda *leaves: np.stack(leaves), *states), row)
-        for shard, trials, slots in self._chunks(chosen):
-            shard.init(trials, slots)
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+            self._shards.write(self._lanes, resumed, stacked, row)
+        self._shards.init(self._lanes, chosen)
         if self._layout.is_paired:
             self._rebalance()
 
     def _rebalance(self) -> None:
         """Move trials to devices that have none left to train, states and all."""
-        moved = self._slot_table.rebalance(self._selector.base.lanes)
-        for source in self._shards:
+        moved = self._slot_table.rebalance(self._lanes)
+        for source in self._shards.shards:
             mine = [(trial, slot) for trial, slot in moved if slot[0] in source.devices]
             if not mine:
                 continue
@@ -180,20 +181,13 @@ class PopulationRun:
             chosen: list[list[int]] = [[] for _ in range(self._slot_table.num_devices)]
             for trial in row:
                 chosen[self._slot_table.slot_of(trial)[0]].append(trial)
-            self._write(chosen, states, row)
-
-    def _write(self, chosen: list[list[int]], states: Any, row: dict[int, int]) -> None:
-        """Write rows of ``states``, which is on the host, into the slots of trials."""
-        for shard, trials, slots in self._chunks(chosen):
-            # Idle lanes (trial -1) take any row, into the spare slot.
-            rows = np.array([row.get(trial, 0) for trial in trials])
-            shard.write(slots, jax.tree.map(lambda leaf, rows=rows: leaf[rows], states))
+            self._shards.write(self._lanes, chosen, states, row)
 
     def _round(self) -> tuple[list[LaneResults], float]:
         program = self._selector.choose(self._slot_table)
         if not self._selector.is_known(program):
             return self._try_out(program)
-        parts, seconds = self._call(program, self._selector.plan(program, self._slot_table))
+        parts, seconds = self._shards.train(program, self._selector.plan(program, self._slot_table))
         self._selector.took(program, seconds)
         return parts, seconds
 
@@ -201,46 +195,27 @@ class PopulationRun:
         """Run a round by the base, whose results count, and by a new program, to see whether its bits are the same."""
         base = self._selector.base
         chosen = [trials[: program.lanes] for trials in self._selector.plan(base, self._slot_table)]
-        parts, seconds = self._call(base, chosen)
+        parts, seconds = self._shards.train(base, chosen)
         self._selector.took(base, seconds)
         is_same, tried = False, time.perf_counter()
         try:
-            is_same = same_bits(parts, self._call(program, chosen)[0])
+            is_same = same_bits(parts, self._shards.train(program, chosen)[0])
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         self._selector.judge(program, is_same, time.perf_counter() - tried)
         return parts, seconds
 
-    def _call(self, program: EpochProgram, chosen: list[list[int]]) -> tuple[list[LaneResults], float]:
-        """Run one epoch of the chosen trials of every device; the pools are left as they are."""
-        started = time.perf_counter()
-        jobs = [
-            (shard, *shard.lanes(chosen, program.lanes, self._slot_table))
-            for shard in self._shards
-            if any(chosen[device] for device in shard.devices)
-        ]
-
-        def train(job: tuple[Shard, list[int], np.ndarray]) -> LaneResults:
-            shard, trials, slots = job
-            return shard.train(program, trials, slots, self._slot_table.epochs)
-
-        alone = 0 if program in self._compiled else 1  # the first call of a new program compiles it for all threads
-        parts = [*map(train, jobs[:alone]), *self._threads.map(train, jobs[alone:])]
-        self._compiled.add(program)
-        return parts, time.perf_counter() - started
-
     def _take_in(self, parts: list[LaneResults], seconds: float) -> EpochReport:
         """Write a round's states into the slots, ask the callback, and free the slots of trials that ended."""
         num_trained = sum(trial >= 0 for part in parts for trial in part.trials)
         rows: dict[int, Row] = {}
         finished = []
-        shards = {device: shard for shard in self._shards for device in shard.devices}
         for part in parts:
             living = [(lane, trial) for lane, trial in enumerate(part.trials) if trial >= 0]
-            shard = shards[self._slot_table.slot_of(living[0][1])[0]]
+            shard = self._shards.of_device(self._slot_table.slot_of(living[0][1])[0])
             shard.write(part.slots, part.states)  # only now: a round that ran out of memory changes nothing
-            ended = []
+            ended, at_rung = [], []
             for lane, trial in living:
                 row = {name: values[lane] for name, values in part.columns.items()}
                 status, best_epoch = row.pop("status"), row.pop("best_epoch")
@@ -255,12 +230,18 @@ class PopulationRun:
                     verdict = Verdict(STATUS_NAMES[status])
                 if verdict.status:
                     ended.append((trial, lane, verdict, best_epoch))
+                elif self._host.is_at_rung(self._slot_table.epochs[trial]):
+                    at_rung.append((trial, lane))
             finished += self._finish(shard, ended, part)
+            self._wait_at_rung(shard, at_rung, part)
+        finished += self._leave_rungs()
         messages, self._messages = tuple(self._messages), []
-        num_lanes = len(parts[0].trials) * len(self._shards)  # the lanes of a thread without trials idle too
-        return EpochReport(
-            rows, finished, self._slot_table.num_waiting, messages, num_lanes, self._slot_table.num_living
-        )
+        num_lanes = len(parts[0].trials) * len(self._shards.shards)  # the lanes of a thread without trials idle too
+        return EpochReport(rows, finished, self._slot_table.num_waiting, messages, num_lanes, self._num_training)
+
+    @property
+    def _num_training(self) -> int:
+        return self._slot_table.num_living + len(self._host)
 
     def _finish(
         self, shard: Shard, ended: list[tuple[int, int, Verdict, int]], part: LaneResults
@@ -274,21 +255,33 @@ class PopulationRun:
             self._slot_table.release(trial)
             outcome = (progress.history, verdict.status, best_epoch, progress.seconds, verdict.reason)
             finished.append(FinishedTrial(trial, best, last, *outcome))
+            self._host.end(finished[-1])
         return finished
 
+    def _wait_at_rung(self, shard: Shard, at_rung: list[tuple[int, int]], part: LaneResults) -> None:
+        """Move trials that have reached a rung to the host, which frees their slots."""
+        states = shard.read(part.states, [lane for _, lane in at_rung]) if at_rung else []
+        for (trial, _), state in zip(at_rung, states, strict=True):
+            self._host.wait(self._kept(trial), state)
+            del self._running[trial]
+            self._slot_table.release(trial)
+
+    def _leave_rungs(self) -> list[FinishedTrial]:
+        going, stopped = self._host.decide()
+        if going:
+            self._slot_table.extend(going)
+        return stopped
+
+    def _kept(self, trial: int) -> TrialSnapshot:
+        progress = self._running[trial]
+        # A copy of the history, as it is written while training goes on.
+        return TrialSnapshot(trial, self._slot_table.epochs[trial], progress.seconds, list(progress.history))
+
     def snapshot(self) -> Snapshot:
-        """Return the trials in slots, on the host."""
-        states, resumed_trials = [], []
-        for shard in self._shards:
+        """Return the trials in training, in slots or not, on the host."""
+        parts = [self._host.snapshot()] if len(self._host) else []
+        for shard in self._shards.shards:
             mine = [trial for trial in self._running if self._slot_table.slot_of(trial)[0] in shard.devices]
-            states.append(shard.states([self._slot_table.slot_of(trial) for trial in mine]))
-            resumed_trials += [
-                TrialSnapshot(
-                    trial,
-                    self._slot_table.epochs[trial],
-                    self._running[trial].seconds,
-                    list(self._running[trial].history),  # a copy, as it is written while training goes on
-                )
-                for trial in mine
-            ]
-        return Snapshot(jax.tree.map(lambda *leaves: np.concatenate(leaves), *states), tuple(resumed_trials))
+            states = shard.states([self._slot_table.slot_of(trial) for trial in mine])
+            parts.append(Snapshot(states, tuple(map(self._kept, mine))))
+        return Snapshot.join(parts)

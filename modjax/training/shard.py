@@ -5,13 +5,15 @@ side, each from a thread of its own with trials of its own, keep two cores busy 
 fast for the paper's network on two cores.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from modjax._util.threads import Threads
 from modjax.training.config import TrainConfig
 from modjax.training.objective import Task
 from modjax.training.programs import EpochProgram, init_pool, init_slots, put, read_lanes, train_epoch, write_slots
@@ -116,6 +118,63 @@ class Shard:
         first = self.devices[0]
         rows = np.array([(device - first) * (self._num_slots + 1) + slot for device, slot in slots], np.int64)
         return jax.tree.map(lambda leaf: leaf[rows], jax.device_get(self._pool))
+
+
+class Shards:
+    """All shards of a population, each called from a thread of its own.
+
+    Args:
+        slot_table: The table of their slots.
+        shards: The shards.
+    """
+
+    def __init__(self, slot_table: SlotTable, shards: Iterable[Shard]) -> None:
+        self.shards, self._slot_table = list(shards), slot_table
+        self._of_device = {device: shard for shard in self.shards for device in shard.devices}
+        self._threads = Threads(len(self.shards))
+        self._compiled: set[EpochProgram] = set()
+
+    def of_device(self, device: int) -> Shard:
+        """Return the shard of a device."""
+        return self._of_device[device]
+
+    def _chunks(self, lanes: int, chosen: list[list[int]]) -> Iterator[tuple[Shard, list[int], np.ndarray]]:
+        """Yield the trials of each device, by shard, as many at a time as there are lanes."""
+        for start in range(0, max(map(len, chosen)), lanes):
+            some = [trials[start : start + lanes] for trials in chosen]
+            for shard in self.shards:
+                if any(some[device] for device in shard.devices):
+                    yield shard, *shard.lanes(some, lanes, self._slot_table)
+
+    def init(self, lanes: int, chosen: list[list[int]]) -> None:
+        """Put the trials chosen on each device into their slots, before their first epoch."""
+        for shard, trials, slots in self._chunks(lanes, chosen):
+            shard.init(trials, slots)
+
+    def write(self, lanes: int, chosen: list[list[int]], states: Any, row: dict[int, int]) -> None:
+        """Write rows of ``states``, which is on the host, into the slots of the trials chosen on each device."""
+        for shard, trials, slots in self._chunks(lanes, chosen):
+            # Idle lanes (trial -1) take any row, into the spare slot.
+            rows = np.array([row.get(trial, 0) for trial in trials])
+            shard.write(slots, jax.tree.map(lambda leaf, rows=rows: leaf[rows], states))
+
+    def train(self, program: EpochProgram, chosen: list[list[int]]) -> tuple[list[LaneResults], float]:
+        """Run one epoch of the trials chosen on each device; the pools are left as they are. Also return seconds."""
+        started = time.perf_counter()
+        jobs = [
+            (shard, *shard.lanes(chosen, program.lanes, self._slot_table))
+            for shard in self.shards
+            if any(chosen[device] for device in shard.devices)
+        ]
+
+        def train(job: tuple[Shard, list[int], np.ndarray]) -> LaneResults:
+            shard, trials, slots = job
+            return shard.train(program, trials, slots, self._slot_table.epochs)
+
+        alone = 0 if program in self._compiled else 1  # the first call of a new program compiles it for all threads
+        parts = [*map(train, jobs[:alone]), *self._threads.map(train, jobs[alone:])]
+        self._compiled.add(program)
+        return parts, time.perf_counter() - started
 
 
 def same_bits(results: list[LaneResults], others: list[LaneResults]) -> bool:

@@ -6,6 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def by_seed(queue: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Return a queue with the trials of a seed together, so that they are together in the slots.
+
+    Example:
+        >>> by_seed(np.array([0, 1, 2, 3]), np.array([7, 5, 7, 5])).tolist()
+        [0, 2, 1, 3]
+    """
+    _, first = np.unique(seeds[queue], return_index=True)
+    rank = {int(seeds[queue[position]]): position for position in first}
+    return queue[np.argsort([rank[int(seed)] for seed in seeds[queue]], kind="stable")]
+
+
 class SlotTable:
     """Slots on each device, filled from a queue of trials in order.
 

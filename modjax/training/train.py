@@ -18,6 +18,7 @@ from modjax.names import MAX_SEED, one_of
 from modjax.training.batch_layout import choose_layout
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
+from modjax.training.halving import Rungs, SuccessiveHalving
 from modjax.training.objective import Batch, Task
 from modjax.training.optimizer import optimizer_hyperparams
 from modjax.training.preflight import check_task
@@ -34,7 +35,8 @@ class Population(NamedTuple):
         params: Weights of each trial's best validation epoch.
         last: Weights after each trial's last epoch.
         history: Columns ``{name: [trials epochs]}``, NaN after a trial's last epoch.
-        status: Status ``[trials]``: ``done``, ``diverged``, or ``failed`` (its callback raised).
+        status: Status ``[trials]``: ``done``, ``diverged``, ``stopped`` (by successive halving), or ``failed`` (its
+            callback raised).
         epochs: Numbers of epochs trained ``[trials]``.
         best_epoch: Best epochs ``[trials]``, counted from 0; -1 where no epoch had a finite validation loss.
         seconds: Each trial's share ``[trials]`` of the time of the epochs that it trained in.
@@ -65,6 +67,7 @@ def train(
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = SAVE_SECONDS,
     callback: TrialCallback | None = None,
+    stopping: SuccessiveHalving | None = None,
 ) -> Population:
     """Train many networks at once, each with its own hyperparameters, seed, schedule and early stopping.
 
@@ -85,6 +88,8 @@ def train(
         callback: Function ``callback(trial, row)``, called after every epoch of every trial with its row of the
             history. If it returns true, the trial ends (``done``). If it raises, that trial alone is ``failed``, with
             the ``reason``; the others finish, and a ``checkpoint`` tries it again.
+        stopping: Successive halving, which stops all but the best trials early. At a rung a trial leaves its slot to
+            the next one; which trials go on depends on their numbers alone, not on slots or on interruptions.
 
     Raises:
         ValueError: If hyperparameters have unequal lengths, are not finite or are unknown to the task, the data fill no
@@ -103,26 +108,29 @@ def train(
     hyperparams, num_trials = as_columns(hyperparams, task, config)
     fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
     seeds = check_seeds(fields.get("seed", np.zeros(num_trials, np.int64)), num_trials)
-    examples = {"x": data.x_train, "y": data.y_train} if isinstance(data, Dataset) else data
-    check_examples(examples, config)
-    examples = jax.tree.map(jnp.asarray, examples)
-    examples = Batch(**examples) if isinstance(data, Dataset) else examples
+    examples = as_examples(data, config)
     check_task(task, config, hyperparams, examples)
     layout = choose_layout(task, config, hyperparams, seeds, examples)
     if checkpoint is None:
-        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, callback=callback)
-        return _collect(run, [], num_trials, on_epoch)
-    identity = identity_of(hyperparams, seeds, examples, config)
+        rungs = None if stopping is None else Rungs(stopping, config.max_epochs, range(num_trials))
+        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, callback=callback, rungs=rungs)
+        return collect(run, [], num_trials, on_epoch)
+    identity = identity_of(hyperparams, seeds, examples, config, stopping)
     with TrainingFolder(Path(checkpoint), identity, checkpoint_seconds) as folder:
         shapes = state_shapes(task, config.recipe(), hyperparams)
         earlier = folder.finished(shapes.params)
         left = np.setdiff1d(np.arange(num_trials), [finished.trial for finished in earlier])
         resume = folder.snapshots.newest(shapes, {str(trial): int(trial) for trial in left}, warnings.warn)
-        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume, callback)
-        return _collect(run, earlier, num_trials, on_epoch, folder)
+        rungs = None
+        if stopping is not None:
+            histories = {finished.trial: finished.history for finished in earlier}
+            # Names by index: those of trials that have finished are never asked for.
+            rungs = Rungs(stopping, config.max_epochs, range(num_trials), histories)
+        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume, callback, rungs)
+        return collect(run, earlier, num_trials, on_epoch, folder)
 
 
-def _collect(
+def collect(
     run: PopulationRun,
     earlier: list[FinishedTrial],
     num_trials: int,
@@ -166,7 +174,7 @@ class Collector:
         self._num_trials = num_trials
         self._weights: Any = None
         self._history: dict[str, np.ndarray] = {}
-        self._status = np.full(num_trials, "", "<U8")
+        self._status = np.full(num_trials, "", "<U8")  # "diverged" is the longest
         self._epochs, self._best_epoch = np.zeros(num_trials, np.int64), np.full(num_trials, -1)
         self._seconds = np.zeros(num_trials)
         self._reason = np.full(num_trials, "", object)
@@ -201,6 +209,14 @@ class Collector:
         history = {name: values[:, :most] for name, values in self._history.items()}
         numbers = (self._status, self._epochs, self._best_epoch, self._seconds, self._reason)
         return Population(best, last, history, *numbers)
+
+
+def as_examples(data: Dataset | Examples, config: TrainConfig) -> Examples:
+    """Return the examples to train on, on the device; raise unless they suffice for a batch and validation."""
+    examples = {"x": data.x_train, "y": data.y_train} if isinstance(data, Dataset) else data
+    check_examples(examples, config)
+    examples = jax.tree.map(jnp.asarray, examples)
+    return Batch(**examples) if isinstance(data, Dataset) else examples
 
 
 def check_examples(examples: Examples, config: TrainConfig) -> int:
