@@ -106,7 +106,11 @@ def sweep(
     diverged = done.trials.filter(done.trials["status"] == "diverged")["trial_id"].to_list()
     if diverged:
         typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
-    num_excluded = done.trials.filter(pl.col("excluded") & (pl.col("status") != "failed")).height
+    num_stopped = done.trials.filter(status="stopped").height
+    if num_stopped:
+        epochs = int(done.trials.filter(pl.col("status").is_in(["done", "diverged", "stopped"]))["epochs"].sum())
+        typer.echo(f"Stopped early by successive halving: {num_stopped} trials; {epochs} epochs in all")
+    num_excluded = done.trials.filter(pl.col("excluded") & ~pl.col("status").is_in(["failed", "stopped"])).height
     if num_excluded:
         typer.echo(f"Left out of summaries and figures (test accuracy too low): {num_excluded} trials")
     failed = done.manifest.get("failed", {})

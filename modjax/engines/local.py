@@ -15,12 +15,15 @@ from modjax.integrity.directory import FORK
 from modjax.spec.context import TrainingJob, seeds_of
 from modjax.store.paths import worker_folders
 from modjax.training.checkpoint import Snapshot, SnapshotStore
+from modjax.training.halving import Rungs
 from modjax.training.programs import state_shapes
 from modjax.training.runner import PopulationRun
 
 
 class LocalEngine:
     """Trains in this process while worker processes search the modules of the trials that have finished."""
+
+    compares_trials = True
 
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         del options  # has none of its own
@@ -53,6 +56,8 @@ class LocalEngine:
         store = SnapshotStore(job.snapshots, job.paths.damaged)
         with closing(store), signals_wait() as is_asked_to_stop:
             resume, others = _earlier(job, store, names, shapes, earlier)
+            stopping = context.spec.training.stopping
+            rungs = Rungs(stopping.halving(), context.config.max_epochs, names, job.earlier) if stopping else None
             run = PopulationRun(
                 context.task,
                 hyperparams,
@@ -61,6 +66,7 @@ class LocalEngine:
                 context.config,
                 context.layout,
                 resume=resume,
+                rungs=rungs,
             )
             for snapshot in others:
                 run.feed([], snapshot)

@@ -26,6 +26,19 @@ def check_options(options: EngineOptions) -> None:
     resolve(ENGINES[one_of(options.name, tuple(ENGINES), "engine")]).check(options)
 
 
+def check_stopping(options: EngineOptions, is_halving: bool) -> None:
+    """Raise unless the engine can stop trials by successive halving, if the spec asks for it.
+
+    Raises:
+        ValueError: Its workers do not see one another's trials.
+    """
+    if is_halving and not resolve(ENGINES[options.name]).compares_trials:
+        raise ValueError(
+            f"training.stopping compares all trials at every rung, which engine {options.name!r} does not; use "
+            "--engine local, or leave stopping out."
+        )
+
+
 def open_engine(options: EngineOptions, threads: int | None = None) -> Engine:
     """Start an engine; for Ray, connect to the cluster.
 

@@ -14,10 +14,12 @@ from modjax.spec.spec import SweepSpec
 from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
 from modjax.store.tables import read_tables, write_table
+from modjax.training.halving import STOPPED
 
 FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
 EARLIER_MIN_ACCURACY = 0.8  # of version 0.2, which had no key for it
-FINISHED = ("done", "diverged", "untrained")
+WHOLE = ("done", "diverged", "untrained")  # trained as long as their settings say
+FINISHED = (*WHOLE, STOPPED)
 
 
 def check_directory(
@@ -59,6 +61,11 @@ def check_directory(
     earlier = _readable_trials(paths)
     if earlier is not None:
         _check_only_additions(root, earlier, planned)
+        if spec.training.stopping is not None and planned.height > earlier.height:
+            raise ValueError(
+                f"{root} stopped trials by successive halving among {earlier.height}; {planned.height} would have been "
+                f"compared otherwise. Choose another directory, {FORK}."
+            )
     return manifest
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from modjax.integrity.damage import find_damage, layers_of
-from modjax.integrity.directory import FINISHED, changed_sources, spec_in
+from modjax.integrity.directory import FINISHED, WHOLE, changed_sources, spec_in
 from modjax.integrity.recovery import Say, rows_are_all_there, trials_in_parts
 from modjax.io.files import new_folder
 from modjax.io.trees import load_tree
@@ -105,7 +105,7 @@ def copy_reusable(
     have = {*finished, *(trial_id for part in trials_in_parts(paths).values() for trial_id in part)}
     wanted = set(planned["trial_id"]) - have
     frames["trials"] = as_planned(as_trained(frames["trials"], frames["history"], source.spec), planned, spec)
-    done = frames["trials"].filter(pl.col("status").is_in(FINISHED))
+    done = frames["trials"].filter(pl.col("status").is_in(WHOLE))
     # Only trials with all their rows are reused; those with a part of them are trained again.
     trained = wanted & set(rows_are_all_there(source.paths, done, {"history": [frames["history"]]}, source.spec))
     sections = ("similarity", "modules", "alignment")

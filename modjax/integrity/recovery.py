@@ -17,6 +17,7 @@ from modjax.store.failures import failed_in_part, read_failures
 from modjax.store.manifest import manifest_problem
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import adopt_stack, read_ids
+from modjax.training.halving import STOPPED
 
 Say = Callable[[str], None]
 ROW_COUNTED = ("history", "modules", "alignment", "similarity")
@@ -137,6 +138,7 @@ def rows_are_all_there(
         spec: Spec of the sweep.
     """
     # Every measure gives two graphs (raw and normalized); alignment compares all pairs, each graph with itself too.
+    # Trials that were stopped early are not analysed.
     num_measures, layers = len(spec.similarity.measures), layers_of(paths, spec)
     num_graphs = 2 * num_measures
     trials = with_num_layers(paths, spec, trials)
@@ -147,10 +149,11 @@ def rows_are_all_there(
         "similarity": pl.lit(num_measures),
     }
     for name, frames in tables.items():
+        rows = expected[name] if name == "history" else pl.when(status=STOPPED).then(0).otherwise(expected[name])
         for position, frame in enumerate(frames):
             counts = frame.group_by("trial_id").agg(num_rows=pl.len())
             trials = trials.join(counts, on="trial_id", how="left")
-            is_whole = pl.col("num_rows").fill_null(0) == expected[name]
+            is_whole = pl.col("num_rows").fill_null(0) == rows
             if name == "similarity":
                 layer = frame["layer"][0] if frame.height else layers[min(position, len(layers) - 1)]
                 # Trials of fewer layers have no matrix of it.

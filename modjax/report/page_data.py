@@ -94,7 +94,7 @@ _TRIAL_NUMBERS = [
     "nuclear_norm",
     "sparsity",
 ]
-STATUSES = ["pending", "done", "untrained", "diverged", "failed"]
+STATUSES = ["pending", "done", "untrained", "diverged", "failed", "stopped"]
 
 
 def places_of(trials: pl.DataFrame) -> pl.DataFrame:
@@ -249,7 +249,7 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
         "counts": {
             "all": trials.height,
             **{status: counts.get(status, 0) for status in STATUSES},
-            "excluded": int(trials["excluded"].sum()),
+            "excluded": trials.filter(pl.col("excluded") & ~pl.col("status").is_in(["failed", "stopped"])).height,
         },
         "summary": plain_table(summary_table(sweep, next((layer for layer in layers if layer >= 0), 0))),
     }

@@ -1,6 +1,8 @@
 """What the trials of a population share in a run, and the training job for an engine."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +29,7 @@ from modjax.training.config import TrainConfig
 from modjax.training.hyperparameters import HyperparamValues
 from modjax.training.objective import Batch, Task
 from modjax.training.programs import measure_trials
-from modjax.types import Params
+from modjax.types import Params, Row
 
 
 class SweepContext(NamedTuple):
@@ -111,6 +113,8 @@ class TrainingJob(NamedTuple):
         trials: Rows of the trials table to train, all of one population.
         slots: Number of slots that the user asked for; None lets modjax choose.
         snapshot_seconds: Seconds between snapshots of trials in training.
+        earlier: Histories of the population's trials that have finished already, by ``trial_id``; those that successive
+            halving compares the others with.
     """
 
     setup: Setup
@@ -119,6 +123,7 @@ class TrainingJob(NamedTuple):
     trials: pl.DataFrame
     slots: int | None
     snapshot_seconds: float
+    earlier: Mapping[str, list[Row]] = MappingProxyType({})
 
     @property
     def snapshots(self) -> Path:
@@ -176,7 +181,7 @@ def _make_context(
     network = build_network(spec, setup.data.x_train.shape[1:], setup.data.num_outputs)
     given = hyperparams_given(setup.spec, own)
     task = make_task(spec, network, given)
-    config = TrainConfig(**spec.training.model_dump(), num_slots=slots)
+    config = TrainConfig(**spec.training.model_dump(exclude={"stopping"}), num_slots=slots)
     static = {name: from_cell(own[name][0]) for name in static_names(setup.spec)}
     constants = tuple({**constants_of(spec), **static}.items())
     if layout is not None:

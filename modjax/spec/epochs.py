@@ -9,6 +9,7 @@ import polars as pl
 from modjax.names import DATASETS
 from modjax.spec.spec import SweepSpec
 from modjax.store.sweep import open_sweep
+from modjax.training.halving import SuccessiveHalving
 
 TYPICAL_SHARE = 0.09  # of max_epochs: with 500, the paper's recipe took 33 to 37 on MNIST, 58 to 64 on digits
 SPREAD = 2.0  # factor by which that may be off, either way
@@ -42,6 +43,8 @@ def guess_epochs(spec: SweepSpec, like: str | os.PathLike | None = None) -> Epoc
         ValueError: If ``like`` is not a sweep, uses other data, or has no trained trials.
     """
     most = spec.training.max_epochs
+    if spec.training.stopping is not None:
+        return _of_halving(spec.training.stopping.halving(), spec)
     if not spec.training.early_stopping:
         return EpochGuess(float(most), float(most), float(most), f"no early stopping: all {most}")
     if like is not None:
@@ -50,6 +53,15 @@ def guess_epochs(spec: SweepSpec, like: str | os.PathLike | None = None) -> Epoc
     why = f"assumed: {TYPICAL_SHARE:.0%} of max_epochs = {most}, as early stopping left of the paper's recipe before"
     least = float(min(most, spec.training.early_stopping_patience + 1))
     return _guess(max(TYPICAL_SHARE * most, least), SPREAD, most, why)
+
+
+def _of_halving(halving: SuccessiveHalving, spec: SweepSpec) -> EpochGuess:
+    """Return the mean number of epochs if no trial ends before a rung stops it."""
+    most = spec.training.max_epochs
+    rungs, sizes = halving.rungs(most), halving.sizes(spec.num_trials, most)
+    trained = [size * (after - before) for size, before, after in zip(sizes, (0, *rungs), (*rungs, most), strict=True)]
+    mean = sum(trained) / spec.num_trials
+    return EpochGuess(min(mean, float(rungs[0])), mean, mean, f"successive halving at {', '.join(map(str, rungs))}")
 
 
 def with_pilot(guess: EpochGuess, ended: Sequence[int], running: Sequence[int], spec: SweepSpec) -> EpochGuess:
@@ -64,7 +76,7 @@ def with_pilot(guess: EpochGuess, ended: Sequence[int], running: Sequence[int], 
         running: Numbers of epochs so far of trials that did not end.
         spec: Spec of the sweep.
     """
-    if not spec.training.early_stopping or not ended or len(ended) < len(running):
+    if not spec.training.early_stopping or spec.training.stopping is not None or not ended or len(ended) < len(running):
         return guess
     patience = spec.training.early_stopping_patience
     mean = sum(ended) / len(ended)

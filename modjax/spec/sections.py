@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
@@ -23,6 +23,7 @@ from modjax.names import (
 )
 from modjax.records import NetworkInfo
 from modjax.spec.values import Count, Share, distinct, frozen, known
+from modjax.training.halving import SuccessiveHalving
 
 Resolution = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Setting = str | bool | int | float | tuple  # what a key of [network] may hold
@@ -79,6 +80,20 @@ def open_network(info: NetworkInfo, content: Any) -> Any:
     return OpenNetworkSpec(kind=info.name, **given)
 
 
+class HalvingSpec(Section):
+    """Key ``stopping`` of ``[training]``: the settings of :class:`modjax.SuccessiveHalving`."""
+
+    kind: Literal["halving"] = "halving"
+    metric: Annotated[str, Field(strict=True)] = "val_loss"
+    factor: Annotated[int, Field(strict=True, ge=2, le=MAX_COUNT)] = 3
+    min_epochs: Count = 10
+    direction: Literal["minimize", "maximize"] | None = None
+
+    def halving(self) -> SuccessiveHalving:
+        """Return the settings as the trainer takes them."""
+        return SuccessiveHalving(**self.model_dump(exclude={"kind"}))
+
+
 class TrainingSpec(Section):
     """Section ``[training]``."""
 
@@ -96,6 +111,16 @@ class TrainingSpec(Section):
     weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.01
     matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
     num_train: Count | None = None
+    stopping: HalvingSpec | None = None
+
+    @model_validator(mode="after")
+    def _a_rung_comes_before_the_end(self) -> "TrainingSpec":
+        if self.stopping is not None and self.stopping.min_epochs >= self.max_epochs:
+            raise ValueError(
+                f"stopping.min_epochs must be less than max_epochs; got {self.stopping.min_epochs} and "
+                f"{self.max_epochs}"
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that a trial's results depend on.
@@ -110,6 +135,7 @@ class TrainingSpec(Section):
         unread |= {"schedule": not is_constant, "plateau_patience": is_constant, "plateau_factor": is_constant}
         unread["keep"] = self.keep == "best"
         unread |= {key: content[key] == value for key, value in LATER_KEYS.get("training", {}).items()}
+        unread["stopping"] = True  # it says how long a trial trains, not what its numbers are
         return {key: value for key, value in content.items() if not unread.get(key, False)}
 
 
@@ -160,7 +186,7 @@ class AnalysisSpec(Section):
 # value, so that sweeps of version 0.2 keep their identity. Top-level keys are in section "".
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "": {"task": "classification"},
-    "training": {"num_train": None},
+    "training": {"num_train": None, "stopping": None},
     "analysis": {"min_accuracy": 0.8, "run": []},
 }
 

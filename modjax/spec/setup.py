@@ -14,6 +14,7 @@ from modjax.checks import check_batches
 from modjax.data.datasets import Dataset, load_dataset
 from modjax.measures.compute import kernel_of
 from modjax.measures.functions import check_kernel, is_function
+from modjax.names import one_of
 from modjax.spec.expand import expand
 from modjax.spec.networks import NetworkSizes, build_network, network_sizes
 from modjax.spec.parse import load_spec
@@ -79,6 +80,7 @@ def prepare(spec: SweepSpec | str | os.PathLike, data_dir: str | os.PathLike | N
     for population in populations_of(spec, trials).values():
         sizes = check_fit(population.as_spec(spec), data)
         layers[population.name] = tuple(layer.units for layer in sizes.layers)
+    check_stopping(spec, metrics)
     tables = Tables(spec.catalog, columns_of(spec), metrics, spec.analysis.run, layers)
     return Setup(spec, data, checksum, trials, tables)
 
@@ -100,6 +102,13 @@ def metrics_of(spec: SweepSpec, data: Dataset) -> tuple[str, ...]:
             f"analysis.min_accuracy needs an accuracy; task {spec.task!r} evaluates {', '.join(metrics)}. Leave it out."
         )
     return metrics
+
+
+def check_stopping(spec: SweepSpec, metrics: tuple[str, ...]) -> None:
+    """Raise ValueError unless the history will have the metric by which trials are stopped."""
+    if spec.training.stopping is not None:
+        known = ("train_loss", *(f"val_{metric}" for metric in metrics))
+        one_of(spec.training.stopping.metric, known, "training.stopping.metric")
 
 
 def check_fit(spec: SweepSpec, data: Dataset) -> NetworkSizes:

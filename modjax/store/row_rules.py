@@ -10,7 +10,7 @@ from modjax.names import COMBINED_LAYER, MAX_SEED, WEIGHTS
 from modjax.records import HyperparameterInfo
 from modjax.store.schemas import Column
 
-STATUSES = ("pending", "done", "diverged", "untrained", "failed")
+STATUSES = ("pending", "done", "diverged", "stopped", "untrained", "failed")
 MAX_LAYERS = 100
 MAX_SCORE = 1e100  # its square is still finite
 SCORES = ("element_centric", "ami", "ari", "mi", "rmi", "vi", "overlap_greedy", "overlap_optimal", "spearman")

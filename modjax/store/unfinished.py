@@ -15,6 +15,7 @@ from modjax.store.failures import failed_trials, mark_failed
 from modjax.store.paths import SweepPaths, kind_of_part
 from modjax.store.stacks import read_ids
 from modjax.store.tables import Scan
+from modjax.types import Row
 
 PENDING = "pending"
 
@@ -48,6 +49,22 @@ def rows_of_parts(paths: SweepPaths, name: str, wanted: frozenset[str]) -> list[
             rows = paths.tables.read(paths.part_table(name, index), name)
             parts.append(rows.filter(pl.col("trial_id").is_in(trial_ids)))
     return parts
+
+
+def earlier_histories(paths: SweepPaths, trials: pl.DataFrame, waiting: pl.DataFrame) -> dict[str, list[Row]]:
+    """Return the rows of the history of each trial that does not wait for training, by ``trial_id``.
+
+    Args:
+        paths: Paths of the sweep.
+        trials: Rows of the trials table.
+        waiting: Those that are still to be trained.
+    """
+    wanted = frozenset(trials["trial_id"]) - frozenset(waiting["trial_id"])
+    merged = paths.table("history")
+    frames = [paths.tables.read(merged, "history")] if merged.is_file() else []
+    history = paths.tables.merge("history", [*frames, *rows_of_parts(paths, "history", wanted)])
+    groups = history.filter(pl.col("trial_id").is_in(sorted(wanted))).partition_by("trial_id", as_dict=True)
+    return {key[0]: frame.sort("epoch").drop("trial_id").to_dicts() for key, frame in groups.items()}
 
 
 def scan_matrices(paths: SweepPaths, in_parts: frozenset[str], pending: frozenset[str]) -> list[Scan]:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import polars as pl
 
 from modjax.engines.base import Engine, EngineOptions
-from modjax.engines.registry import as_options, check_options, open_engine
+from modjax.engines.registry import as_options, check_options, check_stopping, open_engine
 from modjax.extensions import Extension
 from modjax.integrity.directory import check_directory, with_settings_of, write_plan
 from modjax.integrity.environment import check_environment, training_threads
@@ -38,6 +38,7 @@ from modjax.store.copies import check_target, copy_finished
 from modjax.store.manifest import sweep_paths, write_manifest
 from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
+from modjax.store.unfinished import earlier_histories
 from modjax.sweep.describe import describe_run, dtype_name
 from modjax.sweep.finalize import Completion, complete, completion_of, draw, draw_figures, merge_parts, redraw_damaged
 from modjax.sweep.late import run_analyses
@@ -108,6 +109,7 @@ def run_sweep(
     with stages("setup"):
         setup = prepare(extended(spec, network, task, dataset, extensions, data_dir), data_dir)
         setup = setup._replace(spec=with_settings_of(setup.spec, sweep_paths(Path(out))))
+    check_stopping(options, setup.spec.training.stopping is not None)
     source = open_source(Path(out), Path(fork), setup, dtype_name()) if fork is not None else None
     paths = SweepPaths(Path(out if fork is None else fork), setup.tables)
     _check(paths, setup, slots)
@@ -205,7 +207,11 @@ def _run_to_the_end(run: _Run) -> None:
             for name, context in contexts.items():
                 own = waiting.filter(population=name)
                 _init_untrained(context, own.filter(is_untrained), writer, progress)
-                job = TrainingJob(setup, context, paths, own.filter(~is_untrained), run.slots, SNAPSHOT_SECONDS)
+                others = with_population(setup.spec, planned.filter(~is_untrained)).filter(population=name)
+                earlier = earlier_histories(paths, others, own) if context.spec.training.stopping else {}
+                job = TrainingJob(
+                    setup, context, paths, own.filter(~is_untrained), run.slots, SNAPSHOT_SECONDS, earlier
+                )
                 with stages("training"):
                     _train(engine, job, writer, progress)
             # 3. Wait for the last module searches.

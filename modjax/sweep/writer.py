@@ -37,6 +37,7 @@ from modjax.store.stacks import load_stack, next_index, read_ids, save_stack
 from modjax.store.tables import write_table
 from modjax.sweep.timing import Stages
 from modjax.training.events import FinishedTrial
+from modjax.training.halving import STOPPED
 from modjax.types import Params
 
 STACK_TRIALS = 8  # largest number of finished trials in a stack
@@ -135,10 +136,10 @@ class StackWriter:
     def _commit_trained(self) -> list[int]:
         """Commit the buffer; a stack holds trials of one population, whose weights have the same shapes."""
         buffer, self._buffer = self._buffer, []
-        by_population: dict[str, list[tuple[str, FinishedTrial]]] = {}
-        for trial_id, trial in buffer:
-            by_population.setdefault(self._population[trial_id], []).append((trial_id, trial))
-        return [self._commit_stack(trials) for trials in by_population.values()]
+        groups: dict[tuple[str, bool], list[tuple[str, FinishedTrial]]] = {}
+        for trial_id, trial in buffer:  # trials that were stopped early are not analysed: stacks of their own
+            groups.setdefault((self._population[trial_id], trial.status == STOPPED), []).append((trial_id, trial))
+        return [self._commit_stack(trials) for trials in groups.values()]
 
     def _commit_stack(self, buffer: list[tuple[str, FinishedTrial]]) -> int:
         # Weights before rows: the trained part, renamed into place last, is what marks the stack as trained.
@@ -171,7 +172,7 @@ class StackWriter:
         least = context.spec.analysis.min_accuracy
         # ``not >=`` rather than ``<``, so that a NaN accuracy is excluded too.
         is_low = least is not None and not numbers["test_accuracy"] >= least
-        is_excluded = finished.status != "untrained" and is_low
+        is_excluded = finished.status == STOPPED or (finished.status != "untrained" and is_low)
         return {
             **row,
             **numbers,
@@ -188,6 +189,9 @@ class StackWriter:
         one_trial = jax.eval_shape(context.network.init, jax.random.key(0))
         trial_ids, stacked = load_stack(self._paths, index, one_trial)
         stack = PendingStack(index, {}, {}, failed_in_part(self._paths, index), trial_ids, stacked)
+        if self._is_stopped(index):
+            self._commit_analysed(stack._replace(trial_ids=[]), {})
+            return
         with self._stages("similarity"):
             matrices = self._matrices(context, trial_ids, stacked)
         for trial_id, layers in zip(trial_ids, matrices, strict=True):
@@ -195,6 +199,10 @@ class StackWriter:
                 self.failures.attempt(trial_id, self._submit, stack, trial_id, layers)
         stack.failed.update(self.failures.among(trial_ids))
         self._pending.append(stack)
+
+    def _is_stopped(self, index: int) -> bool:
+        path = self._paths.part_table("trials", index)
+        return self._paths.tables.read(path, "trials")["status"].eq(STOPPED).all()
 
     def _matrices(self, context: SweepContext, trial_ids: list[str], stacked: Params) -> list[Matrices]:
         """Return the matrices of each trial; if the stack as a whole raises, each trial is measured alone."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modjax.names import MAX_COUNT, one_of
-from modjax.types import Row
 
+Row = Mapping[str, float | int]  # of a history
 STOPPED = "stopped"
 DIRECTIONS = ("minimize", "maximize")
 
@@ -101,7 +101,7 @@ class Rungs:
         halving: SuccessiveHalving,
         max_epochs: int,
         names: Sequence[Hashable],
-        earlier: Mapping[Any, list[Row]] | None = None,
+        earlier: Mapping[Any, Sequence[Row]] | None = None,
     ) -> None:
         self._halving, self._names = halving, list(names)
         self.epochs = halving.rungs(max_epochs)
@@ -109,12 +109,12 @@ class Rungs:
         # By rung: each trial's cost, which is to be small, and whether it goes on, once that is certain.
         self._costs: list[dict[Any, float]] = [{} for _ in self.epochs]
         self._decided: list[dict[Any, bool]] = [{} for _ in self.epochs]
-        self._ended: dict[Any, list[Row]] = {}
+        self._ended: dict[Any, Sequence[Row]] = {}
         for name, history in (earlier or {}).items():
             self._enter(name, history, is_over=True)
         self._decide()
 
-    def report(self, trial: int, history: list[Row], is_over: bool = False, is_failed: bool = False) -> None:
+    def report(self, trial: int, history: Sequence[Row], is_over: bool = False, is_failed: bool = False) -> None:
         """Take in the history of a trial that has reached a rung, or that is over.
 
         Raises:
@@ -127,7 +127,7 @@ class Rungs:
         """Return whether a trial goes on after so many epochs; None where that depends on trials still to come."""
         return self._decided[self.epochs.index(epochs)].get(self._names[trial]) if epochs in self.epochs else True
 
-    def _enter(self, name: Any, history: list[Row], is_over: bool, is_failed: bool = False) -> None:
+    def _enter(self, name: Any, history: Sequence[Row], is_over: bool, is_failed: bool = False) -> None:
         history = [] if is_failed else history
         if is_over:
             self._ended[name] = history
@@ -139,7 +139,7 @@ class Rungs:
                 return
             self._costs[rung].setdefault(name, self._cost(history[:epochs]))
 
-    def _cost(self, history: list[Row]) -> float:
+    def _cost(self, history: Sequence[Row]) -> float:
         """Return the best value so far, negated where it is maximized; infinite if a value was not finite."""
         metric = self._halving.metric
         if history and metric not in history[0]:

@@ -51,6 +51,8 @@ class RayEngine:
         ValueError: Workers would not have the number of threads that the sweep was begun with.
     """
 
+    compares_trials = False
+
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         self._ray, self._options = import_ray(), options
         self._is_own = not self._ray.is_initialized()

@@ -23,7 +23,7 @@ M.compareOverview = (sweeps) => M.section("overview", "Overview", "", (section) 
   section.body.append(M.element("div", { class: "columns" }, ...sweeps.map(({ facts }) => M.element("div", {},
     M.element("h3", {}, `${facts.side}: ${facts.name}`),
     facts.question ? M.element("p", { class: "question" }, facts.question) : null,
-    M.element("dl", { class: "counts" }, ...["all", "done", "untrained", "diverged", "excluded", "pending", "failed"].map((name) =>
+    M.element("dl", { class: "counts" }, ...["all", "done", "stopped", "untrained", "diverged", "excluded", "pending", "failed"].map((name) =>
       M.element("div", {}, M.element("dt", {}, name === "all" ? "trials" : name), M.element("dd", {}, String(facts.counts[name]))))),
     facts.report ? M.element("p", {}, M.element("a", { href: facts.report }, `Report of ${facts.side}`)) : null,
     facts.verdicts.length ? M.element("ul", { class: "verdicts" }, ...facts.verdicts.map((one) => M.element("li", {}, one))) : null))));
