@@ -9,6 +9,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,9 @@ class Dataset(NamedTuple):
         x_test: As ``x_train``.
         y_test: As ``y_train``.
         num_classes: Largest label plus one; None where targets are no class labels.
+        more_train: Further arrays of the training examples by name, each with one entry per example; the functions of
+            a task get them as ``batch.more[name]``.
+        more_test: The same of the test examples.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Dataset(NamedTuple):
     x_test: np.ndarray
     y_test: np.ndarray
     num_classes: int | None = None
+    more_train: Mapping[str, np.ndarray] = MappingProxyType({})
+    more_test: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def num_outputs(self) -> int:
@@ -50,10 +56,12 @@ class Dataset(NamedTuple):
         return int(np.prod(self.x_train.shape[1:]))
 
     def checksum(self) -> str:
-        """Return the SHA-256 of the four arrays with their shapes and types."""
+        """Return the SHA-256 of the four arrays, and of the further ones by name, with their shapes and types."""
         digest = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
+        more = [(name, split[name]) for split in (self.more_train, self.more_test) for name in sorted(split)]
+        base = [("", array) for array in (self.x_train, self.y_train, self.x_test, self.y_test)]
+        for name, array in (*base, *more):
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
@@ -92,7 +100,22 @@ def _checked(name: str, data: Any) -> Dataset:
     """Return a loaded dataset; raise unless it is one, of examples and targets in equal numbers."""
     if not isinstance(data, Dataset):
         raise ValueError(f"dataset {name!r}: load must return a modjax.Dataset; got {type(data).__name__}.")
-    for split, x, y in (("train", data.x_train, data.y_train), ("test", data.x_test, data.y_test)):
+    splits = (
+        ("train", data.x_train, data.y_train, data.more_train),
+        ("test", data.x_test, data.y_test, data.more_test),
+    )
+    if {*data.more_train} != {*data.more_test}:
+        raise ValueError(
+            f"dataset {name!r}: more_train and more_test must hold the same arrays; got "
+            f"{', '.join(data.more_train) or 'none'} and {', '.join(data.more_test) or 'none'}."
+        )
+    for split, x, y, more in splits:
+        for key, array in more.items():
+            if np.ndim(array) == 0 or len(array) != len(x):
+                raise ValueError(
+                    f"dataset {name!r}: more_{split}[{key!r}] must have one entry for each of {len(x)} examples; got "
+                    f"shape {np.shape(array)}."
+                )
         if len(x) != len(y) or not len(x):
             raise ValueError(
                 f"dataset {name!r}: x_{split} and y_{split} must be of one length; got {len(x)}, {len(y)}."

@@ -78,10 +78,11 @@ def put_on_device(data: Dataset) -> tuple[Batch, Batch]:
     """Return training and test examples on the device; pixels stay uint8."""
     dtype = jax.dtypes.canonicalize_dtype(float)
 
-    def put(x: np.ndarray, y: np.ndarray) -> Batch:
-        return Batch(jnp.asarray(x if x.dtype == np.uint8 else x.astype(dtype)), jnp.asarray(y))
+    def put(x: np.ndarray, y: np.ndarray, more: Mapping[str, np.ndarray]) -> Batch:
+        named = {name: jnp.asarray(array) for name, array in more.items()}
+        return Batch(jnp.asarray(x if x.dtype == np.uint8 else x.astype(dtype)), jnp.asarray(y), named)
 
-    return put(data.x_train, data.y_train), put(data.x_test, data.y_test)
+    return put(data.x_train, data.y_train, data.more_train), put(data.x_test, data.y_test, data.more_test)
 
 
 def measure_trial(context: SweepContext, row: dict[str, Any], params: Params) -> dict[str, float]:

@@ -127,7 +127,8 @@ def _task(value: Any, data: Callable[[], Dataset]) -> TaskInfo:
     if not isinstance(value, Task):
         raise ValueError(f"task must be a TaskInfo or a Task of modjax; got {type(value).__name__}.")
     examples, key = data(), jax.random.key(0)
-    batch = Batch(jnp.asarray(examples.x_train[:2]), jnp.asarray(examples.y_train[:2]))
+    more = {name: jnp.asarray(array[:2]) for name, array in examples.more_train.items()}
+    batch = Batch(jnp.asarray(examples.x_train[:2]), jnp.asarray(examples.y_train[:2]), more)
     names = value.hyperparams or ()
     values = HyperparamValues({name: jnp.zeros(()) for name in names}, constants_of(SweepSpec))
     params = jax.eval_shape(lambda key: value.init(key, values), key)

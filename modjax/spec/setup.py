@@ -94,7 +94,8 @@ def metrics_of(spec: SweepSpec, data: Dataset) -> tuple[str, ...]:
     if spec.task in BUILTIN.tasks:
         return METRICS
     network = build_network(spec, data.x_train.shape[1:], data.num_outputs)
-    batch = Batch(jnp.asarray(data.x_test[:1]), jnp.asarray(data.y_test[:1]))
+    more = {name: jnp.asarray(array[:1]) for name, array in data.more_test.items()}
+    batch = Batch(jnp.asarray(data.x_test[:1]), jnp.asarray(data.y_test[:1]), more)
     sums = evaluated(spec, make_task(spec, network, ()), batch)
     metrics = ("loss", *sorted(sums - {"loss", "count"}))
     if spec.analysis.min_accuracy is not None and "accuracy" not in metrics:

@@ -194,7 +194,7 @@ def _run_to_the_end(run: _Run) -> None:
         contexts, planned = begun.contexts, begun.planned
         with progress:
             # 1. Recover the parts of earlier runs; all other trials wait.
-            writer = StackWriter(contexts, paths, planned, engine.searches, stages)
+            writer = StackWriter(setup.spec, contexts, paths, planned, engine.searches, stages)
             in_parts = analyse_trained(paths, writer.analyse, progress.say)
             waiting = planned.filter(~pl.col("trial_id").is_in([*begun.finished, *in_parts]))
             progress.begin(planned.height - waiting.height)

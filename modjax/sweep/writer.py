@@ -31,6 +31,7 @@ from modjax.io.files import new_folder
 from modjax.spec.context import SweepContext, measure_trial
 from modjax.spec.failures import Failures, hits_all_trials
 from modjax.spec.populations import with_population
+from modjax.spec.spec import SweepSpec
 from modjax.store.failures import FAILED, failed_in_part, write_failures
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import load_stack, next_index, read_ids, save_stack
@@ -68,6 +69,7 @@ class StackWriter:
     """Writer that takes finished trials, commits stacks, and submits their graphs to the worker pool.
 
     Args:
+        spec: Spec of the sweep.
         contexts: What the trials of each population share.
         paths: Paths of the sweep.
         planned: Trials table; rows are looked up by ``trial_id``.
@@ -77,6 +79,7 @@ class StackWriter:
 
     def __init__(
         self,
+        spec: SweepSpec,
         contexts: dict[str, SweepContext],
         paths: SweepPaths,
         planned: pl.DataFrame,
@@ -84,7 +87,7 @@ class StackWriter:
         stages: Stages,
     ) -> None:
         self._contexts, self._paths, self._pool, self._stages = contexts, paths, pool, stages
-        self._spec = next(iter(contexts.values())).spec
+        self._spec = spec
         self._rows = {row["trial_id"]: row for row in planned.iter_rows(named=True)}
         populations = with_population(self._spec, planned)["population"]
         self._population = dict(zip(planned["trial_id"], populations, strict=True))

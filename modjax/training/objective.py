@@ -28,10 +28,12 @@ class Batch(NamedTuple):
     Attributes:
         x: Inputs ``[batch ...]``, uint8 pixels or floats.
         y: Integer labels ``[batch]``.
+        more: Further arrays of the dataset, by name.
     """
 
     x: Array
     y: Array
+    more: dict[str, Array] = {}  # noqa: RUF012 (a field of a named tuple)
 
 
 def no_penalty(params: Params, hyperparams: Any) -> Float[Array, ""] | float:

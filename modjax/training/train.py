@@ -213,7 +213,9 @@ class Collector:
 
 def as_examples(data: Dataset | Examples, config: TrainConfig) -> Examples:
     """Return the examples to train on, on the device; raise unless they suffice for a batch and validation."""
-    examples = {"x": data.x_train, "y": data.y_train} if isinstance(data, Dataset) else data
+    examples = data
+    if isinstance(data, Dataset):
+        examples = {"x": data.x_train, "y": data.y_train, "more": dict(data.more_train)}
     check_examples(examples, config)
     examples = jax.tree.map(jnp.asarray, examples)
     return Batch(**examples) if isinstance(data, Dataset) else examples
