@@ -67,15 +67,47 @@ def check_adjacency(matrix: Any) -> np.ndarray:
     return (array + array.T) / 2
 
 
+def check_validation(validation_fraction: float, schedule: Any, keep: str, early_stopping: bool) -> None:
+    """Raise if settings of training need a validation loss and there is none."""
+    wrong = {
+        "schedule = 'plateau'": schedule == "plateau",
+        "keep = 'best'": keep == "best",
+        "early_stopping = true": early_stopping,
+    }
+    needs = [setting for setting, is_set in wrong.items() if is_set]
+    if validation_fraction == 0 and needs:
+        raise ValueError(
+            f"validation_fraction = 0 leaves no validation loss, which {' and '.join(needs)} would need. Use "
+            "schedule = 'constant' or a cosine one, keep = 'last' and early_stopping = false."
+        )
+
+
 def num_validation(num_examples: int, fraction: float) -> int:
     """Examples held out for validation: the nearest integer to ``fraction * num_examples``."""
     return round(num_examples * fraction)
 
 
-def check_batches(num_examples: int, batch_size: int, validation_fraction: float, num_train: int | None = None) -> None:
+def examples_per_step(
+    num_examples: int, batch_size: int | str, validation_fraction: float, num_train: int | None = None
+) -> int:
+    """Return the number of examples of a training step: the batch size, or all training examples for ``"all"``.
+
+    Example:
+        >>> examples_per_step(100, 20, 0.1), examples_per_step(100, "all", 0.1), examples_per_step(100, "all", 0.1, 50)
+        (20, 90, 50)
+    """
+    if not isinstance(batch_size, str):
+        return batch_size
+    return num_train or num_examples - num_validation(num_examples, validation_fraction)
+
+
+def check_batches(
+    num_examples: int, batch_size: int | str, validation_fraction: float, num_train: int | None = None
+) -> None:
     """Raise unless the examples fill a validation set and, without it, a batch (of ``num_train`` of them, if given)."""
+    batch_size = 1 if isinstance(batch_size, str) else batch_size  # all of them, however many
     held_out = num_validation(num_examples, validation_fraction)
-    if not 1 <= held_out < num_examples:
+    if not (1 if validation_fraction else 0) <= held_out < num_examples:
         raise ValueError(
             f"validation_fraction {validation_fraction:g} holds out {held_out} of {num_examples} examples; "
             "it must leave at least one on each side."

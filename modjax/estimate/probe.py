@@ -14,7 +14,7 @@ import polars as pl
 from modjax._util.memory import peak_resident_bytes
 from modjax.analysis.modules import graphs_of, joint_groups, search_settings, stack_matrices
 from modjax.clustering.layer import cluster_layer
-from modjax.spec.context import SweepContext, seeds_of
+from modjax.spec.context import SweepContext, measurable, seeds_of
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import save_stack
 from modjax.sweep.writer import STACK_TRIALS
@@ -125,7 +125,7 @@ def _examples(context: SweepContext) -> tuple[Any, float]:
     num, lanes = len(context.train_examples.x), context.layout.lanes * context.layout.num_threads
     expected = 6.0 * weights * num * lanes / ROUGH_FLOPS
     # Enough for four batches beside the validation set.
-    least = int(4 * context.config.batch_size / (1 - context.config.validation_fraction)) + 2
+    least = int(4 * context.config.examples_per_step(num) / (1 - context.config.validation_fraction)) + 2
     few = min(num, max(least, round(num * min(1.0, MAX_ROUND_SECONDS / expected))))
     return jax.tree.map(lambda leaf: leaf[:few], context.train_examples), few / num
 
@@ -177,7 +177,8 @@ def _save(params: Any) -> dict[str, float]:
 def _similarity(context: SweepContext, params: Any) -> dict[str, float]:
     examples, spec = context.analysed_examples, context.spec
     stacks: list[Any] = []
-    first, each = _first_and_next(lambda: stacks.append(stack_matrices(context.network, params, examples, spec)))
+    network, params = measurable(context, params, _defaults(context).to_dicts() * STACK_TRIALS)
+    first, each = _first_and_next(lambda: stacks.append(stack_matrices(network, params, examples, spec)))
     jobs = [graphs_of(measures) for measures in stacks[-1][0].values()]
     nulls, permutations = spec.modules.nulls, spec.alignment.permutations
     few = (min(nulls, FEW_NULLS), min(permutations, FEW_PERMUTATIONS))

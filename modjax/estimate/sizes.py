@@ -62,7 +62,7 @@ def device_bytes(setup: Setup, layout: BatchLayout) -> int:
     examples = item * (data.x_train.size + data.x_test.size) + 4 * (len(data.y_train) + len(data.y_test))
     state = STATE_COPIES * FLOAT_BYTES * weights_of(setup)
     layers = sizes_of(setup).layers
-    batch = spec.training.batch_size
+    batch = spec.training.examples_per_step(len(data.x_train))
     inputs = FLOAT_BYTES * batch * data.in_features
     step = 2 * FLOAT_BYTES * batch * sum(layer.locations * (layer.units + layer.fan_in) for layer in layers[1:])
     # The first layer's inputs are the examples: they are counted below, once where all lanes share them.

@@ -14,7 +14,7 @@ import numpy as np
 from modjax._util.pixels import to_unit_range
 from modjax.measures.base import Similarity, symmetric
 from modjax.measures.plan import layer_shapes
-from modjax.networks.base import Network
+from modjax.networks.base import Network, bound
 from modjax.records import MeasureInfo, resolve
 from modjax.types import Params
 
@@ -47,7 +47,7 @@ def check_kernel(network: Network, info: MeasureInfo, in_shape: tuple[int, ...],
     Raises:
         ValueError: If it raises or returns something else; the message names the measure.
     """
-    dtype = jax.dtypes.canonicalize_dtype(float)
+    dtype, network = jax.dtypes.canonicalize_dtype(float), bound(network)
     params = jax.eval_shape(network.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct((4, *in_shape), dtype)
     y = jax.ShapeDtypeStruct((4,), jnp.int32) if has_labels else None

@@ -20,7 +20,7 @@ from modjax.measures.base import Setting
 from modjax.measures.chain import has_closed_form
 from modjax.measures.stem import split_stem
 from modjax.names import one_of
-from modjax.networks.base import Network
+from modjax.networks.base import Network, bound
 from modjax.records import MeasureInfo, by_name
 from modjax.types import Params
 
@@ -142,6 +142,7 @@ def params_shapes(network: Network) -> Any:
 @lru_cache(maxsize=256)
 def layer_shapes(network: Network, in_shape: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], ...], int]:
     """Return ``(locations..., units)`` of each hidden layer for examples of a shape, and the number of logits."""
+    network = bound(network)
     example = jax.ShapeDtypeStruct((1, *in_shape), jax.dtypes.canonicalize_dtype(float))
     output = jax.eval_shape(network.apply, params_shapes(network), example)
     return tuple(layer.shape[1:] for layer in output.hidden), output.logits.shape[-1]

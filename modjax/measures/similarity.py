@@ -14,7 +14,7 @@ from modjax.measures.functions import is_function, measure_function
 from modjax.measures.plan import SimilarityPlan, make_plan, measure_infos
 from modjax.measures.weights import weight_matrix
 from modjax.names import MEASURES
-from modjax.networks.base import Network
+from modjax.networks.base import Network, bound
 from modjax.records import MeasureInfo
 from modjax.types import Params
 
@@ -50,7 +50,8 @@ def similarity(
 
     Args:
         network: The architecture.
-        params: Parameters of the network; with a leading trials axis on every leaf, a population.
+        params: Parameters of the network; with a leading trials axis on every leaf, a population. Of a network that
+            reads hyperparameters, the pair ``(params, {name: value})``.
         x: Examples ``[examples ...]``, on the host or the device; uint8 pixels are divided by 255. Or an iterator of
             batches ``(x, y)`` (or ``x``, if no labels are needed), for data that do not fit the device; it is read
             once.
@@ -83,7 +84,7 @@ def similarity(
     References:
         Lange, Rolnick & Kording, TMLR 2022, section 2.1.
     """
-    infos = check_measures(measures, combined)
+    infos, network = check_measures(measures, combined), bound(network)
     population, is_population = as_population(network, params)
     if isinstance(x, Iterator):
         stream, in_shape = check_stream(network, population, x, y, infos)

@@ -3,7 +3,8 @@
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +46,8 @@ class Network:
             loss Hessian needs only first derivatives.
         weight_graph: ``weight_graph(params) -> tuple`` of ``[units units_above]``, the sums of |W| that join each
             hidden layer to the next; None if the network does not provide it.
+        hyperparams: Names of the traced hyperparameters that ``apply`` reads by its argument ``hyperparams``, a mapping
+            of one trial's values; without any, ``apply`` needs no such argument.
     """
 
     init: Callable[..., Any]
@@ -53,6 +56,31 @@ class Network:
     chain: "DenseChain | None" = None
     is_piecewise_linear: bool = False
     weight_graph: Callable[..., Any] | None = None
+    hyperparams: tuple[str, ...] = ()
+
+    def outputs(self, params: Any, x: Any, hyperparams: Any, **options: Any) -> Output:
+        """Return ``apply(params, x, **options)``, with the hyperparameters if the network reads any."""
+        return self.apply(params, x, **options, **({"hyperparams": hyperparams} if self.hyperparams else {}))
+
+
+@lru_cache(maxsize=256)
+def bound(network: Network) -> Network:
+    """Return a network that reads no hyperparameters: they are part of its parameters, ``(params, {name: value})``.
+
+    So kernels, which know of networks and parameters alone, measure each trial at its own values. A network that reads
+    none is returned as it is; the same network gives the same object.
+    """
+    if not network.hyperparams:
+        return network
+
+    def init(key: Any) -> tuple[Any, dict[str, Array]]:
+        params = network.init(key)
+        return params, {name: jnp.zeros((), jax.tree.leaves(params)[0].dtype) for name in network.hyperparams}
+
+    def apply(pair: tuple[Any, Any], x: Any, perturb: Any = None, dropout: Any = None) -> Output:
+        return network.apply(pair[0], x, perturb, dropout, pair[1])
+
+    return replace(network, init=init, apply=apply, chain=None, weight_graph=None, hyperparams=())
 
 
 class DenseChain(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from modjax.data.datasets import Dataset
-from modjax.networks.base import Network
+from modjax.networks.base import Network, bound
 from modjax.spec.networks import build_network
 from modjax.spec.populations import (
     PopulationSpec,
@@ -67,6 +67,25 @@ class SweepContext(NamedTuple):
     def values_of(self, trials: pl.DataFrame) -> HyperparamValues:
         """Return the hyperparameters of rows of the trials table, ``[trials]`` each."""
         return _values(trials, self.hyperparams, self.constants)
+
+
+def measurable(context: SweepContext, params: Params, rows: list[dict[str, Any]]) -> tuple[Network, Params]:
+    """Return the network and the stacked parameters of some trials as kernels take them.
+
+    Args:
+        context: What the trials share.
+        params: Parameters with a leading trials axis.
+        rows: Their rows of the trials table, or their hyperparameters.
+    """
+    names = context.network.hyperparams
+    if not names:
+        return context.network, params
+    dtype, constants = jax.tree.leaves(params)[0].dtype, dict(context.constants)
+    values = {
+        name: np.array([row[name] if name in context.hyperparams else constants[name] for row in rows], dtype)
+        for name in names
+    }
+    return bound(context.network), (params, values)
 
 
 def _values(trials: pl.DataFrame, names: tuple[str, ...], constants: tuple[tuple[str, Any], ...]) -> HyperparamValues:

@@ -1,6 +1,7 @@
 """The network of a spec, and its sizes, which are known before anything is computed."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -40,12 +41,16 @@ def build_network(spec: SweepSpec, in_shape: tuple[int, ...], num_outputs: int) 
         ValueError: If an extension's ``build`` raises or returns no network.
     """
     kind = spec.network.kind
-    build = resolve(spec.catalog.networks[kind].build)
+    info = spec.catalog.networks[kind]
+    build = resolve(info.build)
     if kind in BUILTIN.networks:
         return build(in_shape, num_outputs, **spec.network.settings())
     try:
         network = build(in_shape, num_outputs, **spec.network.settings())
-        layer_shapes(network, in_shape) if isinstance(network, Network) else None
+        if isinstance(network, Network):
+            read = tuple(item.name for item in info.hyperparameters if item.kind == "traced")
+            network = replace(network, hyperparams=read) if read else network
+            layer_shapes(network, in_shape)
     except Exception as error:  # of the user's own code
         reason = " ".join(str(error).split())
         raise ValueError(f"network {kind!r} cannot be built: {type(error).__name__}: {reason}") from error

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from modjax.catalog import BUILTIN, Catalog, settings_of
+from modjax.checks import check_validation, examples_per_step
 from modjax.names import (
     ACTIVATIONS,
     KEPT_WEIGHTS,
@@ -99,19 +100,26 @@ class TrainingSpec(Section):
 
     optimizer: Annotated[str, known(OPTIMIZERS, "optimizer")] = "adam"
     max_epochs: Count = 500
-    batch_size: Count = 200
-    validation_fraction: Share = 0.1
+    batch_size: Count | Literal["all"] = 200
+    validation_fraction: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
     early_stopping: Annotated[bool, Field(strict=True)] = True
     early_stopping_patience: Count = 6
     schedule: Annotated[str, known(SCHEDULES, "schedule")] = "plateau"
     plateau_patience: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] = 3
     plateau_factor: Share = 0.25
+    warmup_fraction: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.1
+    end_factor: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
     keep: Annotated[str, known(KEPT_WEIGHTS, "weights to keep")] = "best"
     momentum: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.01
     matmul_precision: Annotated[str, known(MATMUL_PRECISIONS, "matmul_precision")] = "float32"
     num_train: Count | None = None
     stopping: HalvingSpec | None = None
+
+    @model_validator(mode="after")
+    def _validation_is_there_if_needed(self) -> "TrainingSpec":
+        check_validation(self.validation_fraction, self.schedule, self.keep, self.early_stopping)
+        return self
 
     @model_validator(mode="after")
     def _a_rung_comes_before_the_end(self) -> "TrainingSpec":
@@ -122,6 +130,10 @@ class TrainingSpec(Section):
             )
         return self
 
+    def examples_per_step(self, num_examples: int) -> int:
+        """Return the number of examples of a training step, of so many examples in all."""
+        return examples_per_step(num_examples, self.batch_size, self.validation_fraction, self.num_train)
+
     def identity(self) -> dict[str, Any]:
         """Return the settings that a trial's results depend on.
 
@@ -131,10 +143,12 @@ class TrainingSpec(Section):
         unread = {"momentum": self.optimizer != "sgd", "weight_decay": self.optimizer != "adamw"}
         unread["matmul_precision"] = self.matmul_precision == "float32"
         unread |= {"early_stopping": self.early_stopping, "early_stopping_patience": not self.early_stopping}
-        is_constant = self.schedule == "constant"
-        unread |= {"schedule": not is_constant, "plateau_patience": is_constant, "plateau_factor": is_constant}
+        is_plateau = self.schedule == "plateau"
+        unread |= {"schedule": is_plateau, "plateau_patience": not is_plateau, "plateau_factor": not is_plateau}
         unread["keep"] = self.keep == "best"
         unread |= {key: content[key] == value for key, value in LATER_KEYS.get("training", {}).items()}
+        unread["warmup_fraction"] |= self.schedule != "warmup_cosine"
+        unread["end_factor"] |= self.schedule not in ("cosine", "warmup_cosine")
         unread["stopping"] = True  # it says how long a trial trains, not what its numbers are
         return {key: value for key, value in content.items() if not unread.get(key, False)}
 
@@ -186,7 +200,7 @@ class AnalysisSpec(Section):
 # value, so that sweeps of version 0.2 keep their identity. Top-level keys are in section "".
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "": {"task": "classification"},
-    "training": {"num_train": None, "stopping": None},
+    "training": {"num_train": None, "stopping": None, "warmup_fraction": 0.1, "end_factor": 0.0},
     "analysis": {"min_accuracy": 0.8, "run": []},
 }
 

@@ -126,7 +126,7 @@ def check_fit(spec: SweepSpec, data: Dataset) -> NetworkSizes:
             "similarity.combined pairs units place by place, so it needs layers with as many locations each; "
             f"those of this {spec.network.kind} have {locations}. Use combined = false."
         )
-    check_memory(spec, sizes)
+    check_memory(spec, sizes, len(data.x_train))
     check_measures(spec, data)
     check_penalties(spec, build_network(spec, data.x_train.shape[1:], data.num_outputs))
     return sizes
@@ -178,13 +178,13 @@ def layout_of(manifest: Mapping[str, Any], population: str) -> dict[str, Any] | 
     return layout.get("populations", {}).get(population, of_base)
 
 
-def check_memory(spec: SweepSpec, sizes: NetworkSizes) -> None:
+def check_memory(spec: SweepSpec, sizes: NetworkSizes, num_examples: int = 1) -> None:
     """Raise if a single network of the spec, with one batch and its similarity, does not fit in memory."""
     layers = sizes.layers
     values = COPIES_OF_WEIGHTS * sizes.num_weights
     # A training step keeps the inputs of each layer (gathered per kernel), its activations, and their gradients.
     per_example = sum(layer.locations * (layer.units + layer.fan_in) for layer in layers)
-    values += 2 * spec.training.batch_size * per_example
+    values += 2 * spec.training.examples_per_step(num_examples) * per_example
     if spec.similarity.measures:
         units = sum(layer.units for layer in layers)
         per_matrix = units if spec.similarity.combined else max(layer.units for layer in layers)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from modjax.measures.plan import make_plan, params_shapes
+from modjax.networks.base import bound
 from modjax.spec.context import SweepContext
 from modjax.spec.setup import Setup
 from modjax.store.manifest import describe_machine
@@ -25,10 +26,10 @@ def describe_run(setup: Setup, contexts: dict[str, SweepContext]) -> dict[str, A
         layouts["populations"] = {name: other.layout._asdict() for name, other in contexts.items()}
     in_shape, num_examples = context.analysed_examples.x.shape[1:], len(context.analysed_examples.x)
     shapes, measures = (
-        params_shapes(context.network),
+        params_shapes(bound(context.network)),
         [setup.spec.catalog.measures[name] for name in similarity.measures],
     )
-    plan = make_plan(context.network, shapes, in_shape, measures, similarity.combined, num_examples)
+    plan = make_plan(bound(context.network), shapes, in_shape, measures, similarity.combined, num_examples)
     return {
         "name": setup.spec.name,
         "spec_hash": setup.spec.spec_hash(),

@@ -28,7 +28,7 @@ from modjax.clustering.layer import LayerModules, cluster_layer
 from modjax.engines.base import Measurements, SearchExecutor
 from modjax.integrity.damage import layers_of
 from modjax.io.files import new_folder
-from modjax.spec.context import SweepContext, measure_trial
+from modjax.spec.context import SweepContext, measurable, measure_trial
 from modjax.spec.failures import Failures, hits_all_trials
 from modjax.spec.populations import with_population
 from modjax.spec.spec import SweepSpec
@@ -213,18 +213,20 @@ class StackWriter:
         if all(measured is not None for measured in known):
             return [measured.matrices for measured in known if measured is not None]
 
+        network, measured = measurable(context, stacked, [self._rows[trial_id] for trial_id in trial_ids])
+
         def measure(params: Params) -> list[Matrices]:
-            return stack_matrices(context.network, params, context.analysed_examples, context.spec)
+            return stack_matrices(network, params, context.analysed_examples, context.spec)
 
         try:
-            return measure(stacked)
+            return measure(measured)
         except Exception as error:
             if hits_all_trials(error):
                 raise
         # One bad trial must not take the others of its stack with it; trials that raise get no matrices.
         alone = []
         for index, trial_id in enumerate(trial_ids):
-            trial_params = jax.tree.map(lambda leaf, index=index: leaf[index : index + 1], stacked)
+            trial_params = jax.tree.map(lambda leaf, index=index: leaf[index : index + 1], measured)
             alone += self.failures.attempt(trial_id, measure, trial_params) or [{}]
         return alone
 

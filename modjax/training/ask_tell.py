@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from modjax.data.datasets import Dataset
@@ -65,24 +66,24 @@ def ask_tell(
     """
     config = config or TrainConfig()
     first = dict(ask(0))
-    columns, _ = as_columns({name: np.full(num_trials, value) for name, value in first.items()}, task, config)
-    columns = {name: np.array(column) for name, column in columns.items()}  # written to when a trial gets its slot
+    hyperparams, _ = as_columns({name: np.full(num_trials, value) for name, value in first.items()}, task, config)
+    hyperparams = jax.tree.map(np.array, hyperparams)  # written to when a trial gets its slot
     seeds = check_seeds(np.full(num_trials, seed), num_trials)
     examples = as_examples(data, config)
-    check_task(task, config, columns, examples)
+    check_task(task, config, hyperparams, examples)
 
     def fill(trial: int) -> None:
         proposal = first if trial == 0 else dict(ask(trial))
-        if proposal.keys() != columns.keys():
+        if proposal.keys() != hyperparams.keys():
             raise ValueError(
-                f"ask must return {', '.join(columns)} for every trial; trial {trial} has {', '.join(proposal)}."
+                f"ask must return {', '.join(hyperparams)} for every trial; trial {trial} has {', '.join(proposal)}."
             )
         values, _ = as_columns({name: [value] for name, value in proposal.items()}, task, config)
         for name, value in values.items():
-            columns[name][trial] = value[0]
+            hyperparams[name][trial] = value[0]
 
-    layout = choose_layout(task, config, columns, seeds, examples)
-    run = PopulationRun(task, columns, seeds, examples, config, layout, callback=callback, on_slot=fill)
+    layout = choose_layout(task, config, hyperparams, seeds, examples)
+    run = PopulationRun(task, hyperparams, seeds, examples, config, layout, callback=callback, on_slot=fill)
 
     def report(round_report: EpochReport) -> None:
         for finished in round_report.finished:

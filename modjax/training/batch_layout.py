@@ -196,7 +196,8 @@ class _Probe:
 
     def _few_examples(self) -> Examples:
         """Return as many examples as make an epoch of ``MEASURED_STEPS`` steps."""
-        wanted = int(MEASURED_STEPS * self._config.batch_size / (1 - self._config.validation_fraction)) + 1
+        size = self._config.examples_per_step(self._num_examples)
+        wanted = int(MEASURED_STEPS * size / (1 - self._config.validation_fraction)) + 1
         return jax.tree.map(lambda leaf: leaf[: min(wanted, self._num_examples)], self._examples)
 
     def _program(self, variant: EpochProgram) -> tuple[Any, Any]:

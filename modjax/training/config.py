@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modjax.builtins import BASE_HYPERPARAMETERS, HYPERPARAMETERS
-from modjax.names import KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
+from modjax.checks import check_validation, examples_per_step
+from modjax.names import ALL, KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
 
 # One field per record.
 Hyperparams = namedtuple(
@@ -26,14 +27,21 @@ class TrainConfig:
         momentum: Momentum of ``sgd``, unless a hyperparameter has that name.
         weight_decay: Decoupled weight decay of ``adamw``, unless a hyperparameter has that name (PyTorch's default).
         max_epochs: Largest number of epochs of a trial.
-        batch_size: Number of examples per step; an incomplete last batch of an epoch is left out.
-        validation_fraction: Share of the training examples held out, drawn from each trial's seed.
+        batch_size: Number of examples per step; an incomplete last batch of an epoch is left out. ``"all"`` takes all
+            training examples in each step, one step per epoch.
+        validation_fraction: Share of the training examples held out, drawn from each trial's seed. 0 trains on all of
+            them: there is no validation loss then, so that it asks for another schedule than ``plateau``, for
+            ``keep="last"`` and for ``early_stopping=False``; ``best_epoch`` is the last one.
         early_stopping: Whether trials may stop before ``max_epochs``.
         early_stopping_patience: Number of epochs in a row without a strictly better validation loss that stop a trial.
-        schedule: Schedule of the learning rate: ``plateau``, or ``constant``.
+        schedule: Schedule of the learning rate: ``plateau``, ``constant``, ``cosine`` or ``warmup_cosine``, which scale
+            the trial's learning rate; or a function ``step -> learning rate``, such as optax's schedules are, or
+            ``(step, hyperparams) -> learning rate``, where a step is one update.
         plateau_patience: Number of epochs in a row without a better loss that are tolerated; the next one cuts the
             learning rate.
         plateau_factor: Factor by which the learning rate is cut.
+        warmup_fraction: Share of all steps in which ``warmup_cosine`` raises the rate from 0 to the trial's own.
+        end_factor: Last rate of the two cosine schedules, as a share of the trial's own.
         keep: Weights to return: those of the ``best`` epoch by validation loss, or of the ``last`` one whose loss is
             finite. ``best_epoch`` is that of the best validation loss either way.
         matmul_precision: Precision of matrix products: ``float32``, or on accelerators that have them ``tf32`` or
@@ -49,13 +57,15 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 0.01
     max_epochs: int = 500
-    batch_size: int = 200
+    batch_size: int | str = 200
     validation_fraction: float = 0.1
     early_stopping: bool = True
     early_stopping_patience: int = 6
-    schedule: str = "plateau"
+    schedule: str | Callable[..., Any] = "plateau"
     plateau_patience: int = 3
     plateau_factor: float = 0.25
+    warmup_fraction: float = 0.1
+    end_factor: float = 0.0
     keep: str = "best"
     matmul_precision: str = "float32"
     num_train: int | None = None
@@ -63,25 +73,43 @@ class TrainConfig:
     num_devices: int | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.optimizer):
-            one_of(self.optimizer, OPTIMIZERS, "optimizer")
-        one_of(self.matmul_precision, MATMUL_PRECISIONS, "matmul_precision")
-        one_of(self.schedule, SCHEDULES, "schedule")
-        one_of(self.keep, KEPT_WEIGHTS, "keep")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie between 0 and 1, 1 excluded; got {self.momentum}.")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be finite and not negative; got {self.weight_decay}.")
-        for name in ("max_epochs", "batch_size", "early_stopping_patience", "num_train", "num_slots", "num_devices"):
+        for value, known, kind in (
+            (self.optimizer, OPTIMIZERS, "optimizer"),
+            (self.schedule, SCHEDULES, "schedule"),
+            (self.matmul_precision, MATMUL_PRECISIONS, "matmul_precision"),
+            (self.keep, KEPT_WEIGHTS, "keep"),
+        ):
+            if not callable(value):
+                one_of(value, known, kind)
+        counts = ("max_epochs", "early_stopping_patience", "num_train", "num_slots", "num_devices")
+        if isinstance(self.batch_size, str) and self.batch_size != ALL:
+            raise ValueError(
+                f"batch_size must be a whole number from 1 to {MAX_COUNT}, or {ALL!r}; got {self.batch_size!r}."
+            )
+        for name in (*counts, *(["batch_size"] if self.batch_size != ALL else [])):
             value = getattr(self, name)
             if value is not None and (int(value) != value or not 1 <= value <= MAX_COUNT):
                 raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}; got {value}.")
         if int(self.plateau_patience) != self.plateau_patience or self.plateau_patience < 0:
             raise ValueError(f"plateau_patience must be a whole number, at least 0; got {self.plateau_patience}.")
-        for name in ("validation_fraction", "plateau_factor"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise ValueError(f"{name} must lie between 0 and 1, both excluded; got {value}.")
+        self._check_numbers()
+        check_validation(self.validation_fraction, self.schedule, self.keep, self.early_stopping)
+
+    def _check_numbers(self) -> None:
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be finite and not negative; got {self.weight_decay}.")
+        if not 0 < self.plateau_factor < 1:
+            raise ValueError(f"plateau_factor must lie between 0 and 1, both excluded; got {self.plateau_factor}.")
+        for name in ("momentum", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, 1 excluded; got {getattr(self, name)}.")
+        for name in ("warmup_fraction", "end_factor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1; got {getattr(self, name)}.")
+
+    def examples_per_step(self, num_examples: int) -> int:
+        """Return the number of examples of a training step, of so many examples in all."""
+        return examples_per_step(num_examples, self.batch_size, self.validation_fraction, self.num_train)
 
     def recipe(self) -> "TrainConfig":
         """Return the config without the fields that only say where trials run: what a trial's numbers depend on."""

@@ -6,6 +6,49 @@ from typing import Any
 import jax
 
 
+class Reads(Mapping):  # not Mapping[str, Any], whose items a checker of types would read
+    """Values that remember which of them were read; all of them, where they were looked at as a tree.
+
+    Args:
+        values: One trial's values.
+    """
+
+    def __init__(self, values: "HyperparamValues") -> None:
+        self._values, self.names = values, set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        self.names.add(name)
+        return getattr(self._values, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a given value, or the default of the caller."""
+        self.names.add(name)
+        return self._values.get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self.names.update(self._values)
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+jax.tree_util.register_pytree_node(
+    Reads,
+    lambda reads: (({name: reads[name] for name in reads},), None),
+    lambda _, values: Reads(HyperparamValues(*values)),
+)
+
+
 @jax.tree_util.register_pytree_with_keys_class
 class HyperparamValues(Mapping[str, Any]):
     """Values by name: traced ones, which are the leaves of this tree, and constants that all trials share.
@@ -26,6 +69,11 @@ class HyperparamValues(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any], constants: Mapping[str, Any] | None = None) -> None:
         object.__setattr__(self, "_values", dict(values))
         object.__setattr__(self, "_constants", dict(constants or {}))
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """Values of names that are not given."""
+        return self._constants
 
     def __getitem__(self, name: str) -> Any:
         if name in self._values:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from modjax._util.pixels import to_unit_range
 from modjax.builtins import PENALTIES, TASKS
 from modjax.checks import check_finite, check_labels
-from modjax.networks.base import Network
+from modjax.networks.base import Network, bound
 from modjax.records import PenaltyInfo, resolve
 from modjax.training.config import hyperparam
 from modjax.types import Examples, Params, PRNGKey
@@ -58,6 +58,10 @@ class Task(NamedTuple):
         penalty: ``penalty(params, hyperparams) -> scalar``, added to the loss for the gradient, left out of histories.
         hyperparams: Names of the hyperparameters it takes, beside ``learning_rate`` and ``seed``; None takes any.
         check: ``check(examples)``, which raises a ValueError if data are wrong; called once, on the host.
+        mask: ``mask(params, hyperparams) -> tree of 0 and 1`` like the weights: where it is 0, weights start at 0 and
+            stay there. It may depend on the shapes of ``params`` and on hyperparameters, not on their values.
+        project: ``project(params, hyperparams, initial) -> params``, applied after each update, with the weights that
+            the trial started from; to keep weights in a set, as in projected gradient descent.
     """
 
     init: Callable[..., Any]
@@ -66,6 +70,8 @@ class Task(NamedTuple):
     penalty: Callable[..., Any] = no_penalty
     hyperparams: tuple[str, ...] | None = None
     check: Callable[[Any], None] = no_check
+    mask: Callable[..., Any] | None = None
+    project: Callable[..., Any] | None = None
 
 
 def objective(task: Task, params: Params, hyperparams: Any, batch: Examples, key: PRNGKey) -> tuple[Array, Array]:
@@ -148,7 +154,7 @@ def classification(network: Network) -> Task:
         if noise is not None:
             x = x + noise * jax.random.normal(jax.random.fold_in(key, NOISE_KEY), x.shape, x.dtype)
         rate = hyperparam(hyperparams, "dropout", 0.0)
-        logits = network.apply(params, x, dropout=(rate, key)).logits
+        logits = network.outputs(params, x, hyperparams, dropout=(rate, key)).logits
         total = cross_entropy_sum(logits, batch.y)
         if smoothing is not None:
             uniform = -jnp.sum(jnp.mean(jax.nn.log_softmax(logits), -1))
@@ -156,8 +162,7 @@ def classification(network: Network) -> Task:
         return total / batch.y.shape[0]
 
     def evaluate(params: Params, hyperparams: Any, batch: Batch) -> dict[str, Array]:
-        del hyperparams
-        logits = network.apply(params, to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype)).logits
+        logits = network.outputs(params, to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype), hyperparams).logits
         return {
             "count": jnp.asarray(batch.y.shape[0], logits.dtype),
             "loss": cross_entropy_sum(logits, batch.y),
@@ -170,10 +175,10 @@ def classification(network: Network) -> Task:
 
     def check(examples: Batch) -> None:
         example = jax.ShapeDtypeStruct((1, *examples.x.shape[1:]), examples.x.dtype)
-        logits = jax.eval_shape(lambda x: network.apply(network.init(0), x).logits, example)
+        logits = jax.eval_shape(lambda x: bound(network).apply(bound(network).init(0), x).logits, example)
         check_labels("data.y", examples.y, len(examples.x), logits.shape[-1])
         check_finite("data.x", examples.x)
 
     infos = [info for penalty_info in PENALTIES.values() for info in penalty_info.hyperparameters]
     names = [info.name for info in (*infos, *TASKS["classification"].hyperparameters)]
-    return Task(init, loss, evaluate, penalty, tuple(names), check)
+    return Task(init, loss, evaluate, penalty, (*names, *network.hyperparams), check)

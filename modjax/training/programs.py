@@ -216,6 +216,7 @@ def measure_trials(
         means = {
             f"{name}_{metric}": mean
             for name, (examples, indices) in splits.items()
+            if indices.shape[0]  # there may be no validation set
             for metric, mean in evaluate_means(task, weights, values, examples, indices).items()
         }
         return {**means, **weight_norms(weights)}

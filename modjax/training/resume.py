@@ -151,8 +151,7 @@ def identity_of(
     if not isinstance(recipe.optimizer, str):  # its repr holds an address, which no later run has
         recipe = replace(recipe, optimizer="a function")
     digest = hashlib.sha256(repr(recipe).encode())
-    fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
-    for name, column in sorted(fields.items()):
+    for name, column in sorted(hyperparams.items()):
         digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
     digest.update(b"" if stopping is None else repr(stopping).encode())
     for array in (seeds, *jax.tree.leaves(examples)):

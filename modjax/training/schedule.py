@@ -1,8 +1,11 @@
 """Learning rate schedule (PyTorch's ReduceLROnPlateau) and early stopping, for one trial."""
 
-from typing import NamedTuple
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import optax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -30,6 +33,45 @@ class StoppingState(NamedTuple):
     best_epoch: Int[Array, ""]
     num_bad_epochs: Int[Array, ""]
     status: Int[Array, ""]
+
+
+def is_per_step(config: TrainConfig) -> bool:
+    """Whether the learning rate follows from the number of steps alone."""
+    return config.schedule not in ("plateau", "constant")
+
+
+def rate_at(
+    config: TrainConfig,
+    learning_rate: Float[Array, ""],
+    hyperparams: Any,
+    step: Int[Array, ""],
+    num_steps: int,
+) -> Float[Array, ""]:
+    """Return the learning rate of a step, from 0, of ``num_steps`` in all, for a schedule that goes by steps.
+
+    cosine: rate * (end + (1 - end) (1 + cos(pi step / num_steps)) / 2), end the config's ``end_factor``.
+    warmup_cosine: from 0 to rate in ``warmup_fraction`` of all steps, then the same over those that are left.
+    A function is asked for the rate itself.
+    """
+    schedule = config.schedule
+    if callable(schedule):
+        given = (step, hyperparams) if takes_hyperparams(schedule) else (step,)
+        return jnp.asarray(schedule(*given), learning_rate.dtype)
+    num_warmup = round(config.warmup_fraction * num_steps) if schedule == "warmup_cosine" else 0
+    if num_warmup:
+        decay = optax.warmup_cosine_decay_schedule(
+            0.0, 1.0, num_warmup, max(num_steps, num_warmup + 1), config.end_factor
+        )
+    else:
+        decay = optax.cosine_decay_schedule(1.0, num_steps, config.end_factor)
+    return learning_rate * jnp.asarray(decay(step), learning_rate.dtype)
+
+
+def takes_hyperparams(schedule: Callable[..., Any]) -> bool:
+    """Whether a schedule is a function of a step and hyperparameters, not of a step alone, as those of optax are."""
+    parameters = inspect.signature(schedule).parameters.values()
+    positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    return sum(item.default is item.empty for item in positional) > 1
 
 
 def init_plateau(learning_rate: Float[Array, ""]) -> PlateauState:
@@ -69,10 +111,11 @@ def update_stopping(
 ) -> tuple[StoppingState, Bool[Array, ""]]:
     """Advance early stopping by one epoch; also return whether this epoch is strictly the best so far.
 
-    A loss that is not finite stops the trial at once as diverged; ``early_stopping_patience`` epochs in a row without a
+    Without validation (``validation_fraction = 0``) the loss is that of training, and the last epoch the best. A loss
+    that is not finite stops the trial at once as diverged; ``early_stopping_patience`` epochs in a row without a
     better one (if ``early_stopping``), or the last epoch, stop it as done.
     """
-    is_best = loss < state.best_loss
+    is_best = loss < state.best_loss if config.validation_fraction else jnp.isfinite(loss)
     num_bad = jnp.where(is_best, 0, state.num_bad_epochs + 1)
     is_over = (config.early_stopping & (num_bad >= config.early_stopping_patience)) | (epoch + 1 >= config.max_epochs)
     status = jnp.where(jnp.isfinite(loss), jnp.where(is_over, DONE, RUNNING), DIVERGED).astype(jnp.int32)

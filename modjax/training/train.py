@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from modjax._util.signals import signals_wait
+from modjax.builtins import HYPERPARAMETERS
 from modjax.checks import check_batches, check_finite
 from modjax.data.datasets import Dataset
 from modjax.names import MAX_SEED, one_of
@@ -19,6 +20,7 @@ from modjax.training.batch_layout import choose_layout
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
 from modjax.training.halving import Rungs, SuccessiveHalving
+from modjax.training.hyperparameters import HyperparamValues
 from modjax.training.objective import Batch, Task
 from modjax.training.optimizer import optimizer_hyperparams
 from modjax.training.preflight import check_task
@@ -105,11 +107,13 @@ def train(
         ((2, 2), ['done', 'done'])
     """
     config = config or TrainConfig()
+    optional = defaults_of(hyperparams)
     hyperparams, num_trials = as_columns(hyperparams, task, config)
-    fields = hyperparams if isinstance(hyperparams, dict) else hyperparams._asdict()
-    seeds = check_seeds(fields.get("seed", np.zeros(num_trials, np.int64)), num_trials)
+    seeds = check_seeds(hyperparams.get("seed", np.zeros(num_trials, np.int64)), num_trials)
     examples = as_examples(data, config)
-    check_task(task, config, hyperparams, examples)
+    columns = check_task(task, config, hyperparams, examples, optional)
+    if stopping is not None:
+        one_of(stopping.metric, tuple(sorted(columns)), "metric of successive halving")
     layout = choose_layout(task, config, hyperparams, seeds, examples)
     if checkpoint is None:
         rungs = None if stopping is None else Rungs(stopping, config.max_epochs, range(num_trials))
@@ -231,10 +235,10 @@ def check_examples(examples: Examples, config: TrainConfig) -> int:
     return num_examples
 
 
-def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Any, int]:
+def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[HyperparamValues, int]:
     """Return the hyperparameters as arrays ``[trials]``, floats in the default precision, and the number of trials.
 
-    A scalar stands for the same value in every trial.
+    A scalar stands for the same value in every trial; hyperparameters of modjax that are not given have their defaults.
 
     Raises:
         ValueError: If there are no fields, the task lacks a name, lengths are unequal, or values are not finite.
@@ -257,7 +261,14 @@ def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Any, 
         check_finite(f"hyperparams {name!r}", array)
         column = array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
         arrays[name] = column if array.ndim else np.broadcast_to(column, num_trials)
-    return (arrays if isinstance(hyperparams, dict) else hyperparams._replace(**arrays)), num_trials
+    constants = {name: info.default for name, info in HYPERPARAMETERS.items() if info.kind == "traced"}
+    return HyperparamValues(arrays, constants), num_trials
+
+
+def defaults_of(hyperparams: Any) -> set[str]:
+    """Return the fields of a NamedTuple that have their default: nobody needs to have asked for them."""
+    defaults = getattr(hyperparams, "_field_defaults", {})
+    return {name for name, default in defaults.items() if np.all(getattr(hyperparams, name) == default)}
 
 
 def check_seeds(seeds: Any, num_trials: int) -> np.ndarray:

@@ -156,7 +156,7 @@ def test_interrupted_and_resumed_decides_the_same(problem, halved: mj.Population
 
 def test_a_metric_that_the_history_lacks(problem) -> None:
     task, data = as_batch(*problem)
-    with pytest.raises(ValueError, match="by 'val_f1', which the history lacks"):
+    with pytest.raises(ValueError, match="Unknown metric of successive halving 'val_f1'"):
         mj.train(task, HYPERPARAMS, data, CONFIG, stopping=mj.SuccessiveHalving("val_f1", 2, 1))
 
 

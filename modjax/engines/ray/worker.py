@@ -12,7 +12,7 @@ from modjax.analysis.modules import stack_matrices
 from modjax.engines.base import Measurements, TrainedTrial
 from modjax.engines.ray.dispatch import Done, Order
 from modjax.engines.snapshots import load_saved
-from modjax.spec.context import make_contexts, measure_trial, seeds_of
+from modjax.spec.context import make_contexts, measurable, measure_trial, seeds_of
 from modjax.spec.failures import hits_all_trials, reason_of
 from modjax.spec.setup import Setup
 from modjax.store.manifest import describe_machine
@@ -132,7 +132,8 @@ class TrialWorker:
             return []
         context = self._context
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(trial.params for trial in trials))
-        matrices = stack_matrices(context.network, stacked, context.analysed_examples, context.spec)
+        network, params = measurable(context, stacked, [self._rows[trial.trial] for trial in trials])
+        matrices = stack_matrices(network, params, context.analysed_examples, context.spec)
         numbers = [measure_trial(context, self._rows[trial.trial], trial.params) for trial in trials]
         return [Measurements(*pair) for pair in zip(numbers, matrices, strict=True)]
 
