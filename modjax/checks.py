@@ -82,6 +82,15 @@ def check_validation(validation_fraction: float, schedule: Any, keep: str, early
         )
 
 
+def check_steps(steps_per_epoch: int, batch_size: int | str) -> None:
+    """Raise if a number of steps is set where it follows from the size of the batches."""
+    if steps_per_epoch != 1 and not isinstance(batch_size, str):
+        raise ValueError(
+            f"steps_per_epoch is for batch_size = 'all'; got {steps_per_epoch} with batches of {batch_size}, whose "
+            "number follows from the number of examples. Leave it out."
+        )
+
+
 def num_validation(num_examples: int, fraction: float) -> int:
     """Examples held out for validation: the nearest integer to ``fraction * num_examples``."""
     return round(num_examples * fraction)

@@ -15,9 +15,9 @@ from modjax.networks.base import Network, bound
 from modjax.spec.networks import build_network
 from modjax.spec.populations import (
     PopulationSpec,
-    from_cell,
     static_names,
     traced_names,
+    value_of,
     with_population,
 )
 from modjax.spec.setup import Setup, layout_of
@@ -202,7 +202,7 @@ def _make_context(
     given = hyperparams_given(setup.spec, own)
     task = make_task(spec, network, given)
     config = TrainConfig(**spec.training.model_dump(exclude={"stopping"}), num_slots=slots)
-    static = {name: from_cell(own[name][0]) for name in static_names(setup.spec)}
+    static = {name: value_of(setup.spec, name, own[name][0]) for name in static_names(setup.spec)}
     constants = tuple({**constants_of(spec), **static}.items())
     if layout is not None:
         batch_layout = BatchLayout(**layout)

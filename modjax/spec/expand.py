@@ -11,11 +11,11 @@ import polars as pl
 from modjax.builtins import HYPERPARAMETERS
 from modjax.records import HyperparameterInfo
 from modjax.spec.populations import (
+    cell_of,
     columns_of,
     population_of,
     section_cell,
     static_names,
-    to_cell,
     traced_names,
     traced_value,
 )
@@ -65,7 +65,9 @@ def expand(spec: SweepSpec, data_identity: str, metrics: tuple[str, ...] = METRI
 
 def _trial(spec: SweepSpec, arm: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the columns of a combination of an arm's values, and the settings that its identity depends on."""
-    static = {name: to_cell(arm[name]) if name in arm else section_cell(spec, name) for name in static_names(spec)}
+    static = {
+        name: cell_of(spec, name, arm[name]) if name in arm else section_cell(spec, name) for name in static_names(spec)
+    }
     population = population_of(spec, static)
     traced = {name: traced_value(spec, population, arm, name) for name in traced_names(spec)}
     # What 0.2 had in [training] stays there, also where an arm says it.

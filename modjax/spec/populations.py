@@ -47,7 +47,7 @@ def population_of(spec: SweepSpec, row: Mapping[str, Any]) -> PopulationSpec:
     training: dict[str, Any] = {}
     for name in static_names(spec):
         section, changes = (spec.training, training) if name in TrainingSpec.model_fields else (spec.network, network)
-        value = from_cell(row[name])
+        value = value_of(spec, name, row[name])
         if value is not None and value != getattr(section, name):
             changes[name] = value
     if not network and not training:
@@ -114,10 +114,39 @@ def from_cell(cell: Any) -> Any:
     return frozen(json.loads(cell)) if isinstance(cell, str) and cell.startswith("[") else cell
 
 
+def value_of(spec: SweepSpec, name: str, cell: Any) -> Any:
+    """Return a static setting from its cell in a sweep's table, where a column of text may hold numbers too."""
+    if isinstance(cell, str) and _kinds_of(spec, name) & {int, float}:
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return cell
+    return from_cell(cell)
+
+
+def cell_of(spec: SweepSpec, name: str, value: Any) -> Any:
+    """Return a static setting as its cell in a sweep's table: as text, where others of the column are text.
+
+    Example: ``batch_size = [100, "all"]`` makes a column of ``"100"`` and ``"all"``.
+    """
+    cell = to_cell(value)
+    return json.dumps(cell) if isinstance(cell, int | float) and str in _kinds_of(spec, name) else cell
+
+
+def _kinds_of(spec: SweepSpec, name: str) -> set[type]:
+    """Return the types of the values of a static setting in the section and in all arms."""
+    values = [_section_value(spec, name), *(value for arm in spec.arms for value in arm.grids().get(name, ()))]
+    return {type(value) for value in map(to_cell, values) if value is not None}
+
+
+def _section_value(spec: SweepSpec, name: str) -> Any:
+    return getattr(spec.training if name in TrainingSpec.model_fields else spec.network, name)
+
+
 def section_cell(spec: SweepSpec, name: str) -> Any:
     """Return the cell of a static setting that an arm does not name: that of the spec's section."""
-    value = getattr(spec.training if name in TrainingSpec.model_fields else spec.network, name)
-    return None if value is None else to_cell(value)
+    value = _section_value(spec, name)
+    return None if value is None else cell_of(spec, name, value)
 
 
 def columns_of(spec: SweepSpec) -> tuple[Column, ...]:
@@ -138,10 +167,7 @@ def _dtype_of(spec: SweepSpec, name: str) -> Any:
     """Return the polars type of a hyperparameter's column."""
     if is_traced(spec.catalog, name):
         return pl.Float64
-    if name in TrainingSpec.model_fields:
-        return pl.String if name == "optimizer" else pl.Int64
-    values = [section_cell(spec, name), *(to_cell(value) for arm in spec.arms for value in arm.grids().get(name, ()))]
-    kinds = {type(value) for value in values if value is not None}
+    kinds = _kinds_of(spec, name) or {int}  # a count that is not set
     if kinds <= {bool}:
         return pl.Boolean
     return pl.Int64 if kinds <= {int} else pl.Float64 if kinds <= {int, float} else pl.String

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from modjax.catalog import BUILTIN, Catalog, settings_of
-from modjax.checks import check_validation, examples_per_step
+from modjax.checks import check_steps, check_validation, examples_per_step
 from modjax.names import (
     ACTIVATIONS,
     KEPT_WEIGHTS,
@@ -101,6 +101,7 @@ class TrainingSpec(Section):
     optimizer: Annotated[str, known(OPTIMIZERS, "optimizer")] = "adam"
     max_epochs: Count = 500
     batch_size: Count | Literal["all"] = 200
+    steps_per_epoch: Count = 1
     validation_fraction: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.1
     early_stopping: Annotated[bool, Field(strict=True)] = True
     early_stopping_patience: Count = 6
@@ -119,6 +120,7 @@ class TrainingSpec(Section):
     @model_validator(mode="after")
     def _validation_is_there_if_needed(self) -> "TrainingSpec":
         check_validation(self.validation_fraction, self.schedule, self.keep, self.early_stopping)
+        check_steps(self.steps_per_epoch, self.batch_size)
         return self
 
     @model_validator(mode="after")
@@ -200,7 +202,7 @@ class AnalysisSpec(Section):
 # value, so that sweeps of version 0.2 keep their identity. Top-level keys are in section "".
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "": {"task": "classification"},
-    "training": {"num_train": None, "stopping": None, "warmup_fraction": 0.1, "end_factor": 0.0},
+    "training": {"num_train": None, "stopping": None, "steps_per_epoch": 1, "warmup_fraction": 0.1, "end_factor": 0.0},
     "analysis": {"min_accuracy": 0.8, "run": []},
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modjax.builtins import BASE_HYPERPARAMETERS, HYPERPARAMETERS
-from modjax.checks import check_validation, examples_per_step
+from modjax.checks import check_steps, check_validation, examples_per_step
 from modjax.names import ALL, KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
 
 # One field per record.
@@ -28,7 +28,9 @@ class TrainConfig:
         weight_decay: Decoupled weight decay of ``adamw``, unless a hyperparameter has that name (PyTorch's default).
         max_epochs: Largest number of epochs of a trial.
         batch_size: Number of examples per step; an incomplete last batch of an epoch is left out. ``"all"`` takes all
-            training examples in each step, one step per epoch.
+            training examples in each step.
+        steps_per_epoch: Number of steps of an epoch if ``batch_size`` is ``"all"``: many, where a step takes less time
+            than asking the host for the epoch's row.
         validation_fraction: Share of the training examples held out, drawn from each trial's seed. 0 trains on all of
             them: there is no validation loss then, so that it asks for another schedule than ``plateau``, for
             ``keep="last"`` and for ``early_stopping=False``; ``best_epoch`` is the last one.
@@ -58,6 +60,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     max_epochs: int = 500
     batch_size: int | str = 200
+    steps_per_epoch: int = 1
     validation_fraction: float = 0.1
     early_stopping: bool = True
     early_stopping_patience: int = 6
@@ -81,7 +84,7 @@ class TrainConfig:
         ):
             if not callable(value):
                 one_of(value, known, kind)
-        counts = ("max_epochs", "early_stopping_patience", "num_train", "num_slots", "num_devices")
+        counts = ("max_epochs", "steps_per_epoch", "early_stopping_patience", "num_train", "num_slots", "num_devices")
         if isinstance(self.batch_size, str) and self.batch_size != ALL:
             raise ValueError(
                 f"batch_size must be a whole number from 1 to {MAX_COUNT}, or {ALL!r}; got {self.batch_size!r}."
@@ -92,6 +95,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be a whole number from 1 to {MAX_COUNT}; got {value}.")
         if int(self.plateau_patience) != self.plateau_patience or self.plateau_patience < 0:
             raise ValueError(f"plateau_patience must be a whole number, at least 0; got {self.plateau_patience}.")
+        check_steps(self.steps_per_epoch, self.batch_size)
         self._check_numbers()
         check_validation(self.validation_fraction, self.schedule, self.keep, self.early_stopping)
 

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from modjax.checks import num_validation
 from modjax.data.batches import epoch_batches, split_order, take
-from modjax.names import ALL
 from modjax.training.config import TrainConfig, hyperparam
 from modjax.training.metrics import evaluate_means
 from modjax.training.objective import Task, objective
@@ -144,8 +143,10 @@ def epoch(
     order_key = jax.random.fold_in(named_key(clock.seed, "order"), clock.epoch)
     noise_key = jax.random.fold_in(named_key(clock.seed, "noise"), clock.epoch)
     train, validation = split(config, clock.seed, jax.tree.leaves(examples)[0].shape[0])
-    # All examples at once need no order.
-    batches = train[None] if config.batch_size == ALL else epoch_batches(order_key, train, config.batch_size)
+    if isinstance(config.batch_size, str):  # all examples at once need no order
+        batches = jnp.broadcast_to(train, (config.steps_per_epoch, *train.shape))
+    else:
+        batches = epoch_batches(order_key, train, config.batch_size)
     num_steps = batches.shape[0]
     initial = None if task.project is None else initial_params(task, clock.seed, hyperparams)
 

@@ -70,6 +70,16 @@ def test_full_batches_are_gradient_descent_on_all_examples() -> None:
         np.testing.assert_allclose(population.last["b"][trial], wanted["b"], rtol=2e-4, atol=1e-6)
 
 
+def test_many_steps_per_epoch_are_the_same_steps() -> None:
+    settings = {"batch_size": "all", "schedule": "cosine", **NO_VALIDATION}
+    each = mj.train(linear_task(), {"learning_rate": [0.05, 0.1]}, data(), config(max_epochs=30, **settings))
+    ten = config(max_epochs=3, steps_per_epoch=10, **settings)
+    together = mj.train(linear_task(), {"learning_rate": [0.05, 0.1]}, data(), ten)
+    assert together.epochs.tolist() == [3, 3]
+    np.testing.assert_allclose(together.last["w"], each.last["w"], rtol=1e-5)
+    np.testing.assert_allclose(together.history["learning_rate"], each.history["learning_rate"][:, 9::10], rtol=1e-5)
+
+
 def test_without_validation_the_last_weights_are_kept() -> None:
     full = config(batch_size="all", schedule="constant", max_epochs=5, **NO_VALIDATION)
     population = mj.train(linear_task(), {"learning_rate": [0.05, 1e30]}, data(), full)
@@ -90,6 +100,7 @@ def test_without_validation_the_last_weights_are_kept() -> None:
         ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1, 1 excluded"),
         ({"schedule": "cosin"}, "Unknown schedule 'cosin'"),
         ({"batch_size": "most"}, "batch_size must be a whole number from 1 to .*, or 'all'; got 'most'"),
+        ({"steps_per_epoch": 5}, "steps_per_epoch is for batch_size = 'all'; got 5 with batches of 200"),
         ({"warmup_fraction": 1.5}, "warmup_fraction must lie between 0 and 1"),
         ({"end_factor": -0.1}, "end_factor must lie between 0 and 1"),
     ],
