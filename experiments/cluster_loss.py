@@ -27,7 +27,7 @@ class NoBias(nn.Module):
     num_outputs: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x):  # noqa: D102
         for layer, width in enumerate(self.widths):
             x = self.perturb(f"hidden_{layer}", nn.relu(nn.Dense(width, use_bias=False, name=f"dense_{layer}")(x)))
         return nn.Dense(self.num_outputs, use_bias=False, name="out")(x)

@@ -9,8 +9,8 @@ answer after the last one; I is the mutual information over all inputs, in nats.
 and 0 where I(X_i, X_j; T) is. The diagonal is set to 1 for a unit that knows anything of T, so that it counts as alive.
 
 References:
-    Proca et al., "Synergistic information supports modality integration and flexible learning in neural networks solving
-    multiple tasks", PLoS Computational Biology 2024 (arXiv 2210.02996).
+    Proca et al., "Synergistic information supports modality integration and flexible learning in neural networks
+    solving multiple tasks", PLoS Computational Biology 2024 (arXiv 2210.02996).
 """
 
 import jax

@@ -70,7 +70,7 @@ from .training.events import FinishedTrial as FinishedTrial
 from .training.halving import SuccessiveHalving as SuccessiveHalving
 from .training.objective import Task as Task
 from .training.objective import classification as classification
-from .training.train import Population as Population
+from .training.population import Population as Population
 from .training.train import train as train
 
 __version__: str

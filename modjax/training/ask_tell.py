@@ -91,4 +91,4 @@ def ask_tell(
         if on_epoch is not None:
             on_epoch(round_report)
 
-    return collect(run, [], num_trials, report)
+    return collect(run, [], {**hyperparams, "seed": seeds}, report)

@@ -1,7 +1,7 @@
 """What is reported to the host about trials in training."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modjax.types import Params, Row
 
@@ -20,6 +20,7 @@ class FinishedTrial(NamedTuple):
         best_epoch: Best epoch, counted from 0; -1 if there is none.
         seconds: The trial's share of the time of its rounds.
         reason: Reason of a failure.
+        state: State after the last epoch, of a trial that ended because it was the last one; None if nobody asked.
     """
 
     trial: int
@@ -30,13 +31,15 @@ class FinishedTrial(NamedTuple):
     best_epoch: int
     seconds: float
     reason: str = ""
+    state: Any = None
 
 
 class Verdict(NamedTuple):
-    """A trial's status from now on (empty if it goes on), and the reason if it failed."""
+    """A trial's status from now on (empty: it goes on), the reason of a failure, and whether its callback ended it."""
 
     status: str
     reason: str = ""
+    is_by_callback: bool = False
 
 
 def ask(callback: TrialCallback | None, trial: int, row: Row) -> Verdict:
@@ -47,7 +50,7 @@ def ask(callback: TrialCallback | None, trial: int, row: Row) -> Verdict:
         is_over = callback(trial, dict(row))
     except Exception as error:  # of the user's own code: it must not take the other trials down
         return Verdict("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Verdict("done" if is_over else "")
+    return Verdict("done" if is_over else "", is_by_callback=bool(is_over))
 
 
 class EpochReport(NamedTuple):

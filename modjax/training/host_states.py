@@ -1,6 +1,6 @@
 """Trials in training whose state is on the host: those that go on once they have a slot, and those at a rung."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -18,10 +18,11 @@ class HostStates:
 
     Args:
         rungs: Decisions of successive halving; None if no trial waits for one.
+        start: Function that returns a trial's state before its first epoch; None leaves that to the device.
     """
 
-    def __init__(self, rungs: Rungs | None) -> None:
-        self._rungs = rungs
+    def __init__(self, rungs: Rungs | None, start: Callable[[int], Any] | None = None) -> None:
+        self._rungs, self._start = rungs, start
         self._ready: dict[int, Saved] = {}
         self._waiting: dict[int, Saved] = {}
 
@@ -59,9 +60,11 @@ class HostStates:
         if self._rungs is not None:
             self._rungs.report(finished.trial, finished.history, True, is_failed=finished.status == "failed")
 
-    def take(self, trial: int) -> Saved | None:
-        """Return a trial that has a slot now, and forget it; None if it has not trained yet."""
-        return self._ready.pop(trial, None)
+    def take(self, trial: int) -> Saved | tuple[None, None]:
+        """Return a trial that has a slot now, and forget it; nothing if the device is to start it."""
+        if trial in self._ready or self._start is None:
+            return self._ready.pop(trial, (None, None))
+        return TrialSnapshot(trial, 0, 0.0, []), self._start(trial)
 
     def decide(self) -> tuple[list[int], list[FinishedTrial]]:
         """Return the waiting trials that go on, and those that stop, where either is certain."""

@@ -19,7 +19,7 @@ from jaxtyping import Array, Int, UInt32
 from modjax.training.config import TrainConfig
 from modjax.training.metrics import evaluate_means, weight_norms
 from modjax.training.objective import Task
-from modjax.training.trial import Clock, TrialState, epoch, init_trial, split
+from modjax.training.trial import Clock, TrialState, epoch, init_trial, split, start_trial
 from modjax.types import Examples, Params
 
 MATMUL = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}
@@ -186,6 +186,12 @@ def read_lanes(tree: Any, lanes: Int[Array, " some"] | np.ndarray) -> Any:
 def init_one(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
     """Return the state of one trial before its first epoch."""
     return init_trial(task, config, seed, hyperparams)
+
+
+@partial(jax.jit, static_argnames=("task", "config"))
+def start_one(task: Task, config: TrainConfig, params: Params, hyperparams: Any) -> TrialState:
+    """Return the state before its first epoch of a trial that starts from given weights."""
+    return start_trial(task, config, params, hyperparams)
 
 
 @partial(jax.jit, static_argnames=("task", "config"))

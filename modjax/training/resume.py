@@ -1,11 +1,9 @@
 """The folder of a training run: finished trials are kept in stacks, the others in the last two snapshots."""
 
-import hashlib
 import json
 import time
 import warnings
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ from modjax.io.checksums import sum_of, sum_of_json
 from modjax.io.files import locked, set_aside, write_text
 from modjax.io.trees import load_tree, save_tree
 from modjax.io.untrusted import read_json
-from modjax.training.checkpoint import Snapshot, SnapshotStore
-from modjax.training.config import TrainConfig
+from modjax.training.checkpoint import Snapshot, SnapshotStore, TrialSnapshot
 from modjax.training.events import FinishedTrial
-from modjax.training.halving import SuccessiveHalving
+from modjax.training.identity import Identity
+from modjax.training.trial import TrialState
 
 SAVE_SECONDS = 60.0
 ROW = ("trial", "history", "status", "best_epoch", "seconds")  # fields of a finished trial beside its weights
@@ -30,7 +28,7 @@ class TrainingFolder:
 
     Args:
         path: The folder, which is new or holds the same trials.
-        identity: Hash of what the trials are; a folder of other trials is refused.
+        identity: What the trials are; a folder of other trials is refused, unless this only adds to them.
         seconds: Number of seconds between saves.
 
     Raises:
@@ -38,7 +36,7 @@ class TrainingFolder:
         LockedError: If another process trains in it.
     """
 
-    def __init__(self, path: Path, identity: str, seconds: float = SAVE_SECONDS) -> None:
+    def __init__(self, path: Path, identity: Identity, seconds: float = SAVE_SECONDS) -> None:
         self._path, self._seconds = path, seconds
         self._identity = identity
         self._stack = ExitStack()
@@ -49,26 +47,26 @@ class TrainingFolder:
     def __enter__(self) -> "TrainingFolder":
         self._path.mkdir(parents=True, exist_ok=True)
         self._stack.enter_context(locked(self._path / ".lock"))
-        self._check(self._identity)
+        self._check()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.snapshots.close()
         self._stack.close()
 
-    def _check(self, identity: str) -> None:
+    def _check(self) -> None:
         about = self._path / "population.json"
         if about.is_file():
             known = read_json(about, "a note of whose population a folder is")
-            if not isinstance(known, dict) or "identity" not in known:
+            if not isinstance(known, dict) or not known.keys() & {"identity", "settings"}:
                 raise ValueError(f"{about} does not say whose population it is; restore it, or choose another folder.")
-            if known["identity"] != identity:
+            problem = self._identity.problem_with(known)
+            if problem is not None:
                 raise ValueError(
-                    f"{self._path} holds a population with other hyperparameters, seeds, data or settings; "
-                    "choose another folder."
+                    f"{self._path} holds another population ({problem}). Only trials and epochs can be added; choose "
+                    "another folder."
                 )
-        else:
-            write_text(about, json.dumps({"identity": identity}) + "\n")
+        write_text(about, json.dumps({"identity": self._identity.digest, **self._identity._asdict()}) + "\n")
 
     def _stacks(self) -> list[Path]:
         return sorted(self._path.glob("stack_*.json"))
@@ -102,6 +100,62 @@ class TrainingFolder:
         """Return whether it is time to save."""
         return time.perf_counter() - self._saved >= self._seconds
 
+    def _save_ends(self, trials: list[FinishedTrial], about: Path) -> None:
+        """Save the states of trials that ended with the last epoch, so that they can be trained for more."""
+        if trials:
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(trial.state for trial in trials))
+            folder = about.with_name(about.stem.replace("stack", "ends"))
+            save_tree(folder, {f"{index:04d}": leaf for index, leaf in enumerate(jax.tree.leaves(stacked))})
+            rows = [trial.trial for trial in trials]
+            content = {"trials": rows, "sha256": sum_of_json([rows, sum_of(folder)])}
+            write_text(folder.with_suffix(".json"), json.dumps(content) + "\n")
+
+    def earlier(
+        self, shapes: TrialState, num_trials: int, max_epochs: int
+    ) -> tuple[list[FinishedTrial], np.ndarray, Snapshot | None]:
+        """Return what earlier runs left: finished trials, indices of all others, and states to go on from.
+
+        Trials that ended with the last epoch of a run of fewer epochs go on.
+
+        Args:
+            shapes: Tree of the shapes of one trial's state.
+            num_trials: Number of trials.
+            max_epochs: Largest number of epochs of a trial.
+        """
+        finished = {trial.trial: trial for trial in self.finished(shapes.params)}
+        ends = self.ends(shapes)
+        longer = [trial for trial in finished.values() if trial.trial in ends and len(trial.history) < max_epochs]
+        for trial in longer:
+            del finished[trial.trial]
+        left = np.setdiff1d(np.arange(num_trials), [*finished])
+        others = {str(trial): int(trial) for trial in left if trial not in {item.trial for item in longer}}
+        resume = self.snapshots.newest(shapes, others, warnings.warn)
+        if longer:
+            kept = [TrialSnapshot(item.trial, len(item.history), item.seconds, item.history) for item in longer]
+            states = jax.tree.map(lambda *leaves: np.stack(leaves), *(ends[item.trial] for item in longer))
+            parts = [Snapshot(states, tuple(kept)), *([resume] if resume is not None and resume.trials else [])]
+            resume = Snapshot.join(parts)
+        return [*finished.values()], left, resume
+
+    def ends(self, template: Any) -> dict[int, Any]:
+        """Return the last states of trials that ended with the last epoch; damaged ones are left out.
+
+        Args:
+            template: Tree of the shapes of one trial's state.
+        """
+        states = {}
+        for about in sorted(self._path.glob("ends_*.json")):
+            with suppress(ValueError, OSError, KeyError):
+                content = read_json(about, "a list of last states")
+                rows, folder = content["trials"], about.with_suffix("")
+                if content["sha256"] != sum_of_json([rows, sum_of(folder)]):
+                    continue
+                leaves = load_tree(folder)
+                tree = jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in sorted(leaves)])
+                for index, trial in enumerate(rows):
+                    states[trial] = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], tree)
+        return states
+
     def save(self, snapshot: Snapshot | None) -> None:
         """Save the finished trials, then, in the background, those in training."""
         # In this order: if the process dies in between, a trial that has just finished is in both, never in neither.
@@ -115,6 +169,7 @@ class TrainingFolder:
             rows = [{name: getattr(trial, name) for name in ROW} for trial in fresh]
             content = {"trials": rows, "sha256": sum_of_json([rows, sum_of(about.with_suffix(""))])}
             write_text(about, json.dumps(content) + "\n")
+            self._save_ends([trial for trial in fresh if trial.state is not None], about)
         if snapshot is not None:
             names = {trial.trial: str(trial.trial) for trial in snapshot.trials}
             self.snapshots.save(snapshot, names)
@@ -141,19 +196,3 @@ def _read_stack(about: Path, params: Any) -> list[FinishedTrial]:
 
 def _stacked(tree: Any, num: int) -> Any:
     return jax.tree.map(lambda leaf: np.empty((num, *leaf.shape), leaf.dtype), tree)
-
-
-def identity_of(
-    hyperparams: Any, seeds: np.ndarray, examples: Any, config: TrainConfig, stopping: SuccessiveHalving | None = None
-) -> str:
-    """Return a hash of everything that the trials' numbers depend on, except the task's code."""
-    recipe = config.recipe()
-    if not isinstance(recipe.optimizer, str):  # its repr holds an address, which no later run has
-        recipe = replace(recipe, optimizer="a function")
-    digest = hashlib.sha256(repr(recipe).encode())
-    for name, column in sorted(hyperparams.items()):
-        digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
-    digest.update(b"" if stopping is None else repr(stopping).encode())
-    for array in (seeds, *jax.tree.leaves(examples)):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

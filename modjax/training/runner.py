@@ -21,12 +21,13 @@ from modjax.training.events import EpochReport, FinishedTrial, TrialCallback, Ve
 from modjax.training.halving import Rungs
 from modjax.training.host_states import HostStates
 from modjax.training.objective import Task
-from modjax.training.programs import COPY, EpochProgram, make_mesh, put, state_shapes
-from modjax.training.schedule import RUNNING, STATUS_NAMES
+from modjax.training.programs import COPY, EpochProgram, make_mesh, put, start_one, state_shapes
+from modjax.training.schedule import RUNNING, STATUS_NAMES, may_go_on
 from modjax.training.selector import ProgramSelector, is_out_of_memory
 from modjax.training.shard import LaneResults, Shard, Shards, same_bits
 from modjax.training.slots import SlotTable, by_seed
-from modjax.types import Examples, Row
+from modjax.training.trial import TrialState
+from modjax.types import Examples, Params, Row
 
 
 @dataclass
@@ -52,6 +53,8 @@ class PopulationRun:
         callback: Function called after every epoch of every trial, which says whether the trial ends.
         rungs: Decisions of successive halving; None lets every trial train to its end.
         on_slot: Function called with a trial before its first epoch; it may write to ``hyperparams``.
+        initial: Weights ``[trials ...]`` to start from, in place of those of the task's ``init``.
+        keeps_states: Whether trials that end with the last epoch come with their state, to be trained for more.
     """
 
     def __init__(
@@ -67,9 +70,12 @@ class PopulationRun:
         callback: TrialCallback | None = None,
         rungs: Rungs | None = None,
         on_slot: Callable[[int], None] | None = None,
+        initial: Params | None = None,
+        keeps_states: bool = False,
     ) -> None:
-        self._on_slot = on_slot
-        self._callback, self._host = callback, HostStates(rungs)
+        self._on_slot, self._initial, self._keeps_states = on_slot, initial, keeps_states
+        self._task, self._config = task, config
+        self._callback, self._host = callback, HostStates(rungs, None if initial is None else self._started)
         self._columns, self._structure = jax.tree.flatten(jax.tree.map(np.asarray, hyperparams))
         self._seeds, self._layout = seeds, layout
         self._selector = ProgramSelector(EpochProgram(layout.lanes, layout.is_paired), layout.is_fixed)
@@ -150,16 +156,16 @@ class PopulationRun:
         resumed: list[list[int]] = [[] for _ in range(self._slot_table.num_devices)]
         states, row = [], {}
         for trial, device, _ in self._slot_table.fill():
-            if saved := self._host.take(trial):
-                kept, state = saved
+            if self._on_slot is not None:
+                self._on_slot(trial)
+            kept, state = self._host.take(trial)
+            if kept is not None:
                 self._slot_table.epochs[trial] = kept.epochs
                 self._running[trial] = _Progress(list(kept.history), kept.seconds)
                 resumed[device].append(trial)
                 row[trial] = len(states)
                 states.append(state)
             else:
-                if self._on_slot is not None:
-                    self._on_slot(trial)
                 chosen[device].append(trial)
                 self._running[trial] = _Progress()
         if states:
@@ -168,6 +174,12 @@ class PopulationRun:
         self._shards.init(self._lanes, chosen)
         if self._layout.is_paired:
             self._rebalance()
+
+    def _started(self, trial: int) -> TrialState:
+        """Return the state before the first epoch of a trial that starts from given weights."""
+        weights = jax.tree.map(lambda leaf: jnp.asarray(leaf[trial]), self._initial)
+        values = jax.tree.map(lambda column: jnp.asarray(column[0]), self._values([trial])[1])
+        return jax.device_get(start_one(self._task, self._config.recipe(), weights, values))
 
     def _rebalance(self) -> None:
         """Move trials to devices that have none left to train, states and all."""
@@ -217,9 +229,8 @@ class PopulationRun:
             shard.write(part.slots, part.states)  # only now: a round that ran out of memory changes nothing
             ended, at_rung = [], []
             for lane, trial in living:
-                row = {name: values[lane] for name, values in part.columns.items()}
+                row = rows[trial] = {name: values[lane] for name, values in part.columns.items()}
                 status, best_epoch = row.pop("status"), row.pop("best_epoch")
-                rows[trial] = row
                 progress = self._running[trial]
                 progress.history.append(row)
                 progress.seconds += seconds / num_trained
@@ -227,7 +238,7 @@ class PopulationRun:
                 verdict = ask(self._callback, trial, row)
                 # A callback that raised outweighs the training's own status, which outweighs its "done".
                 if status != RUNNING and verdict.status != "failed":
-                    verdict = Verdict(STATUS_NAMES[status])
+                    verdict = verdict._replace(status=STATUS_NAMES[status])
                 if verdict.status:
                     ended.append((trial, lane, verdict, best_epoch))
                 elif self._host.is_at_rung(self._slot_table.epochs[trial]):
@@ -248,13 +259,16 @@ class PopulationRun:
     ) -> list[FinishedTrial]:
         if not ended:
             return []
-        weights = shard.read((part.states.best_params, part.states.params), [lane for _, lane, _, _ in ended])
+        lanes = [lane for _, lane, *_ in ended]
+        weights = shard.read((part.states.best_params, part.states.params), lanes)
+        states = shard.read(part.states, lanes) if self._keeps_states else [None] * len(lanes)
         finished = []
-        for (trial, _, verdict, best_epoch), (best, last) in zip(ended, weights, strict=True):
+        for (trial, _, verdict, best_epoch), (best, last), state in zip(ended, weights, states, strict=True):
             progress = self._running.pop(trial)
             self._slot_table.release(trial)
             outcome = (progress.history, verdict.status, best_epoch, progress.seconds, verdict.reason)
-            finished.append(FinishedTrial(trial, best, last, *outcome))
+            is_cut_short = state is not None and not verdict.is_by_callback and may_go_on(self._config, state.stopping)
+            finished.append(FinishedTrial(trial, best, last, *outcome, state if is_cut_short else None))
             self._host.end(finished[-1])
         return finished
 
@@ -268,8 +282,7 @@ class PopulationRun:
 
     def _leave_rungs(self) -> list[FinishedTrial]:
         going, stopped = self._host.decide()
-        if going:
-            self._slot_table.extend(going)
+        self._slot_table.extend(going)
         return stopped
 
     def _kept(self, trial: int) -> TrialSnapshot:

@@ -106,6 +106,12 @@ def init_stopping(dtype: DTypeLike) -> StoppingState:
     return StoppingState(jnp.full((), jnp.inf, dtype), jnp.int32(-1), jnp.int32(0), jnp.int32(RUNNING))
 
 
+def may_go_on(config: TrainConfig, state: StoppingState) -> bool:
+    """Whether a trial that has ended would train on, if ``max_epochs`` were larger."""
+    is_patient = not config.early_stopping or int(state.num_bad_epochs) < config.early_stopping_patience
+    return int(state.status) == DONE and is_patient
+
+
 def update_stopping(
     config: TrainConfig, state: StoppingState, loss: Float[Array, ""], epoch: Int[Array, ""]
 ) -> tuple[StoppingState, Bool[Array, ""]]:

@@ -78,6 +78,8 @@ class SlotTable:
 
     def extend(self, trials: Sequence[int] | np.ndarray) -> None:
         """Append trials to the queue."""
+        if not len(trials):
+            return
         self._queue = np.concatenate([self._queue[self._next :], np.asarray(trials, np.int64)])
         self._next = 0
 

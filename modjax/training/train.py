@@ -2,10 +2,10 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,43 +21,16 @@ from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
 from modjax.training.halving import Rungs, SuccessiveHalving
 from modjax.training.hyperparameters import HyperparamValues
+from modjax.training.identity import identity_of
+from modjax.training.listeners import listening
 from modjax.training.objective import Batch, Task
 from modjax.training.optimizer import optimizer_hyperparams
+from modjax.training.population import Collector, Population
 from modjax.training.preflight import check_task
 from modjax.training.programs import state_shapes
-from modjax.training.resume import SAVE_SECONDS, TrainingFolder, identity_of
+from modjax.training.resume import SAVE_SECONDS, TrainingFolder
 from modjax.training.runner import PopulationRun
-from modjax.types import Examples
-
-
-class Population(NamedTuple):
-    """Trained trials, each field with a leading trials axis, on the host.
-
-    Attributes:
-        params: Weights of each trial's best validation epoch.
-        last: Weights after each trial's last epoch.
-        history: Columns ``{name: [trials epochs]}``, NaN after a trial's last epoch.
-        status: Status ``[trials]``: ``done``, ``diverged``, ``stopped`` (by successive halving), or ``failed`` (its
-            callback raised).
-        epochs: Numbers of epochs trained ``[trials]``.
-        best_epoch: Best epochs ``[trials]``, counted from 0; -1 where no epoch had a finite validation loss.
-        seconds: Each trial's share ``[trials]`` of the time of the epochs that it trained in.
-        reason: Reasons of failures ``[trials]``; empty where a trial did not fail.
-    """
-
-    params: Any
-    last: Any
-    history: dict[str, np.ndarray]
-    status: np.ndarray
-    epochs: np.ndarray
-    best_epoch: np.ndarray
-    seconds: np.ndarray
-    reason: np.ndarray
-
-    @property
-    def diverged_epoch(self) -> np.ndarray:
-        """Epochs ``[trials]`` whose validation loss was not finite; -1 where there is none."""
-        return np.where(self.status == "diverged", self.epochs - 1, -1)
+from modjax.types import Examples, Params
 
 
 def train(
@@ -70,6 +43,9 @@ def train(
     checkpoint_seconds: float = SAVE_SECONDS,
     callback: TrialCallback | None = None,
     stopping: SuccessiveHalving | None = None,
+    params: Params | None = None,
+    progress: bool = False,
+    log_dir: str | os.PathLike | None = None,
 ) -> Population:
     """Train many networks at once, each with its own hyperparameters, seed, schedule and early stopping.
 
@@ -84,14 +60,19 @@ def train(
         config: Static settings; the paper's recipe by default.
         on_epoch: Function called on the host after every round (an epoch of some of the trials) with an
             :class:`EpochReport`.
-        checkpoint: Folder to save to, in the background, and to go on from when the same call is made again. With it
-            a first Ctrl-C stops at the end of the round, after a save; a second one stops at once.
+        checkpoint: Folder to save to, in the background, and to go on from when the same call is made again, or one
+            that adds trials at the end or raises ``max_epochs``. With it a first Ctrl-C stops at the end of the round,
+            after a save; a second one stops at once.
         checkpoint_seconds: Number of seconds between saves.
         callback: Function ``callback(trial, row)``, called after every epoch of every trial with its row of the
             history. If it returns true, the trial ends (``done``). If it raises, that trial alone is ``failed``, with
             the ``reason``; the others finish, and a ``checkpoint`` tries it again.
         stopping: Successive halving, which stops all but the best trials early. At a rung a trial leaves its slot to
             the next one; which trials go on depends on their numbers alone, not on slots or on interruptions.
+        params: Weights to start from, such as ``population.params``: with a leading trials axis, or without one the
+            same for every trial. The task's ``init`` then only says which shapes they must have.
+        progress: Whether to show a progress bar.
+        log_dir: Folder for TensorBoard, with one run per trial (``pip install 'modjax[tensorboard]'``).
 
     Raises:
         ValueError: If hyperparameters have unequal lengths, are not finite or are unknown to the task, the data fill no
@@ -114,35 +95,37 @@ def train(
     columns = check_task(task, config, hyperparams, examples, optional)
     if stopping is not None:
         one_of(stopping.metric, tuple(sorted(columns)), "metric of successive halving")
+    initial = None if params is None else as_initial(params, task, config, hyperparams)
     layout = choose_layout(task, config, hyperparams, seeds, examples)
-    if checkpoint is None:
-        rungs = None if stopping is None else Rungs(stopping, config.max_epochs, range(num_trials))
-        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, callback=callback, rungs=rungs)
-        return collect(run, [], num_trials, on_epoch)
-    identity = identity_of(hyperparams, seeds, examples, config, stopping)
-    with TrainingFolder(Path(checkpoint), identity, checkpoint_seconds) as folder:
-        shapes = state_shapes(task, config.recipe(), hyperparams)
-        earlier = folder.finished(shapes.params)
-        left = np.setdiff1d(np.arange(num_trials), [finished.trial for finished in earlier])
-        resume = folder.snapshots.newest(shapes, {str(trial): int(trial) for trial in left}, warnings.warn)
-        rungs = None
-        if stopping is not None:
-            histories = {finished.trial: finished.history for finished in earlier}
-            # Names by index: those of trials that have finished are never asked for.
-            rungs = Rungs(stopping, config.max_epochs, range(num_trials), histories)
-        run = PopulationRun(task, hyperparams, seeds, examples, config, layout, left, resume, callback, rungs)
-        return collect(run, earlier, num_trials, on_epoch, folder)
+    about = {**hyperparams, "seed": seeds}
+    given = (task, hyperparams, seeds, examples, config, layout)
+    with listening(num_trials, about, progress, log_dir, on_epoch) as listen:
+        if checkpoint is None:
+            rungs = None if stopping is None else Rungs(stopping, config.max_epochs, range(num_trials))
+            run = PopulationRun(*given, callback=callback, rungs=rungs, initial=initial)
+            return collect(run, [], about, listen)
+        identity = identity_of(hyperparams, seeds, examples, config, stopping, initial)
+        with TrainingFolder(Path(checkpoint), identity, checkpoint_seconds) as folder:
+            shapes = state_shapes(task, config.recipe(), hyperparams)
+            earlier, left, resume = folder.earlier(shapes, num_trials, config.max_epochs)
+            rungs = None
+            if stopping is not None:
+                histories = {finished.trial: finished.history for finished in earlier}
+                # Names by index: those of trials that have finished are never asked for.
+                rungs = Rungs(stopping, config.max_epochs, range(num_trials), histories)
+            run = PopulationRun(*given, left, resume, callback, rungs, initial=initial, keeps_states=True)
+            return collect(run, earlier, about, listen, folder)
 
 
 def collect(
     run: PopulationRun,
     earlier: list[FinishedTrial],
-    num_trials: int,
-    on_epoch: Callable[[EpochReport], None] | None,
+    hyperparams: Mapping[str, np.ndarray],
+    listen: Callable[[EpochReport], None],
     folder: TrainingFolder | None = None,
 ) -> Population:
     """Train to the end; save to the folder, if there is one, when that is due and before a signal stops the run."""
-    collected = Collector(num_trials)
+    collected = Collector(hyperparams)
     for finished in earlier:
         collected.add(finished)
     with signals_wait() if folder is not None else nullcontext(lambda: False) as is_asked_to_stop:
@@ -157,62 +140,13 @@ def collect(
                 folder.add([finished for finished in report.finished if finished.status != "failed"])
                 if is_stopping or folder.is_due:
                     folder.save(run.snapshot())
-            if on_epoch is not None:
-                on_epoch(report)
+            listen(report)
             if is_stopping:
                 break  # the signal takes effect at the end of the block
         else:
             if folder is not None:
                 folder.save(None)
     return collected.population()
-
-
-class Collector:
-    """Collects finished trials into one :class:`Population`, in arrays that are allocated once.
-
-    Args:
-        num_trials: Number of trials.
-    """
-
-    def __init__(self, num_trials: int) -> None:
-        self._num_trials = num_trials
-        self._weights: Any = None
-        self._history: dict[str, np.ndarray] = {}
-        self._status = np.full(num_trials, "", "<U8")  # "diverged" is the longest
-        self._epochs, self._best_epoch = np.zeros(num_trials, np.int64), np.full(num_trials, -1)
-        self._seconds = np.zeros(num_trials)
-        self._reason = np.full(num_trials, "", object)
-
-    def add(self, finished: FinishedTrial) -> None:
-        """Add a finished trial."""
-        index = finished.trial
-        if self._weights is None:
-            self._weights = jax.tree.map(
-                lambda leaf: np.empty((self._num_trials, *leaf.shape), leaf.dtype), (finished.params, finished.last)
-            )
-            names = [name for name in finished.history[0] if name != "epoch"]
-            self._history = {name: np.full((self._num_trials, 1), np.nan) for name in names}
-        weights = jax.tree.leaves((finished.params, finished.last))
-        for stored, leaf in zip(jax.tree.leaves(self._weights), weights, strict=True):
-            stored[index] = leaf
-        epochs = len(finished.history)
-        for name, values in self._history.items():
-            if epochs > values.shape[1]:  # at least doubled, so that columns are copied few times
-                more = max(epochs, 2 * values.shape[1]) - values.shape[1]
-                values = np.pad(values, ((0, 0), (0, more)), constant_values=np.nan)
-                self._history[name] = values
-            values[index, :epochs] = [row[name] for row in finished.history]
-        self._status[index], self._epochs[index] = finished.status, epochs
-        self._best_epoch[index], self._seconds[index] = finished.best_epoch, finished.seconds
-        self._reason[index] = finished.reason
-
-    def population(self) -> Population:
-        """Return all trials as a population."""
-        most = int(self._epochs.max())
-        best, last = self._weights
-        history = {name: values[:, :most] for name, values in self._history.items()}
-        numbers = (self._status, self._epochs, self._best_epoch, self._seconds, self._reason)
-        return Population(best, last, history, *numbers)
 
 
 def as_examples(data: Dataset | Examples, config: TrainConfig) -> Examples:
@@ -223,6 +157,36 @@ def as_examples(data: Dataset | Examples, config: TrainConfig) -> Examples:
     check_examples(examples, config)
     examples = jax.tree.map(jnp.asarray, examples)
     return Batch(**examples) if isinstance(data, Dataset) else examples
+
+
+def as_initial(params: Params, task: Task, config: TrainConfig, hyperparams: HyperparamValues) -> Params:
+    """Return weights to start from as ``[trials ...]`` arrays on the host.
+
+    Raises:
+        ValueError: If they have other shapes than those of the task's init, or the task projects onto a set around its
+            own initial weights.
+    """
+    if task.project is not None:
+        raise ValueError("the task projects with its own initial weights; params cannot be given too.")
+    shapes = state_shapes(task, config.recipe(), hyperparams).params
+    num_trials = len(next(iter(hyperparams.values())))
+    if jax.tree.structure(params) != jax.tree.structure(shapes):
+        raise ValueError(
+            f"params must be a tree like the weights of the task's init, {jax.tree.structure(shapes)}; got "
+            f"{jax.tree.structure(params)}."
+        )
+
+    def check(path: Any, leaf: Any, shape: Any) -> np.ndarray:
+        array = np.asarray(leaf)
+        if array.shape not in (shape.shape, (num_trials, *shape.shape)):
+            raise ValueError(
+                f"params{jax.tree_util.keystr(path)} must have shape {list(shape.shape)}, or {num_trials} times that; "
+                f"got {list(array.shape)}."
+            )
+        check_finite(f"params{jax.tree_util.keystr(path)}", array)
+        return np.broadcast_to(array.astype(shape.dtype), (num_trials, *shape.shape))
+
+    return jax.tree_util.tree_map_with_path(check, params, shapes)
 
 
 def check_examples(examples: Examples, config: TrainConfig) -> int:

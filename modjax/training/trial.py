@@ -68,7 +68,12 @@ def named_key(seed: UInt32[Array, ""], name: str) -> PRNGKey:
 
 def init_trial(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
     """Return a trial before its first epoch; equal seeds give equal weights, unless the task says otherwise."""
-    params = initial_params(task, seed, hyperparams)
+    return start_trial(task, config, initial_params(task, seed, hyperparams), hyperparams)
+
+
+def start_trial(task: Task, config: TrainConfig, params: Params, hyperparams: Any) -> TrialState:
+    """Return a trial before its first epoch, from given weights; those that the task masks are 0."""
+    params = masked(task, params, hyperparams)
     dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
     learning_rate = jnp.asarray(hyperparam(hyperparams, "learning_rate", DEFAULT_LEARNING_RATE), dtype)
     return TrialState(
