@@ -4,6 +4,7 @@ A file is run once per process, by its path; the modules that it imports from it
 spec, data file or sweep directory names a file to run.
 """
 
+import ast
 import hashlib
 import importlib.util
 import inspect
@@ -18,6 +19,8 @@ from modjax.catalog import BUILTIN, FUNCTIONS, KINDS, Catalog, Source
 from modjax.records import Record, resolve
 
 Extension = Record | str | Path
+CHECKSUM = "__modjax_sha256__"  # the global of an extension's module that holds the checksum of its source
+MAIN_MODULES = ("__main__", "__mp_main__")  # a worker's is another one
 
 
 def catalog_of(extensions: Iterable[Extension] | Extension = ()) -> Catalog:
@@ -59,46 +62,85 @@ def load_extension(path: Path) -> tuple[list[Record], Source]:
     if not records:
         names = ", ".join(sorted(record_type.__name__ for record_type in KINDS))
         raise ValueError(f"{path} defines no record; expected module-level values of {names}.")
-    return list(records.values()), Source(path.name, module.__modjax_sha256__)
+    return list(records.values()), Source(path.name, _source_checksum(module))
+
+
+class Location(NamedTuple):
+    """Where another process finds a value: by file or importable name, never by pickle.
+
+    Attributes:
+        module: Name of the module.
+        path: Path of the extension file; None for a module that can be imported.
+        sha256: Checksum of the module's source.
+        attribute: Name of the value in the module.
+    """
+
+    module: str
+    path: str | None
+    sha256: str
+    attribute: str
+
+    def value(self) -> Any:
+        """Run the file, once per process, or import the module, and return the value.
+
+        Raises:
+            OSError: If the file is not there, or the source is another one. This is no trial's fault, the run ends.
+        """
+        if self.path is not None and not Path(self.path).is_file():
+            raise OSError(f"{self.path}: there is no such extension here; put it where all nodes have it.")
+        module = importlib.import_module(self.module) if self.path is None else _run(Path(self.path))
+        if _source_checksum(module) != self.sha256:
+            raise OSError(f"{self.path or self.module} has changed since this run was started; restore it.")
+        return getattr(module, self.attribute)
 
 
 class Address(NamedTuple):
-    """Where a worker process finds the function of a record: by file, never by pickle.
+    """Where a worker process finds the function of a record.
 
     Attributes:
-        path: The extension file.
-        kind: Name of the record's type.
-        name: Name of the record.
+        location: Where the record is.
         function: Field of the record that holds the function.
     """
 
-    path: str
-    kind: str
-    name: str
+    location: Location
     function: str
 
-    def in_this_process(self) -> Any:
-        """Run the file, once per process, and return the function."""
-        records, _ = load_extension(Path(self.path))
-        return next(
-            resolve(getattr(record, self.function))
-            for record in records
-            if type(record).__name__ == self.kind and record.name == self.name
-        )
+
+def location_of(value: object) -> Location | None:
+    """Return where a value is a global: in an extension file, or else in a module that can be imported; None: nowhere.
+
+    Example:
+        >>> location_of(KINDS).module, location_of(KINDS).attribute
+        ('modjax.catalog', 'KINDS')
+    """
+    modules = [
+        (name, module)
+        for name, module in [*sys.modules.items()]
+        if isinstance(module, ModuleType) and name not in MAIN_MODULES and vars(module).get("__file__")
+    ]
+    for name, module in sorted(modules, key=lambda item: CHECKSUM not in vars(item[1])):
+        for attribute, held in [*vars(module).items()]:
+            if held is value:
+                path = str(module.__file__) if CHECKSUM in vars(module) else None
+                return Location(name, path, _source_checksum(module), attribute)
+    return None
 
 
 def portable(record: Record, function: str) -> Any:
-    """Return a record's function, or its address if an extension file defines it."""
-    value: Any = getattr(record, function)
-    module = sys.modules.get(getattr(value, "__module__", ""))
-    if module is None or not hasattr(module, "__modjax_sha256__"):
-        return value
-    return Address(str(module.__file__), type(record).__name__, record.name, function)
+    """Return a record's function, or its address if an extension file defines the record."""
+    location = location_of(record)
+    return getattr(record, function) if location is None or location.path is None else Address(location, function)
 
 
 def function_of(value: Any) -> Any:
     """Return the function of a reference or an address."""
-    return value.in_this_process() if isinstance(value, Address) else resolve(value)
+    return resolve(getattr(value.location.value(), value.function) if isinstance(value, Address) else value)
+
+
+def _source_checksum(module: ModuleType) -> str:
+    if CHECKSUM in vars(module):
+        return vars(module)[CHECKSUM]
+    return hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
 
 
 def _run(path: Path) -> ModuleType:
@@ -111,7 +153,6 @@ def _run(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
     sys.modules[name] = module
     try:
         with _importable(path.parent):
@@ -122,20 +163,32 @@ def _run(path: Path) -> ModuleType:
             raise
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} raised while it was run: {type(error).__name__}: {reason}.") from error
-    neighbours = {
-        Path(file).resolve()
-        for other in set(sys.modules) - before - {name}
-        if (file := getattr(sys.modules[other], "__file__", None)) and path.parent in Path(file).resolve().parents
-    }
-    module.__modjax_sha256__ = _checksum(path, neighbours)  # pyright: ignore[reportAttributeAccessIssue]
+    vars(module)[CHECKSUM] = _checksum(path)
     return module
 
 
-def _checksum(path: Path, neighbours: Iterable[Path]) -> str:
+def _checksum(path: Path) -> str:
     digest = hashlib.sha256(path.read_bytes())
-    for neighbour in sorted(neighbours):
+    for neighbour in sorted(_neighbours(path, path.parent) - {path}):
         digest.update(str(neighbour.relative_to(path.parent)).encode() + neighbour.read_bytes())
     return digest.hexdigest()
+
+
+def _neighbours(path: Path, folder: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """Return the files in a folder that a file imports, and those that they import, whoever imported them first."""
+    known |= {path}
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        files = {Path(file).resolve() for name in names if (file := getattr(sys.modules.get(name), "__file__", None))}
+        for file in sorted(files - known):
+            if folder in file.parents and file.suffix == ".py":
+                known |= _neighbours(file, folder, known)
+    return known
 
 
 @contextmanager

@@ -5,7 +5,7 @@ depend on the engine.
 """
 
 from collections.abc import Callable, Generator, Hashable
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from modjax.analysis.modules import Matrices
 from modjax.training.events import FinishedTrial
@@ -89,10 +89,8 @@ class Engine(Protocol):
         searches: Executor of the module searches.
         cores: Number of CPU threads per worker; None for those of this process.
         programs: Training programs that were used, available once training is over.
-        compares_trials: Whether it takes the decisions of successive halving.
     """
 
-    compares_trials: ClassVar[bool]
     searches: SearchExecutor
     cores: int | None
     programs: list[dict[str, Any]]

@@ -13,6 +13,7 @@ from modjax.engines.base import EngineOptions, SearchExecutor, TrainedTrial, Tra
 from modjax.engines.snapshots import find_saved, load_saved
 from modjax.integrity.directory import FORK
 from modjax.spec.context import TrainingJob, seeds_of
+from modjax.spec.spec import SweepSpec
 from modjax.store.paths import worker_folders
 from modjax.training.checkpoint import Snapshot, SnapshotStore
 from modjax.training.halving import Rungs
@@ -22,8 +23,6 @@ from modjax.training.runner import PopulationRun
 
 class LocalEngine:
     """Trains in this process while worker processes search the modules of the trials that have finished."""
-
-    compares_trials = True
 
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         del options  # has none of its own
@@ -42,6 +41,10 @@ class LocalEngine:
         unknown = [name for name, value in options._asdict().items() if name != "name" and value is not None]
         if unknown:
             raise ValueError(f"{unknown[0]} is an option of engine 'ray'; got engine 'local'.")
+
+    @staticmethod
+    def check_spec(spec: SweepSpec) -> None:
+        """Accept every spec."""
 
     def train(self, job: TrainingJob) -> Generator[TrainingUpdate]:
         """Train the trials to their end; after a signal, stop at the end of the epoch and save.

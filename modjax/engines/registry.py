@@ -3,6 +3,7 @@
 from modjax.engines.base import Engine, EngineOptions
 from modjax.names import one_of
 from modjax.records import resolve
+from modjax.spec.spec import SweepSpec
 
 ENGINES = {"local": "modjax.engines.local:LocalEngine", "ray": "modjax.engines.ray.engine:RayEngine"}
 
@@ -26,17 +27,13 @@ def check_options(options: EngineOptions) -> None:
     resolve(ENGINES[one_of(options.name, tuple(ENGINES), "engine")]).check(options)
 
 
-def check_stopping(options: EngineOptions, is_halving: bool) -> None:
-    """Raise unless the engine can stop trials by successive halving, if the spec asks for it.
+def check_spec(options: EngineOptions, spec: SweepSpec) -> None:
+    """Raise unless the engine can run a spec.
 
     Raises:
-        ValueError: Its workers do not see one another's trials.
+        ValueError: If it cannot; the message says why.
     """
-    if is_halving and not resolve(ENGINES[options.name]).compares_trials:
-        raise ValueError(
-            f"training.stopping compares all trials at every rung, which engine {options.name!r} does not; use "
-            "--engine local, or leave stopping out."
-        )
+    resolve(ENGINES[options.name]).check_spec(spec)
 
 
 def open_engine(options: EngineOptions, threads: int | None = None) -> Engine:

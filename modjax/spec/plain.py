@@ -98,27 +98,26 @@ def _dataset(value: Any) -> DatasetInfo:
 def _network(value: Any, data: Callable[[], Dataset]) -> NetworkInfo:
     if isinstance(value, NetworkInfo):
         return value
-    if isinstance(value, nn.Module):
-        value = from_linen(value, data().x_train.shape[1:])
-    elif isinstance(value, nnx.Module):
-        value = from_nnx(value, data().x_train.shape[1:])
-    if not isinstance(value, Network):
+    if not isinstance(value, Network | nn.Module | nnx.Module):
         raise ValueError(f"network must be a NetworkInfo, a Network or a flax module; got {type(value).__name__}.")
-    key = jax.random.key(0)
-    x = jnp.zeros((1, *data().x_train.shape[1:]))
-    digest = _computed([(value.init, (key,)), (value.apply, (jax.eval_shape(value.init, key), x))])
-    return NetworkInfo(f"network_{digest}", Built(value))
+    in_shape, build = data().x_train.shape[1:], Built(value)
+    network, key = build(in_shape, data().num_outputs), jax.random.key(0)
+    params = jax.eval_shape(network.init, key)
+    digest = _computed([(network.init, (key,)), (network.apply, (params, jnp.zeros((1, *in_shape))))])
+    return NetworkInfo(f"network_{digest}", build)
 
 
 class Built(NamedTuple):
-    """A ``build`` without settings that returns a given network."""
+    """A ``build`` without settings that returns a given network, or that of a given flax module."""
 
-    network: Network
+    value: Any
 
     def __call__(self, in_shape: tuple[int, ...], num_outputs: int) -> Network:
         """Return the network."""
-        del in_shape, num_outputs
-        return self.network
+        del num_outputs
+        if isinstance(self.value, nn.Module):
+            return from_linen(self.value, in_shape)
+        return from_nnx(self.value, in_shape) if isinstance(self.value, nnx.Module) else self.value
 
 
 def _task(value: Any, data: Callable[[], Dataset]) -> TaskInfo:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import polars as pl
 
 from modjax.engines.base import Engine, EngineOptions
-from modjax.engines.registry import as_options, check_options, check_stopping, open_engine
+from modjax.engines.registry import as_options, check_options, check_spec, open_engine
 from modjax.extensions import Extension
 from modjax.integrity.directory import check_directory, with_settings_of, write_plan
 from modjax.integrity.environment import check_environment, training_threads
@@ -109,7 +109,7 @@ def run_sweep(
     with stages("setup"):
         setup = prepare(extended(spec, network, task, dataset, extensions, data_dir), data_dir)
         setup = setup._replace(spec=with_settings_of(setup.spec, sweep_paths(Path(out))))
-    check_stopping(options, setup.spec.training.stopping is not None)
+        check_spec(options, setup.spec)
     source = open_source(Path(out), Path(fork), setup, dtype_name()) if fork is not None else None
     paths = SweepPaths(Path(out if fork is None else fork), setup.tables)
     _check(paths, setup, slots)

@@ -14,6 +14,7 @@ from modjax.engines.ray.dispatch import dispatch
 from modjax.engines.ray.worker import TrialWorker, WorkerJob
 from modjax.engines.snapshots import find_saved, saved_in
 from modjax.spec.context import make_contexts
+from modjax.spec.shipped import shipped
 from modjax.store.paths import worker_folder, worker_folders
 from modjax.sweep import writer as stacks
 from modjax.training.slots import SlotTable
@@ -66,7 +67,7 @@ class InlineEngine(LocalEngine):
         index_of = {name: index for index, name in enumerate(names)}
         manifest = {"layout": {"population": job.context.layout._asdict()}}
         seconds = 0.0 if self.asked_after is None else 1e9  # then only what is asked for is saved
-        about = WorkerJob(job.setup, manifest, job.context.name, job.slots, job.trials, seconds, False)
+        about = WorkerJob(shipped(job.setup), manifest, job.context.name, job.slots, job.trials, seconds, False)
         group = InlineWorkerGroup(about, root, 1 + max(worker_folders(root), default=-1), 2, self.deaths)
         saved = {index_of[name]: one for name, one in find_saved(root).items() if name in index_of}
         self.resumed = {names[index]: one.epochs for index, one in saved.items()}

@@ -22,6 +22,8 @@ from modjax.engines.ray.worker import WorkerJob
 from modjax.engines.ray.worker_group import RayWorkerGroup
 from modjax.engines.snapshots import Saved, find_saved, saved_in
 from modjax.spec.context import TrainingJob
+from modjax.spec.shipped import check_portable, shipped
+from modjax.spec.spec import SweepSpec
 from modjax.store.paths import worker_folder, worker_folders
 
 
@@ -50,8 +52,6 @@ class RayEngine:
         RuntimeError: No node has room for a worker.
         ValueError: Workers would not have the number of threads that the sweep was begun with.
     """
-
-    compares_trials = False
 
     def __init__(self, options: EngineOptions, threads: int | None = None) -> None:
         self._ray, self._options = import_ray(), options
@@ -82,6 +82,16 @@ class RayEngine:
                 raise ValueError(f"{name} must be a whole number, at least 1; got {value}.")
         import_ray()
 
+    @staticmethod
+    def check_spec(spec: SweepSpec) -> None:
+        """Raise ValueError unless workers can find the spec's extensions, and need not know one another's trials."""
+        check_portable(spec)
+        if spec.training.stopping is not None:
+            raise ValueError(
+                "training.stopping compares all trials at every rung, which engine 'ray' does not; use --engine local, "
+                "or leave stopping out."
+            )
+
     def _placements(self) -> list[Placement]:
         return placements_of(self._ray.nodes(), self._is_gpu, self.cores)
 
@@ -96,7 +106,7 @@ class RayEngine:
         manifest = {"layout": {"populations": {job.context.name: layout._asdict()}}}
         is_double = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
         worker_job = WorkerJob(
-            job.setup, manifest, job.context.name, job.slots, job.trials, job.snapshot_seconds, is_double
+            shipped(job.setup), manifest, job.context.name, job.slots, job.trials, job.snapshot_seconds, is_double
         )
         # Numbers go on after those of earlier runs, whose folders may hold snapshots that are still needed.
         first = 1 + max(worker_folders(root), default=-1)

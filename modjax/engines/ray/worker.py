@@ -14,7 +14,7 @@ from modjax.engines.ray.dispatch import Done, Order
 from modjax.engines.snapshots import load_saved
 from modjax.spec.context import make_contexts, measurable, measure_trial, seeds_of
 from modjax.spec.failures import hits_all_trials, reason_of
-from modjax.spec.setup import Setup
+from modjax.spec.shipped import Shipped
 from modjax.store.manifest import describe_machine
 from modjax.training.checkpoint import SnapshotStore
 from modjax.training.events import FinishedTrial
@@ -28,7 +28,7 @@ class WorkerJob(NamedTuple):
     """What every worker needs to know about the sweep; sent once.
 
     Attributes:
-        setup: Spec and data.
+        shipped: Spec, data and trials of the sweep.
         manifest: The part of the sweep's manifest that fixes the batch layouts.
         population: Name of the population to train.
         slots: Number of slots the user asked for; None leaves it open.
@@ -37,7 +37,7 @@ class WorkerJob(NamedTuple):
         is_double: Whether JAX computes in float64.
     """
 
-    setup: Setup
+    shipped: Shipped
     manifest: dict[str, Any]
     population: str
     slots: int | None
@@ -58,7 +58,7 @@ class TrialWorker:
         jax.config.update("jax_enable_x64", job.is_double)
         self._rows = job.trials.to_dicts()
         self._names = [row["trial_id"] for row in self._rows]
-        contexts = make_contexts(job.setup, job.manifest, job.slots, job.trials, only=job.population)
+        contexts = make_contexts(job.shipped.setup(), job.manifest, job.slots, job.trials, only=job.population)
         context = self._context = contexts[job.population]
         hyperparams = context.values_of(job.trials)
         self._run = PopulationRun(
