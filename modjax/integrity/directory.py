@@ -11,13 +11,13 @@ from modjax.io.untrusted import refuse_links
 from modjax.spec.expand import text_of
 from modjax.spec.parse import load_spec
 from modjax.spec.spec import SweepSpec
+from modjax.store.exclusion import EARLIER_MIN_ACCURACY
 from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
 from modjax.store.tables import read_tables, write_table
 from modjax.training.halving import STOPPED
 
 FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
-EARLIER_MIN_ACCURACY = 0.8  # of version 0.2, which had no key for it
 WHOLE = ("done", "diverged", "untrained")  # trained as long as their settings say
 FINISHED = (*WHOLE, STOPPED)
 
@@ -76,7 +76,7 @@ def spec_in(paths: SweepPaths) -> SweepSpec:
         ValueError: If it is missing or no spec.
     """
     spec = load_spec(paths.spec, paths.tables.catalog)
-    # Every later version writes the section out; version 0.2, which had none, excluded trials below 0.8.
+    # Every later version writes the section out; version 0.2, which had none, excluded trials by a fixed accuracy.
     return spec if "analysis" in spec.model_fields_set else with_min_accuracy(spec, EARLIER_MIN_ACCURACY)
 
 

@@ -12,6 +12,7 @@ from modjax.report.statistics import LEAST_FLIPPED, LEAST_SEEDS
 from modjax.report.style import measure_title
 from modjax.report.untrained import Q_CHANGE, training_claim
 from modjax.report.verdicts import NOT_TESTED, Words, all_one_way
+from modjax.store.exclusion import exclusion_rule
 from modjax.store.sweep import Sweep
 
 Rows = list[dict[str, Any]]
@@ -97,7 +98,7 @@ def claims(sweep: Sweep) -> Claims:
         else (f"{TITLES[name]}: cannot be tested: {MISSING[name]}.",)
         for name, table in tables.items()
     }
-    return Claims(**tables, headlines=headlines, notes=tuple(_notes(sweep.trials, parts)))
+    return Claims(**tables, headlines=headlines, notes=tuple(_notes(sweep, parts)))
 
 
 def _analysed(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
@@ -201,7 +202,7 @@ def _names(rows: Rows) -> str:
     return ", ".join(f"{name} (layer{'s' * (len(which) > 1)} {', '.join(which)})" for name, which in layers.items())
 
 
-def _notes(trials: pl.DataFrame, parts: pl.DataFrame) -> list[str]:
+def _notes(sweep: Sweep, parts: pl.DataFrame) -> list[str]:
     """Sentences about the trials that no claim uses, and why."""
     notes = []
     excluded = parts.filter(~pl.col("is_kept"))
@@ -209,12 +210,12 @@ def _notes(trials: pl.DataFrame, parts: pl.DataFrame) -> list[str]:
         counts = excluded.group_by("part", "strength").len().sort("part", "strength").rows()
         breakdown = ", ".join(f"{setting_name(part, strength)}: {num}" for part, strength, num in counts)
         num_trained = parts.filter(pl.col("part") != "untrained").height
-        reason = "left out (excluded: test accuracy below 0.8)"
+        reason = f"left out (excluded: {exclusion_rule(sweep)})"
         notes.append(f"{excluded.height} of {num_trained} trained trials are {reason}: {breakdown}.")
     others = parts.filter(pl.col("part") == "other").height
     if others:
         notes.append(f"Trials that vary more than one thing at a time, used for agreement of modules alone: {others}.")
-    unfinished = trials.height - parts.height
+    unfinished = sweep.trials.height - parts.height
     if unfinished:
         notes.append(f"Trials that are not finished, which these verdicts are without: {unfinished}.")
     return notes

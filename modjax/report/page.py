@@ -17,9 +17,9 @@ from modjax.report.page_data import (
     page_columns,
     page_facts,
     plain_table,
-    spec_text,
 )
 from modjax.report.page_matrices import Packed, pack_sweep
+from modjax.store.exclusion import spec_text
 from modjax.store.sweep import Sweep
 
 PAGE_BYTES = 14_900_000  # a page stays below 15 MB: what the tables leave of this is for the matrices

@@ -18,10 +18,11 @@ from modjax.report.page import (
     matrices_block,
     shared,
 )
-from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table, spec_text
+from modjax.report.page_data import known_measures, look_of, page_columns, page_facts, plain_table
 from modjax.report.page_matrices import Packed, pack_sweep
 from modjax.report.shown import shown
 from modjax.report.style import arm_looks, records_of
+from modjax.store.exclusion import spec_text
 from modjax.store.sweep import Sweep
 
 SCRIPTS = (*SECTIONS, "compare.js", "compare_modules.js", "compare_trials.js", "compare_main.js")

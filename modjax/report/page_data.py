@@ -1,13 +1,11 @@
 """Data of the report page: a sweep's tables as packed columns, and a small JSON of names, looks and counts."""
 
 import math
-import tomllib
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from modjax.io.untrusted import read_small_file
 from modjax.names import MEASURES, WEIGHTS
 from modjax.report.page_columns import (
     Columns,
@@ -34,10 +32,10 @@ from modjax.report.style import (
     strengths,
 )
 from modjax.report.summary import summary_table
+from modjax.store.exclusion import exclusion_rule, exclusion_warnings, num_excluded, spec_values
 from modjax.store.schemas import hyperparameters_in
 from modjax.store.sweep import Sweep
 
-MAX_SPEC_BYTES = 2**20
 MAX_HISTORY_ROWS = 60_000
 MAX_ALIGNMENT_ROWS = 150_000
 MAX_LABELS = 2_000_000  # labels of units; trials beyond keep only Q and the numbers of modules
@@ -232,7 +230,7 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
     layers = sweep.modules["layer"].unique().sort().to_list()
     return {
         "name": str(sweep.manifest.get("name", "")),
-        "question": question_of(sweep),
+        "question": str(spec_values(sweep).get("question", "")),
         "trial_ids": trials["trial_id"].to_list(),
         "arm_of": [arms.index(arm) for arm in trials["arm"]],
         "setting_of": places_of(trials).sort("trial_id")["setting"].to_list(),
@@ -249,8 +247,10 @@ def page_facts(sweep: Sweep, measures: list[str]) -> dict[str, Any]:
         "counts": {
             "all": trials.height,
             **{status: counts.get(status, 0) for status in STATUSES},
-            "excluded": trials.filter(pl.col("excluded") & ~pl.col("status").is_in(["failed", "stopped"])).height,
+            "excluded": num_excluded(trials),
         },
+        "exclusion_rule": exclusion_rule(sweep),
+        "warnings": exclusion_warnings(sweep),
         "summary": plain_table(summary_table(sweep, next((layer for layer in layers if layer >= 0), 0))),
     }
 
@@ -275,22 +275,6 @@ def _measure(name: str) -> dict[str, str]:
         "colour": look.colour,
         "dash": MEASURE_DASHES[family_of(name)],
     }
-
-
-def question_of(sweep: Sweep) -> str:
-    """Return the question in the sweep's spec; empty if the spec cannot be read."""
-    try:
-        return str(tomllib.loads(spec_text(sweep)).get("question", ""))
-    except (ValueError, RecursionError):  # raised by tomllib, also for integers of thousands of digits
-        return ""
-
-
-def spec_text(sweep: Sweep) -> str:
-    """Return the text of the spec as run; empty if it cannot be read."""
-    try:
-        return read_small_file(sweep.paths.spec, MAX_SPEC_BYTES).decode("utf-8")
-    except (OSError, ValueError):
-        return ""
 
 
 def plain_table(frame: pl.DataFrame) -> dict[str, Any]:

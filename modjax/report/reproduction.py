@@ -13,6 +13,7 @@ from modjax.report.markdown import NOTHING, estimate_cell, markdown_table, seeds
 from modjax.report.settings import ARMS, baseline_name, graphs_of, parts_of, setting_name
 from modjax.report.style import layer_title, measure_title, ordered_measures
 from modjax.report.untrained import Q_CHANGE
+from modjax.store.exclusion import NO_RULE, exclusion_rule
 from modjax.store.sweep import Sweep
 
 PART_ORDER = ("untrained", "baseline", *ARMS, "other")
@@ -80,7 +81,7 @@ def _head(sweep: Sweep, trials: pl.DataFrame) -> str:
         f"# The numbers of {manifest.get('name', 'a sweep')}",
         "",
         f"- Networks: {trained.height} trained, {trials.height - trained.height} untrained; {num_excluded} excluded "
-        "(test accuracy below 0.8).",
+        f"({exclusion_rule(sweep) or NO_RULE}).",
         f"- Data: {manifest['data'].get('name', NOTHING)}. Spec hash: `{manifest.get('spec_hash', NOTHING)}`.",
         f"- Device: {manifest.get('device', {}).get('kind', NOTHING)}. "
         f"Packages: {', '.join(f'{name} {packages.get(name, NOTHING)}' for name in ('modjax', 'jax'))}.",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from modjax.store.exclusion import exclusion_warnings
 from modjax.store.failures import failed_trials
 from modjax.store.paths import SweepPaths
 from modjax.store.sweep import open_sweep
@@ -26,6 +27,7 @@ class Status(NamedTuple):
         checkpoint_age: Seconds since weights or snapshots were last saved; -1 if never.
         heartbeat: Last heartbeat of the running or interrupted process, or None.
         failed: Reasons of failed trials, by ``trial_id``.
+        warnings: Sentences about arms of which most trials are excluded.
     """
 
     trials: pl.DataFrame
@@ -35,6 +37,7 @@ class Status(NamedTuple):
     checkpoint_age: float
     heartbeat: Heartbeat | None
     failed: dict[str, str]
+    warnings: list[str]
 
 
 def sweep_status(out: str | os.PathLike) -> pl.DataFrame:
@@ -67,7 +70,7 @@ def watch_sweep(out: str | os.PathLike) -> Status:
     age, epochs = _checkpoint_age(paths), int(trials["epochs"].sum() or 0)
     is_complete = bool(manifest.get("complete", False))
     heartbeat = read_heartbeat(paths.progress)
-    return Status(by_arm, is_locked(paths.lock), is_complete, epochs, age, heartbeat, failed)
+    return Status(by_arm, is_locked(paths.lock), is_complete, epochs, age, heartbeat, failed, exclusion_warnings(sweep))
 
 
 def _checkpoint_age(paths: SweepPaths) -> float:
@@ -100,7 +103,8 @@ def status_text(status: Status) -> list[str]:
         lines += _heartbeat_lines(heartbeat, status.is_running, status.epochs / trained if trained else 0.0)
     if status.checkpoint_age >= 0:
         lines.append(f"last checkpoint {status.checkpoint_age:.0f} s ago")
-    return [*lines, *(f"failed: {trial_id} ({reason})" for trial_id, reason in sorted(status.failed.items()))]
+    lines += [f"failed: {trial_id} ({reason})" for trial_id, reason in sorted(status.failed.items())]
+    return [*lines, *(f"WARNING: {warning}" for warning in status.warnings)]
 
 
 def _heartbeat_lines(heartbeat: Heartbeat, is_running: bool, epochs_per_trial: float) -> list[str]:

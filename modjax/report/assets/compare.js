@@ -20,6 +20,7 @@ M.xOfBoth = (sweeps) => ["strength", ...M.HYPERPARAMETERS.filter((name) => sweep
 
 M.compareOverview = (sweeps) => M.section("overview", "Overview", "", (section) => {
   section.body.append(M.element("h1", {}, `${sweeps.map((sweep) => sweep.facts.name || "sweep").join(" and ")} compared`));
+  M.warn(section.body, sweeps.flatMap(({ facts }) => facts.warnings.map((one) => `${facts.side}: ${one}`)));
   section.body.append(M.element("div", { class: "columns" }, ...sweeps.map(({ facts }) => M.element("div", {},
     M.element("h3", {}, `${facts.side}: ${facts.name}`),
     facts.question ? M.element("p", { class: "question" }, facts.question) : null,

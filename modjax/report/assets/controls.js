@@ -101,6 +101,10 @@ M.grid = (section, kind = "") => {
   return grid;
 };
 
+M.warn = (parent, sentences) => {
+  if (sentences.length) parent.append(M.element("div", { class: "note warning", role: "alert" }, ...sentences.map((one) => M.element("p", {}, one))));
+};
+
 M.note = (parent, text) => {
   const note = M.element("p", { class: "note" }, text);
   parent.append(note);

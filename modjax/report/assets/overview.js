@@ -5,6 +5,7 @@ M.overview = (sweep) => M.section("overview", "Overview", "", (section) => {
   const { facts } = sweep;
   const { counts } = facts;
   section.body.append(M.element("h1", {}, facts.name || "A sweep"));
+  M.warn(section.body, facts.warnings);
   if (facts.question) section.body.append(M.element("p", { class: "question" }, facts.question));
   const shown = ["all", "done", "stopped", "untrained", "diverged", "excluded", "pending", "failed"]
     .filter((name) => counts[name] || ["all", "done", "untrained", "diverged", "excluded"].includes(name));
@@ -12,8 +13,9 @@ M.overview = (sweep) => M.section("overview", "Overview", "", (section) => {
     M.element("div", {}, M.element("dt", {}, name === "all" ? "trials" : name), M.element("dd", {}, String(counts[name]))))));
   const said = [];
   if (counts.pending) said.push(`This sweep is in progress, or was interrupted: ${counts.pending} of ${counts.all} trials are pending. DIR/report.html is written when it ends.`);
-  if (counts.excluded) said.push("Excluded: trained, test accuracy below 0.8; shown as open markers, in no mean.");
   if (counts.stopped) said.push("Stopped: left behind by successive halving; not analysed, in no mean.");
+  if (counts.excluded) said.push(`Excluded: trained, ${facts.exclusion_rule}; shown as open markers, in no mean.`);
+  if (!facts.exclusion_rule) said.push("No trial is excluded for its accuracy: the spec sets no analysis.min_accuracy.");
   if (counts.diverged) said.push("Diverged: the loss was not finite at some epoch; kept and flagged.");
   if (!sweep.modules.length) said.push("No similarity was measured ([similarity] measures is empty, or no trial is finished): sections on modules have nothing to show.");
   if (said.length) M.note(section.body, said.join(" "));

@@ -66,7 +66,7 @@ M.drawStrength = (sweep, panel, rows, { x = "strength", ytitle = "", isLog = fal
   const untrained = known.filter((row) => row.trial.isUntrained);
   const xaxis = M.xAxis(x, trained.map((row) => place(row.trial)));
   const onAxis = trained.filter((row) => xaxis.type !== "log" || place(row.trial) > 0);
-  const hover = (row) => `${M.plain(M.describe(row.trial))}<br>${M.plain(ytitle)} ${M.format(row.y)}${row.trial.excluded ? "<br>excluded: test accuracy below 0.8" : ""}<br>trial ${row.trial.id}`;
+  const hover = (row) => `${M.plain(M.describe(row.trial))}<br>${M.plain(ytitle)} ${M.format(row.y)}${row.trial.excluded && row.trial.status !== "failed" ? `<br>excluded: ${M.plain(sweep.facts.exclusion_rule)}` : ""}<br>trial ${row.trial.id}`;
   const points = (some, look) => ({
     type: "scatter", mode: "markers", x: some.map((row) => look.x?.(row) ?? place(row.trial)), y: some.map((row) => row.y),
     customdata: some.map((row) => row.trial.index), text: some.map(hover), hovertemplate: "%{text}<extra></extra>", marker: look.marker, name: look.name,
