@@ -18,7 +18,7 @@ from modjax.clustering.layer import cluster_layer as cluster_layer
 from modjax.export.records import trial_records as trial_records
 from modjax.export.trackers import TRACKERS as TRACKERS
 from modjax.integrity import fork as fork
-from modjax.integrity.fork import as_trained as as_trained
+from modjax.integrity.fork_rows import as_trained as as_trained
 from modjax.io import untrusted as untrusted
 from modjax.io.checksums import SUMS as SUMS
 from modjax.io.checksums import own_sum_problem as own_sum_problem

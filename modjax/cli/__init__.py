@@ -81,12 +81,14 @@ def sweep(
     cores_per_worker: Annotated[int | None, typer.Option(help="Ray: CPU cores per worker (default: a node's).")] = None,
     copy_to: Annotated[str | None, typer.Option(help="URL (s3://, gs://, file://) to copy finished files to.")] = None,
     fork: Annotated[Path | None, typer.Option(help="Start a new sweep here from the trials in --out.")] = None,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="With --fork: copy weights and history alone, repeat every analysis.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Draw the figures and write report.html at the end.")] = True,
 ) -> int:
     """Train all trials of a spec, find their modules, and write tables and figures."""
-    import polars as pl
-
     from modjax.report.summary import summary_table
+    from modjax.store.exclusion import exclusion_rule, exclusion_warnings, num_excluded
     from modjax.sweep.timing import cost_text
 
     done = modjax.run_sweep(
@@ -96,6 +98,7 @@ def sweep(
         slots=slots,
         data_dir=data_dir,
         fork=fork,
+        keep_weights=keep_weights,
         copy_to=copy_to,
         report=report,
         extensions=_named(extend),
@@ -110,9 +113,10 @@ def sweep(
     if num_stopped:
         epochs = int(done.trials.filter(pl.col("status").is_in(["done", "diverged", "stopped"]))["epochs"].sum())
         typer.echo(f"Stopped early by successive halving: {num_stopped} trials; {epochs} epochs in all")
-    num_excluded = done.trials.filter(pl.col("excluded") & ~pl.col("status").is_in(["failed", "stopped"])).height
-    if num_excluded:
-        typer.echo(f"Left out of summaries and figures (test accuracy too low): {num_excluded} trials")
+    if excluded := num_excluded(done.trials):
+        typer.echo(f"Left out of means and claims ({exclusion_rule(done)}): {excluded} trials")
+    for warning in exclusion_warnings(done):
+        typer.echo(f"WARNING: {warning}")
     failed = done.manifest.get("failed", {})
     for trial_id, reason in failed.items():
         typer.echo(f"Failed, to be tried again by the same command: {trial_id} ({reason})")

@@ -6,13 +6,18 @@ sections of the spec are the same; otherwise they are computed again from the we
 Copied rows keep their bits, so a fork may mix rows from two versions or devices; ``forked_from`` in its manifest
 describes the source. Slots and batch layout are chosen again.
 
+With ``keep_weights``, only weights and history are copied, also where the source of an extension has changed: trials
+are measured again, and every analysis is repeated.
+
 Copies become parts of the new sweep, as if they had just been trained there. If the process is killed, the same command
 copies the rest; with ``--out NEW_DIR`` instead of ``--fork``, the rest is trained.
 
-:func:`keep_weights` does the same within one sweep whose modules, alignment or matrices were lost, or whose module
+:func:`keep_own_weights` does the same within one sweep whose modules, alignment or matrices were lost, or whose module
 search failed: the sweep restarts from its own weights.
 """
 
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +27,15 @@ import polars as pl
 
 from modjax.integrity.damage import find_damage, layers_of
 from modjax.integrity.directory import FINISHED, WHOLE, changed_sources, spec_in
+from modjax.integrity.fork_rows import as_in, as_planned, as_trained, with_excluded
 from modjax.integrity.recovery import Say, rows_are_all_there, trials_in_parts
 from modjax.io.files import new_folder
 from modjax.io.trees import load_tree
 from modjax.io.untrusted import refuse_links
-from modjax.spec.expand import untrained_arms
+from modjax.spec.context import SweepContext, measure_trial
+from modjax.spec.populations import with_population
 from modjax.spec.setup import Setup
 from modjax.spec.spec import SweepSpec
-from modjax.store.failures import FAILED
 from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import next_index, read_ids, save_stack
@@ -45,11 +51,13 @@ class ForkSource(NamedTuple):
         paths: Paths of the sweep.
         spec: Spec of the sweep.
         manifest: Manifest of the sweep.
+        is_weights_only: Whether only weights and history are copied, whatever has changed.
     """
 
     paths: SweepPaths
     spec: SweepSpec
     manifest: dict[str, Any]
+    is_weights_only: bool = False
 
     def about(self) -> dict[str, Any]:
         """Return the entry of the new manifest that describes where copied rows come from."""
@@ -57,7 +65,7 @@ class ForkSource(NamedTuple):
         return {"forked_from": {"directory": str(self.paths.root.resolve()), **kept}}
 
 
-def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
+def open_source(out: Path, fork: Path, setup: Setup, dtype: str, is_weights_only: bool = False) -> ForkSource:
     """Return the sweep in ``out`` as the source of a fork.
 
     Raises:
@@ -71,7 +79,7 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
         )
     if out.resolve() == fork.resolve() or out.resolve() in fork.resolve().parents:
         raise ValueError(f"--fork must be a directory of its own; {fork} is, or lies in, {out}.")
-    source = ForkSource(paths, spec_in(paths), read_manifest(paths.manifest))
+    source = ForkSource(paths, spec_in(paths), read_manifest(paths.manifest), is_weights_only)
     made, data = source.manifest["precision"]["dtype"], source.manifest["data"]["checksum"]
     if made != dtype or data != setup.data_checksum:
         reason = f"{made} instead of {dtype}" if made != dtype else f"other data than {setup.spec.dataset!r} now holds"
@@ -80,24 +88,34 @@ def open_source(out: Path, fork: Path, setup: Setup, dtype: str) -> ForkSource:
 
 
 def copy_reusable(
-    source: ForkSource, paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say
+    source: ForkSource,
+    paths: SweepPaths,
+    contexts: Mapping[str, SweepContext],
+    spec: SweepSpec,
+    planned: pl.DataFrame,
+    finished: list[str],
+    say: Say,
 ) -> None:
     """Copy finished trials with the same settings, and their analysis if the new spec asks for the same.
 
     Args:
         source: Sweep to copy from.
         paths: Paths of the new sweep.
+        contexts: What the trials of each population of the new sweep share.
         spec: Spec of the new sweep.
         planned: Trials table of the new sweep.
         finished: Trials whose rows are in the new sweep's tables already.
         say: Function that reports how much was copied and what is damaged.
     """
     changed = changed_sources(source.paths.tables.catalog.sources, paths.tables.catalog.sources)
-    if changed:
-        say(f"{', '.join(changed)} has changed since {source.paths.root} was begun: nothing is copied")
+    if changed and not source.is_weights_only:
+        say(
+            f"{', '.join(changed)} has changed since {source.paths.root} was begun: nothing is copied "
+            "(--keep-weights copies the weights)"
+        )
         return
     # Damage in the source is reported and left out, never repaired: the source is only read.
-    bad = {damage.path: damage.why for damage in find_damage(*source)}
+    bad = {damage.path: damage.why for damage in find_damage(source.paths, source.spec, source.manifest)}
     for path, why in bad.items():
         say(f"{path} {why}: left out")
     frames = {name: _rows(source.paths, name, set(bad)) for name in FORKED}
@@ -112,29 +130,32 @@ def copy_reusable(
     # Rows of analysis are tied to the settings of all three sections, so one difference drops them all.
     # By value: specs that were read with other catalogs are of other classes.
     is_same = all(getattr(source.spec, name).model_dump() == getattr(spec, name).model_dump() for name in sections)
-    is_same &= source.paths.tables.catalog.sources == paths.tables.catalog.sources
+    is_same &= source.paths.tables.catalog.sources == paths.tables.catalog.sources and not source.is_weights_only
     analysis = {name: [frames[name]] for name in ("modules", "alignment")}
     analysis["similarity"] = frames["similarity"].partition_by("layer")
     # A missing file of matrices means that no trial is complete.
     is_same &= len(analysis["similarity"]) >= len(layers_of(source.paths, source.spec)) * bool(spec.similarity.measures)
     analysed = trained & set(rows_are_all_there(source.paths, done, analysis, source.spec)) if is_same else set()
-    copied = _copy_weights(source.paths, paths, trained, analysed, frames, set(bad))
+    frames["history"] = as_in(paths.tables.schemas["history"], frames["history"])
+    population = dict(with_population(spec, planned).select("trial_id", "population").iter_rows())
+
+    def measured(rows: pl.DataFrame, weights: Any) -> pl.DataFrame:
+        numbers = [
+            {
+                **row,
+                **measure_trial(contexts[population[row["trial_id"]]], row, jax.tree.map(itemgetter(index), weights)),
+            }
+            for index, row in enumerate(rows.iter_rows(named=True))
+        ]
+        return with_excluded(paths.tables.from_rows("trials", numbers), spec)
+
+    measure = measured if source.is_weights_only else None
+    copied = _copy_weights(source.paths, paths, trained, analysed, frames, set(bad), measure)
     note = "with their modules" if is_same else "their modules are searched anew"
     say(f"{copied} of {planned.height} trials copied from {source.paths.root}, {note}")
 
 
-def as_planned(trials: pl.DataFrame, planned: pl.DataFrame, spec: SweepSpec) -> pl.DataFrame:
-    """Return the results of trials with the settings of another spec's plan, which also says which are excluded."""
-    settings = planned.columns[: planned.columns.index("status")]
-    results = trials.drop([name for name in settings if name in trials.columns and name != "trial_id"])
-    joined = planned.select(settings).join(results, on="trial_id", how="inner").select(planned.columns)
-    least = spec.analysis.min_accuracy
-    is_low = pl.lit(False) if least is None else ~(pl.col("test_accuracy").fill_nan(-1.0) >= least)
-    excluded = (is_low & (pl.col("status") != "untrained")).fill_null(False) | (pl.col("status") == FAILED)
-    return joined.with_columns(excluded=excluded)
-
-
-def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
+def keep_own_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, finished: list[str], say: Say) -> None:
     """Turn trained trials that lack analysis rows into trained parts, so that only their analysis is repeated.
 
     Their weights are copied into new stacks. Call this before the trials table is written again, since that drops their
@@ -159,39 +180,6 @@ def keep_weights(paths: SweepPaths, spec: SweepSpec, planned: pl.DataFrame, fini
         say(f"{copied} trials have their weights and lack modules: analysed again, not trained again")
 
 
-def as_trained(trials: pl.DataFrame, history: pl.DataFrame, spec: SweepSpec) -> pl.DataFrame:
-    """Return the trials table with failed trials as they were before their analysis failed.
-
-    Trials that were never measured stay failed.
-
-    Args:
-        trials: Trials table.
-        history: History rows of the same trials.
-        spec: Spec of the sweep.
-    """
-    # ``failed`` has replaced the status, so it is derived again as training had set it: diverged trials end with a
-    # loss that is not finite.
-    last = history.sort("epoch").group_by("trial_id").last()
-    last = last.select("trial_id", diverged=~pl.col("val_loss").fill_null(pl.col("train_loss")).is_finite())
-    is_untrained = pl.col("arm").is_in(untrained_arms(spec))
-    status = pl.when(is_untrained).then(pl.lit("untrained")).when("diverged").then(pl.lit("diverged"))
-    # polars orders NaN above all numbers; a network whose accuracy is NaN is excluded all the same.
-    least = spec.analysis.min_accuracy
-    excluded = pl.lit(False) if least is None else ~is_untrained & ~(pl.col("test_accuracy").fill_nan(-1.0) >= least)
-    # A trial with a test metric was measured, so only its analysis failed.
-    is_measured = pl.any_horizontal(pl.col("^test_.*$").is_not_null())
-    is_mended = (pl.col("status") == FAILED) & is_measured
-    return (
-        trials.join(last, on="trial_id", how="left")
-        .select(
-            *(name for name in trials.columns if name not in ("status", "excluded")),
-            status=pl.when(is_mended).then(status.otherwise(pl.lit("done"))).otherwise("status"),
-            excluded=pl.when(is_mended).then(excluded).otherwise("excluded"),
-        )
-        .select(trials.columns)
-    )
-
-
 def _copy_weights(
     source: SweepPaths,
     target: SweepPaths,
@@ -199,6 +187,7 @@ def _copy_weights(
     analysed: set[str],
     frames: dict[str, pl.DataFrame],
     bad: set[Path],
+    measure: Callable[[pl.DataFrame, Any], pl.DataFrame] | None = None,
 ) -> int:
     """Copy trials from the source's newest stacks to new stacks and parts of the target; returns how many."""
     copied, left = 0, set(trained)
@@ -213,7 +202,12 @@ def _copy_weights(
                 weights = jax.tree.map(
                     lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], load_tree(source.stack(index))
                 )
-                _commit(target, [ids[position] for position in chosen], weights, frames, bool(group & analysed))
+                names, copies = [ids[position] for position in chosen], frames
+                if measure is not None:
+                    order = pl.DataFrame({"trial_id": names})
+                    rows = order.join(frames["trials"], on="trial_id", maintain_order="left")
+                    copies = {**frames, "trials": measure(rows, weights)}
+                _commit(target, names, weights, copies, bool(group & analysed))
                 copied += len(chosen)
         left -= set(ids)  # older stacks may hold earlier weights of the same trials
     return copied

@@ -24,7 +24,7 @@ from modjax.engines.registry import as_options, check_options, check_spec, open_
 from modjax.extensions import Extension
 from modjax.integrity.directory import check_directory, with_settings_of, write_plan
 from modjax.integrity.environment import check_environment, training_threads
-from modjax.integrity.fork import ForkSource, copy_reusable, keep_weights, open_source
+from modjax.integrity.fork import ForkSource, copy_reusable, keep_own_weights, open_source
 from modjax.integrity.recovery import analyse_trained, is_complete, kept_of, set_aside_damaged, whole_trials
 from modjax.io.files import locked, remove_folder
 from modjax.spec.context import SweepContext, TrainingJob, make_contexts
@@ -35,6 +35,7 @@ from modjax.spec.populations import with_population
 from modjax.spec.setup import Setup, check_layout, prepare
 from modjax.spec.spec import SweepSpec
 from modjax.store.copies import check_target, copy_finished
+from modjax.store.exclusion import exclusion_warnings
 from modjax.store.manifest import sweep_paths, write_manifest
 from modjax.store.paths import SweepPaths
 from modjax.store.sweep import Sweep, open_sweep
@@ -58,6 +59,7 @@ def run_sweep(
     slots: int | None = None,
     data_dir: str | os.PathLike | None = None,
     fork: str | os.PathLike | None = None,
+    keep_weights: bool = False,
     copy_to: str | None = None,
     report: bool = True,
     is_quiet: bool = False,
@@ -80,6 +82,8 @@ def run_sweep(
         data_dir: Folder that is searched first for the dataset.
         fork: New directory for a sweep that reuses trials of ``out``, which is only read, under other settings,
             versions, devices or threads; :mod:`modjax.integrity.fork` describes which trials.
+        keep_weights: Whether ``fork`` copies weights and history alone, also those of an extension whose source has
+            changed, and everything else is computed again.
         copy_to: URL of a target for finished files, of a kind that fsspec supports (``s3://...``, ``gs://...``,
             ``file://...``).
         report: Whether to draw the figures and write ``report.html`` at the end. ``modjax report DIR``, or the same
@@ -105,12 +109,14 @@ def run_sweep(
         check_target(copy_to)
     if slots is not None and slots < 1:
         raise ValueError(f"slots must be a whole number, at least 1; got {slots}.")
+    if keep_weights and fork is None:
+        raise ValueError("keep_weights says what a fork copies; give it with fork (--fork NEW_DIR).")
     stages = Stages()
     with stages("setup"):
         setup = prepare(extended(spec, network, task, dataset, extensions, data_dir), data_dir)
         setup = setup._replace(spec=with_settings_of(setup.spec, sweep_paths(Path(out))))
         check_spec(options, setup.spec)
-    source = open_source(Path(out), Path(fork), setup, dtype_name()) if fork is not None else None
+    source = None if fork is None else open_source(Path(out), Path(fork), setup, dtype_name(), keep_weights)
     paths = SweepPaths(Path(out if fork is None else fork), setup.tables)
     _check(paths, setup, slots)
     paths.root.mkdir(parents=True, exist_ok=True)
@@ -228,17 +234,11 @@ def _run_to_the_end(run: _Run) -> None:
             cost = cost_of_run(stages, engine.searches.peak_bytes)
             # An old page shows fewer trials; if the process dies here, the next run draws the missing page.
             paths.report.unlink(missing_ok=True)
-            complete(
-                paths,
-                {
-                    **begun.manifest,
-                    **engine.describe(),
-                    "programs": engine.programs,
-                    "analysed": [*paths.tables.analyses],
-                    **cost,
-                },
-            )
+            manifest = {**begun.manifest, **engine.describe(), **cost, "programs": engine.programs}
+            complete(paths, {**manifest, "analysed": [*paths.tables.analyses]})
             is_whole = True
+            for warning in exclusion_warnings(open_sweep(paths.root)):
+                progress.say(f"WARNING: {warning}")
             if problem is not None:
                 raise problem
             # 5. The page comes last, since it shows the manifest.
@@ -259,10 +259,10 @@ def _begin(run: _Run, is_untrained: pl.Expr, progress: SweepProgress) -> _Begun:
     write_manifest(paths, {**manifest, "complete": False})
     finished = whole_trials(paths, setup.spec)
     # Before the plan is written, since it drops the results of trials that are not finished.
-    keep_weights(paths, setup.spec, setup.trials, finished, progress.say)
+    keep_own_weights(paths, setup.spec, setup.trials, finished, progress.say)
     planned = write_plan(paths, setup.spec, setup.trials, finished)
     if run.source is not None:
-        copy_reusable(run.source, paths, setup.spec, planned, finished, progress.say)
+        copy_reusable(run.source, paths, contexts, setup.spec, planned, finished, progress.say)
     return _Begun(contexts, manifest, planned, finished)
 
 

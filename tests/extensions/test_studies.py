@@ -13,6 +13,7 @@ import pytest
 
 import modjax as mj
 from modjax.catalog import read_catalog
+from modjax.engines.local import LocalEngine
 from modjax.extensions import catalog_of
 from tests.seams import parse_spec, writer
 
@@ -129,16 +130,53 @@ def test_going_on_with_a_finished_study_does_nothing(study, tmp_path):
     assert (out / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_another_source_is_refused_and_can_be_forked(study, tmp_path):
+def never(*given):
+    raise AssertionError("nothing is trained or analysed again")
+
+
+def test_another_source_is_refused_and_can_be_forked(study, tmp_path, capsys):
     changed = tmp_path / "study.py"
     changed.write_text(STUDY.read_text() + "\n# edited\n")
     with pytest.raises(ValueError, match=r"^study\.py has changed since .* --fork NEW_DIR\.$"):
         mj.run_sweep(CONTENT, study.paths.root, is_quiet=True, extensions=[changed])
     few = {**CONTENT, "arms": CONTENT["arms"][-1:]}
-    fork = mj.run_sweep(
-        few, study.paths.root, fork=tmp_path / "fork", is_quiet=True, report=False, extensions=[changed]
-    )
+    given = {"report": False, "extensions": [changed]}
+    fork = mj.run_sweep(few, study.paths.root, fork=tmp_path / "fork", **given)
     assert fork.trials["status"].to_list() == ["untrained"] * 2
+    assert "study.py has changed since" in capsys.readouterr().err
+
+
+def test_a_fork_of_a_changed_source_may_keep_the_weights(study, tmp_path, monkeypatch, capsys):
+    changed = tmp_path / "study.py"
+    text = STUDY.read_text().replace("float(abs(S).max())", "2.0 * float(abs(S).max())")
+    changed.write_text(text.replace("return tuple(hidden.T @ hidden", "return tuple(3.0 * hidden.T @ hidden"))
+    monkeypatch.setattr(LocalEngine, "train", never)
+    given = {"report": False, "extensions": [changed]}
+    fork = mj.run_sweep(CONTENT, study.paths.root, fork=tmp_path / "fork", keep_weights=True, **given)
+    assert "12 of 12 trials copied" in capsys.readouterr().err
+    assert fork.trials.equals(study.trials, null_equal=True)  # measured again: the same numbers, since the task is
+    assert fork.history.equals(study.history)
+    by_measure = study.largest.join(fork.largest, on=["trial_id", "layer", "measure"])
+    factor = pl.when(pl.col("measure") == "second_moment").then(6.0).otherwise(2.0)
+    np.testing.assert_allclose(*by_measure.select("largest_right", pl.col("largest") * factor), rtol=1e-6)
+    assert mj.verify_sweep(tmp_path / "fork").is_whole
+
+
+def test_keep_weights_goes_with_fork(tmp_path):
+    with pytest.raises(ValueError, match=r"give it with fork \(--fork NEW_DIR\)\.$"):
+        mj.run_sweep(CONTENT, tmp_path / "out", keep_weights=True, extensions=[STUDY])
+
+
+def test_a_fork_that_keeps_weights_measures_them_with_the_changed_task(waves, tmp_path):
+    changed = tmp_path / "regression.py"
+    changed.write_text(REGRESSION.read_text().replace('"worst": jnp.max(error)', '"greatest": 2 * jnp.max(error)'))
+    given = {"is_quiet": True, "report": False, "extensions": [changed, GRAPHS]}
+    spec = HERE / "regression.toml"
+    fork = mj.run_sweep(spec, waves.paths.root, fork=tmp_path / "fork", keep_weights=True, **given)
+    assert "test_worst" not in fork.trials.columns
+    np.testing.assert_allclose(fork.trials["test_greatest"], 2 * waves.trials["test_worst"], rtol=1e-6)
+    assert fork.history["val_loss"].equals(waves.history["val_loss"])
+    assert mj.verify_sweep(tmp_path / "fork").is_whole
 
 
 def test_interrupted_and_resumed_gives_the_same_tables(study, tmp_path, monkeypatch):
@@ -166,9 +204,6 @@ def test_an_analysis_that_joins_later_runs_alone(study, tmp_path, monkeypatch):
     out = tmp_path / "out"
     mj.run_sweep(without, out, slots=4, is_quiet=True, report=False, extensions=[STUDY])
     assert not (out / "largest.parquet").exists()
-
-    def never(self, index):
-        raise AssertionError("nothing is analysed again")
 
     monkeypatch.setattr(writer.StackWriter, "analyse", never)
     mj.run_sweep(CONTENT, out, is_quiet=True, report=False, extensions=[STUDY])
