@@ -98,7 +98,8 @@ class Tables:
         """Return all rows sorted by key; of rows with the same key, the last one is kept."""
         keys = self.keys[name]
         frame = pl.concat([self.empty(name), *frames])
-        return frame.unique(keys, keep="last", maintain_order=True).sort(keys)
+        # The table of an analysis of the whole sweep may have no key.
+        return frame.unique(keys, keep="last", maintain_order=True).sort(keys) if keys else frame
 
     def with_later_columns(self, frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
         """Return a table with the columns that were added after it was written."""
