@@ -37,5 +37,5 @@ def one_of(name: str, known: tuple[str, ...], what: str) -> str:
         ValueError: Unknown measure 'jacobain'. Available: covariance, input_jacobian, output_jacobian, loss_hessian.
     """
     if name not in known:
-        raise ValueError(f"Unknown {what} {name!r}. Available: {', '.join(known)}.")
+        raise ValueError(f"Unknown {what} {name!r}. Available: {', '.join(known) or 'none'}.")
     return name

@@ -195,7 +195,9 @@ class AnalysisSpec(Section):
     """Section ``[analysis]``: trained trials below ``min_accuracy`` are excluded; ``run`` names analyses."""
 
     min_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
-    run: Annotated[tuple[str, ...], AfterValidator(distinct)] = ()
+    run: Annotated[
+        tuple[Annotated[str, known(tuple(BUILTIN.analyses), "analysis")], ...], AfterValidator(distinct)
+    ] = ()
 
 
 # Keys added after version 0.2, as {section: {key: value equivalent to version 0.2}}. Hashes leave out keys with that

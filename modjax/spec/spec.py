@@ -24,7 +24,7 @@ from modjax.spec.sections import (
     TrainingSpec,
     section_models,
 )
-from modjax.spec.values import Name, Seeds, dataset_name
+from modjax.spec.values import Name, Seeds, dataset_name, known
 
 MAX_TRIALS = 10_000_000
 
@@ -69,7 +69,7 @@ class SweepSpec(Section):
     dataset: Annotated[str, Field(strict=True, max_length=1000), dataset_name(tuple(BUILTIN.datasets))]
     seeds: Seeds
     network: NetworkSpec = NetworkSpec()
-    task: str = "classification"
+    task: Annotated[str, known(tuple(BUILTIN.tasks), "task")] = "classification"
     training: TrainingSpec = TrainingSpec()
     arms: Annotated[tuple[ArmSpec, ...], Field(min_length=1)]  # pyright: ignore[reportInvalidTypeForm]
     similarity: SimilaritySpec = SimilaritySpec()

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ import modjax as mj
 from modjax.catalog import read_catalog
 from modjax.engines.local import LocalEngine
 from modjax.extensions import catalog_of
+from modjax.report.write import write_report
 from tests.seams import parse_spec, writer
 
 HERE = Path(__file__).parent
@@ -105,22 +107,30 @@ def test_a_measure_of_a_study_is_its_formula(study):
     np.testing.assert_allclose(matrix.reshape(6, 6), hidden.T @ hidden / len(hidden), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("words", [("status",), ("table",), ("claims",), ("verify",)], ids=str)
-def test_commands_need_no_extension_to_read(study, words):
-    done = command(*words, study.paths.root, *(["largest"] if words == ("table",) else []))
+READ = """
+import sys
+from modjax.cli import app
+out = sys.argv[1]
+for words in (["status", out], ["table", out, "largest"], ["claims", out], ["verify", out]):
+    assert not app(args=words, standalone_mode=False), words
+assert not [name for name in sys.modules if name.startswith("modjax_extension")]
+"""
+
+
+def test_commands_need_no_extension_to_read(study):
+    words = [sys.executable, "-c", READ, str(study.paths.root)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.report
 def test_pages_show_records_without_the_extension(study, tmp_path):
     out = shutil.copytree(study.paths.root, tmp_path / "out")
-    done = command("report", out)
-    assert done.returncode == 0, done.stderr
+    write_report(mj.open_sweep(out))
     page = (out / "report.html").read_text()
     assert "second moment" in page
     assert "group lasso" in page
-    done = command("compare", out, study.paths.root, "--out", tmp_path / "compare.html")
-    assert done.returncode == 0, done.stderr
+    assert mj.compare(mj.open_sweep(out), study, tmp_path / "compare.html").is_file()
 
 
 def test_going_on_with_a_finished_study_does_nothing(study, tmp_path):
@@ -200,14 +210,15 @@ def test_interrupted_and_resumed_gives_the_same_tables(study, tmp_path, monkeypa
 
 
 def test_an_analysis_that_joins_later_runs_alone(study, tmp_path, monkeypatch):
-    without = {**CONTENT, "analysis": {}}
+    few = {**CONTENT, "arms": CONTENT["arms"][-1:]}
     out = tmp_path / "out"
-    mj.run_sweep(without, out, slots=4, is_quiet=True, report=False, extensions=[STUDY])
+    mj.run_sweep({**few, "analysis": {}}, out, slots=4, is_quiet=True, report=False, extensions=[STUDY])
     assert not (out / "largest.parquet").exists()
 
     monkeypatch.setattr(writer.StackWriter, "analyse", never)
-    mj.run_sweep(CONTENT, out, is_quiet=True, report=False, extensions=[STUDY])
-    assert_same(study.paths.root, out)
+    sweep = mj.run_sweep(few, out, is_quiet=True, report=False, extensions=[STUDY])
+    assert sweep.largest.equals(study.largest.join(sweep.trials, on="trial_id", how="semi"))
+    assert sweep.largest.height == 2 * 2
 
 
 def test_a_regression_has_no_accuracy_anywhere(waves):
@@ -224,9 +235,12 @@ def test_a_regression_has_no_accuracy_anywhere(waves):
 
 @pytest.mark.workers
 def test_searches_and_nulls_of_a_file_run_in_workers(waves, tmp_path):
-    spec = HERE / "regression.toml"
+    content = tomllib.loads((HERE / "regression.toml").read_text())
     given = {"slots": 4, "is_quiet": True, "report": False, "extensions": [REGRESSION, GRAPHS]}
-    assert_same(mj.run_sweep(spec, tmp_path / "out", **given).paths.root, waves.paths.root)
+    sweep = mj.run_sweep({**content, "seeds": [0], "arms": content["arms"][:1]}, tmp_path / "out", **given)
+    assert sweep.modules.height == 2 * 4
+    seen = [name for name in sweep.modules.columns if not name.startswith("untrained")]
+    assert sweep.modules.select(seen).equals(waves.modules.join(sweep.trials, on="trial_id", how="semi").select(seen))
 
 
 @pytest.mark.report
