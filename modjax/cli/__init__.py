@@ -111,7 +111,7 @@ def sweep(
         typer.echo(f"Diverged, kept and flagged: {', '.join(diverged)}")
     num_stopped = done.trials.filter(status="stopped").height
     if num_stopped:
-        epochs = int(done.trials.filter(pl.col("status").is_in(["done", "diverged", "stopped"]))["epochs"].sum())
+        epochs = int(done.trials["epochs"].fill_null(0).sum())
         typer.echo(f"Stopped early by successive halving: {num_stopped} trials; {epochs} epochs in all")
     if excluded := num_excluded(done.trials):
         typer.echo(f"Left out of means and claims ({exclusion_rule(done)}): {excluded} trials")

@@ -230,7 +230,7 @@ class PopulationRun:
             ended, at_rung = [], []
             for lane, trial in living:
                 row = rows[trial] = {name: values[lane] for name, values in part.columns.items()}
-                status, best_epoch = row.pop("status"), row.pop("best_epoch")
+                status, best_epoch = int(row.pop("status")), int(row.pop("best_epoch"))
                 progress = self._running[trial]
                 progress.history.append(row)
                 progress.seconds += seconds / num_trained
