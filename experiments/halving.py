@@ -1,6 +1,6 @@
 """Successive halving against training in full: the 200 trials of halving.toml, both ways.
 
-    python experiments/halving.py [FOLDER]
+python experiments/halving.py [FOLDER]
 """
 
 import sys
@@ -30,7 +30,10 @@ def main(folder: str = "runs/halving") -> None:
     print(f"epochs: {halved['epochs'].sum():,} by halving, {full['epochs'].sum():,} in full")
     print(f"seconds of training: {halved['seconds'].sum():.0f} by halving, {full['seconds'].sum():.0f} in full")
     print(f"lowest validation loss: {ended['lowest'][0]:.4f} by halving, {full['lowest'][0]:.4f} in full")
-    print(f"ranks in full of the {ended.height} that halving trained to the end:", sorted(rank[i] for i in ended["trial_id"]))
+    print(
+        f"ranks in full of the {ended.height} that halving trained to the end:",
+        sorted(rank[i] for i in ended["trial_id"]),
+    )
 
 
 if __name__ == "__main__":

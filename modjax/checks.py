@@ -9,9 +9,10 @@ Example:
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def check_finite(name: str, values: Any) -> None:
+def check_finite(name: str, values: ArrayLike) -> None:
     """Raise unless every value of a numeric array is finite."""
     array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.inexact):
@@ -27,7 +28,7 @@ def check_finite(name: str, values: Any) -> None:
         )
 
 
-def check_labels(name: str, labels: Any, num_examples: int, num_classes: int | None = None) -> None:
+def check_labels(name: str, labels: ArrayLike, num_examples: int, num_classes: int | None = None) -> None:
     """Raise unless labels are integers from 0, one for each example."""
     array = np.asarray(labels)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
@@ -44,7 +45,7 @@ def check_labels(name: str, labels: Any, num_examples: int, num_classes: int | N
         raise ValueError(f"{name} must be class labels below {num_classes}; got {array.max()}.")
 
 
-def check_similarity_like(name: str, matrix: Any) -> np.ndarray:
+def check_similarity_like(name: str, matrix: ArrayLike) -> np.ndarray:
     """Return ``matrix`` as float64 if it is square, finite and symmetric up to rounding; else raise."""
     array = np.asarray(matrix, dtype=np.float64)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
@@ -57,7 +58,7 @@ def check_similarity_like(name: str, matrix: Any) -> np.ndarray:
     return array
 
 
-def check_adjacency(matrix: Any) -> np.ndarray:
+def check_adjacency(matrix: ArrayLike) -> np.ndarray:
     """Return an adjacency as float64, exactly symmetric; raise unless square, finite, symmetric, not negative."""
     array = check_similarity_like("adjacency", matrix)
     if array.min(initial=0.0) < 0:

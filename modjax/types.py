@@ -6,3 +6,4 @@ PRNGKey = Key[Array, ""]
 Params = PyTree
 Examples = PyTree
 Row = dict[str, float | int]
+TrialValues = PyTree  # hyperparameters of one trial, or of many as columns: by item and by attribute alike

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax._util.threads import Threads, available_cores
 from modjax.bench.harness import Case, Report, run_cases, table_text, write_rows
@@ -24,6 +25,7 @@ from modjax.training.config import TrainConfig
 from modjax.training.objective import Batch, Task, classification, cross_entropy_sum
 from modjax.training.programs import EpochProgram, init_pool, init_slots, state_shapes, train_epoch
 from modjax.training.trial import Clock
+from modjax.types import Params, PRNGKey, TrialValues
 
 WIDTHS, BATCH, NUM_TRAIN = (64, 64), 200, 54_000
 FLOPS = 4 * 784 * 64 + 6 * 64 * 64 + 6 * 64 * 10
@@ -46,7 +48,7 @@ def plain_classification(network: Network) -> Task:
     """Return the paper's task without dropout and penalties, to measure by the difference what they cost."""
     whole = classification(network)
 
-    def loss(params: Any, hyperparams: Any, batch: Batch, key: Any) -> jax.Array:
+    def loss(params: Params, hyperparams: TrialValues, batch: Batch, key: PRNGKey) -> jax.Array:
         x = jax.lax.optimization_barrier(batch.x.astype(jnp.float32) * (1 / 255))
         return cross_entropy_sum(network.apply(params, x).logits, batch.y) / batch.y.shape[0]
 
@@ -112,7 +114,7 @@ def product_case(lanes: int) -> Case:
     x, w, d = (jax.random.normal(key, s) for s in ((BATCH, 784), (784, wide), (BATCH, wide)))
     h, v, o, e = (jax.random.normal(key, s) for s in (width, (lanes, 64, 64), (lanes, 64, 10), (lanes, BATCH, 10)))
 
-    def one_step(carry: Any, _: Any) -> Any:
+    def one_step(carry: PyTree, _: Any) -> Any:
         x, w, d, h, v, o, e = carry
         with jax.default_matmul_precision("highest"):
             parts = [x @ w, x.T @ d, h @ v, h.mT @ h, h @ v.mT, h @ o, h.mT @ e, e @ o.mT]

@@ -1,8 +1,7 @@
 """Agreement between two partitions of the same units."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.clustering.modularity import check_partition
 from modjax.clustering.overlap import greedy_overlap, optimal_overlap
@@ -23,7 +22,7 @@ SCORES = (
 )
 
 
-def alignment(labels_a: Any, labels_b: Any, dead: str = "dropped") -> dict[str, float]:
+def alignment(labels_a: ArrayLike, labels_b: ArrayLike, dead: str = "dropped") -> dict[str, float]:
     """Return scores of the agreement between two partitions, all symmetric in them.
 
     With n_rs the number of units in module r of one and s of the other, a_r and b_s the modules' sizes, n the number of

@@ -1,8 +1,7 @@
 """Agreement by chance: scores of two partitions after the units of one are permuted at random."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.clustering.alignment import DEAD_RULES, contingency, reduced_mutual_information
 from modjax.clustering.compiled import compiled
@@ -16,7 +15,7 @@ NULL_SCORES = ("element_centric", "mi", "ari", "rmi")
 
 
 def alignment_null(
-    labels_a: Any, labels_b: Any, permutations: int = 5000, dead: str = "dropped", seed: int = 0
+    labels_a: ArrayLike, labels_b: ArrayLike, permutations: int = 5000, dead: str = "dropped", seed: int = 0
 ) -> dict[str, NullSummary]:
     """Compare the agreement of two partitions with that of the same modules with their units permuted at random.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.checks import check_adjacency
 from modjax.clustering.alignment import element_centric_units
@@ -56,7 +57,7 @@ def agreement_matrix(partitions: Sequence[Any]) -> np.ndarray:
 
 
 def consensus_modules(
-    adjacency: Any,
+    adjacency: ArrayLike,
     runs: int = 50,
     threshold: float = 0.5,
     method: str = "leiden",

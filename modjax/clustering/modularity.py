@@ -1,13 +1,12 @@
 """Modularity Q by its definition."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.checks import check_adjacency
 
 
-def modularity(adjacency: Any, labels: Any, resolution: float = 1.0) -> float:
+def modularity(adjacency: ArrayLike, labels: ArrayLike, resolution: float = 1.0) -> float:
     """Return the weighted Newman modularity of a partition.
 
     Q(A, c) = sum_ij [A_ij / s - g k_i k_j / s^2] [c_i = c_j >= 0],  s = sum A,  k = row sums.
@@ -52,7 +51,7 @@ def membership(labels: np.ndarray) -> np.ndarray:
     return (labels[:, None] == np.unique(labels[labels >= 0])).astype(np.float64)
 
 
-def check_partition(name: str, labels: Any, num_units: int | None = None) -> np.ndarray:
+def check_partition(name: str, labels: ArrayLike, num_units: int | None = None) -> np.ndarray:
     """Return labels as an integer vector; raise unless they are integers (and as many as given)."""
     array = np.asarray(labels)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):

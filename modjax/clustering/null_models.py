@@ -1,9 +1,10 @@
 """Null models: graphs without structure, and the comparison of a score with theirs."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.builtins import NULLS
 from modjax.checks import check_adjacency
@@ -112,7 +113,7 @@ NULL_GRAPHS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] 
 
 
 def modularity_null(
-    adjacency: Any,
+    adjacency: ArrayLike,
     n: int = 99,
     kind: str = "weight_permutation",
     method: str = "leiden",
@@ -185,7 +186,7 @@ def score_null(
     return summarize_null(kind, observed, scores)
 
 
-def adjusted_p(p: Any) -> np.ndarray:
+def adjusted_p(p: ArrayLike) -> np.ndarray:
     """Return Benjamini-Hochberg q-values: the least false discovery rate at which each p-value is significant.
 
     q_(i) = min over j >= i of p_(j) m / j, p sorted, m of them; NaN stays NaN and does not count.

@@ -1,8 +1,7 @@
 """Matching of the modules of two partitions, and of the units of two networks."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.checks import check_finite
 
@@ -32,7 +31,7 @@ def optimal_overlap(table: np.ndarray) -> float:
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
 
 
-def match_units(cross: Any) -> np.ndarray:
+def match_units(cross: ArrayLike) -> np.ndarray:
     """Match each unit of one network with a unit of another, one to one.
 
     The matching m has the largest sum_i |S_{i, m(i)}|. With it, partitions of networks that were trained separately can

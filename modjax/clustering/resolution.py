@@ -1,9 +1,10 @@
 """Modules as a function of the resolution."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.checks import check_adjacency
 from modjax.clustering.modularity import modularity_of
@@ -33,7 +34,7 @@ class ResolutionProfile(NamedTuple):
 
 
 def resolution_profile(
-    adjacency: Any,
+    adjacency: ArrayLike,
     resolutions: Sequence[float] | None = None,
     method: str = "leiden",
     restarts: int | None = None,

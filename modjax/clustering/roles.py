@@ -1,14 +1,13 @@
 """Roles of units within their module and between modules."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.checks import check_adjacency
 from modjax.clustering.modularity import check_partition, membership
 
 
-def participation_coefficient(adjacency: Any, labels: Any) -> np.ndarray:
+def participation_coefficient(adjacency: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Return the participation coefficient: how evenly a unit's weight is spread over the modules.
 
     P_i = 1 - sum_m (k_im / k_i)^2,  k_im = sum_{j in m} A_ij,  k_i = sum_m k_im: 0 where all weight goes to one module.
@@ -35,7 +34,7 @@ def participation_coefficient(adjacency: Any, labels: Any) -> np.ndarray:
     return participation_of(matrix, check_partition("labels", labels, len(matrix)))
 
 
-def within_module_zscore(adjacency: Any, labels: Any) -> np.ndarray:
+def within_module_zscore(adjacency: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Return the within-module z-score: how strongly a unit is tied to its module, compared with the other units in it.
 
     z_i = (k_i - mean) / sd with k_i = sum of A_ij over j in the module of i, mean and sd (divided by n) over that

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.builtins import SEARCHES
 from modjax.checks import check_adjacency
@@ -19,7 +19,7 @@ METHODS: dict[str, Search] = {name: resolve(info.search) for name, info in SEARC
 
 
 def find_modules(
-    adjacency: Any,
+    adjacency: ArrayLike,
     method: str = "leiden",
     resolution: float = 1.0,
     restarts: int | None = None,

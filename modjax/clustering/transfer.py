@@ -1,8 +1,7 @@
 """Comparison of two graphs of the same units: modularity with the other's modules, and correlation of their weights."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.checks import check_adjacency
 from modjax.clustering.alignment import DEAD_RULES
@@ -12,7 +11,7 @@ from modjax.names import one_of
 NORMALIZATION_FLOOR = 1e-3  # as in the authors' code
 
 
-def transfer_modularity(adjacency: Any, labels: Any, resolution: float = 1.0) -> float:
+def transfer_modularity(adjacency: ArrayLike, labels: ArrayLike, resolution: float = 1.0) -> float:
     """Return ``Q(A_a, P_b)``: how modular one measure's graph is with another measure's modules.
 
     Q = sum_r [e_rr - g (sum_s e_rs)^2],  e_rs = sum_{i in r, j in s} A_ij / sum A, over modules r, s: the authors'
@@ -60,7 +59,7 @@ def normalized_transfer(transfer: float, q: float) -> float:
     return transfer / (q + NORMALIZATION_FLOOR)
 
 
-def adjacency_spearman(adjacency_a: Any, adjacency_b: Any, dead: str = "dropped") -> float:
+def adjacency_spearman(adjacency_a: ArrayLike, adjacency_b: ArrayLike, dead: str = "dropped") -> float:
     """Return the Spearman correlation of the weights of two graphs over all pairs of units i < j.
 
     Args:

@@ -5,6 +5,8 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
+from jaxtyping import PyTree
+
 from modjax._util.memory import release_free_memory
 from modjax._util.signals import signals_wait
 from modjax._util.threads import available_cores
@@ -111,7 +113,7 @@ class LocalEngine:
 
 
 def _earlier(
-    job: TrainingJob, store: SnapshotStore, names: list[str], shapes: Any, messages: list[str]
+    job: TrainingJob, store: SnapshotStore, names: list[str], shapes: PyTree, messages: list[str]
 ) -> tuple[Snapshot | None, list[Snapshot]]:
     """Return this machine's newest snapshot, or all snapshots that the workers of a cluster left."""
     index_of = {name: index for index, name in enumerate(names)}

@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from jaxtyping import PyTree
 
 from modjax.store.paths import worker_folders
 from modjax.training.checkpoint import Snapshot, SnapshotStore
@@ -40,7 +42,9 @@ def find_saved(root: Path) -> dict[str, Saved]:
     return farthest
 
 
-def load_saved(saved: dict[int, Saved], names: list[str], template: Any, say: Callable[[str], None]) -> list[Snapshot]:
+def load_saved(
+    saved: dict[int, Saved], names: list[str], template: PyTree, say: Callable[[str], None]
+) -> list[Snapshot]:
     """Load the states of some trials; those in a damaged snapshot are left out and reported.
 
     Args:

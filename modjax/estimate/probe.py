@@ -20,6 +20,7 @@ from modjax.store.stacks import save_stack
 from modjax.sweep.writer import STACK_TRIALS
 from modjax.training.programs import init_one, measure_trials
 from modjax.training.runner import PopulationRun
+from modjax.types import Params
 
 TRAIN_SECONDS = 5.0  # of training, after it is compiled
 MAX_ROUND_SECONDS = 2.0  # longer rounds are probed on fewer examples
@@ -166,7 +167,7 @@ def _evaluate(context: SweepContext, trials: pl.DataFrame) -> dict[str, float]:
     return {"compile_evaluate": first, "evaluate": each}
 
 
-def _save(params: Any) -> dict[str, float]:
+def _save(params: Params) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="modjax-plan-") as folder:
         layout, ids = SweepPaths(Path(folder)), [str(index) for index in range(STACK_TRIALS)]
         numbers = iter(range(2))
@@ -174,7 +175,7 @@ def _save(params: Any) -> dict[str, float]:
     return {"save_first": first, "save": each}
 
 
-def _similarity(context: SweepContext, params: Any) -> dict[str, float]:
+def _similarity(context: SweepContext, params: Params) -> dict[str, float]:
     examples, spec = context.analysed_examples, context.spec
     stacks: list[Any] = []
     network, params = measurable(context, params, _defaults(context).to_dicts() * STACK_TRIALS)

@@ -40,6 +40,7 @@ from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import next_index, read_ids, save_stack
 from modjax.store.tables import write_table
+from modjax.types import Params
 
 FORKED = ("trials", "history", "similarity", "modules", "alignment")
 
@@ -139,7 +140,7 @@ def copy_reusable(
     frames["history"] = as_in(paths.tables.schemas["history"], frames["history"])
     population = dict(with_population(spec, planned).select("trial_id", "population").iter_rows())
 
-    def measured(rows: pl.DataFrame, weights: Any) -> pl.DataFrame:
+    def measured(rows: pl.DataFrame, weights: Params) -> pl.DataFrame:
         numbers = [
             {
                 **row,
@@ -228,7 +229,7 @@ def _rows(paths: SweepPaths, name: str, bad: set[Path]) -> pl.DataFrame:
 
 
 def _commit(
-    paths: SweepPaths, trial_ids: list[str], weights: Any, frames: dict[str, pl.DataFrame], is_analysed: bool
+    paths: SweepPaths, trial_ids: list[str], weights: Params, frames: dict[str, pl.DataFrame], is_analysed: bool
 ) -> None:
     """Write a stack and its parts in the order of a run, so that a killed process leaves nothing half-written."""
     rows = {name: frame.filter(pl.col("trial_id").is_in(trial_ids)) for name, frame in frames.items()}

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.io.files import as_os_error
 from modjax.io.untrusted import check_bytes
@@ -22,7 +23,7 @@ LATE_SECONDS = 0.2
 PATTERN_CHARACTERS = r"[\[\]*?\\]"
 
 
-def save_tree(path: Path, tree: Any) -> None:
+def save_tree(path: Path, tree: PyTree) -> None:
     """Save a tree of arrays as one orbax checkpoint, replacing an older one at the same path.
 
     Raises:
@@ -51,7 +52,7 @@ def plain_path(path: Path) -> Iterator[Path]:
         yield link / path.name
 
 
-def load_tree(path: Path, target: Any = None) -> Any:
+def load_tree(path: Path, target: PyTree = None) -> Any:
     """Load a tree of NumPy arrays with the structure of ``target``, or as plain dicts if there is none.
 
     Raises:
@@ -70,7 +71,7 @@ def load_tree(path: Path, target: Any = None) -> Any:
     raise ValueError(f"{path}: not a readable checkpoint ({reason}).")
 
 
-def _restore(path: Path, target: Any) -> Any:
+def _restore(path: Path, target: PyTree) -> Any:
     import jax
     import orbax.checkpoint as ocp
 

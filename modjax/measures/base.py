@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from modjax.networks.base import Network
+from modjax.types import Params
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -104,13 +105,13 @@ class Sums(NamedTuple):
     lost: Any
 
 
-def sums_of(shapes: Any, dtype: DTypeLike) -> Sums:
+def sums_of(shapes: PyTree, dtype: DTypeLike) -> Sums:
     """Return sums of nothing; ``shapes`` is a tree of anything that has a ``shape``."""
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes)
     return Sums(jnp.zeros((), dtype), zeros, zeros)
 
 
-def add_sums(state: Sums, batch: MeasureBatch, terms: Any) -> Sums:
+def add_sums(state: Sums, batch: MeasureBatch, terms: PyTree) -> Sums:
     """Add a batch's sums over its valid examples; the error of the total does not grow with the number of batches."""
     # Kahan: (after - before) is what really entered the total; its excess over the term is taken off the next one.
     new = jax.tree.map(lambda term, lost: term - lost, terms, state.lost)
@@ -139,10 +140,10 @@ def from_group_terms(
         widths = [setting.width(group) for group in range(len(setting.groups))]
         return sums_of([jax.ShapeDtypeStruct((width, width), dtype) for width in widths], dtype)
 
-    def update(setting: Setting, params: Any, prepared: Any, state: Sums, batch: MeasureBatch) -> Sums:
+    def update(setting: Setting, params: Params, prepared: PyTree, state: Sums, batch: MeasureBatch) -> Sums:
         return add_sums(state, batch, terms(setting, params, prepared, batch))
 
-    def finalize(setting: Setting, params: Any, state: Sums) -> tuple[Array, ...]:
+    def finalize(setting: Setting, params: Params, state: Sums) -> tuple[Array, ...]:
         del setting, params
         return tuple(means_of(state))
 
@@ -189,7 +190,7 @@ def transposed_gram(rows: Float[Array, "rows units"]) -> Float[Array, "units uni
     return columns @ columns.T
 
 
-def zero_perturb(network: Network, params: Any, x: Array) -> tuple[Array, ...]:
+def zero_perturb(network: Network, params: Params, x: Array) -> tuple[Array, ...]:
     """Return zeros shaped like the hidden activations of a batch, in which downstream derivatives are taken."""
     hidden = jax.eval_shape(lambda x: network.apply(params, x).hidden, x)
     return tuple(jnp.zeros(layer.shape, layer.dtype) for layer in hidden)

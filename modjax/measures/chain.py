@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from modjax.measures import covariance as moments
 from modjax.measures.base import MeasureBatch, Setting, Sums, add_sums, means_of, sums_of
@@ -27,6 +27,7 @@ from modjax.measures.chain_terms import (
 from modjax.names import PIECEWISE_LINEAR
 from modjax.networks.base import DenseChain, Network
 from modjax.records import MeasureInfo, resolve
+from modjax.types import Params
 
 
 class ClosedForm(NamedTuple):
@@ -63,9 +64,9 @@ def from_sums(
         needs_factor: The flag of that name in :class:`ClosedForm`.
     """
 
-    def init(setting: Setting, params: Any, dtype: DTypeLike) -> Sums:
+    def init(setting: Setting, params: Params, dtype: DTypeLike) -> Sums:
         # Traced on one block, only for the shapes of the sums.
-        def single_block(params: Any) -> list[Array]:
+        def single_block(params: Params) -> list[Array]:
             layers = _layers(setting, params)
             x = jnp.zeros((setting.block, layers[0][0].shape[0]), dtype)
             batch = MeasureBatch(x, None, jnp.ones(setting.block, dtype))
@@ -78,7 +79,7 @@ def from_sums(
     def update(setting: Setting, layers: list, trace: Trace, factor: Any, state: Sums, batch: MeasureBatch) -> Sums:
         return add_sums(state, batch, sums(setting, layers, trace, factor))
 
-    def finalize(setting: Setting, params: Any, state: Sums) -> tuple[Array, ...]:
+    def finalize(setting: Setting, params: Params, state: Sums) -> tuple[Array, ...]:
         blocks = matrices(setting, _layers(setting, params), means_of(state))
         if not setting.is_combined:
             return tuple(blocks.values())
@@ -91,7 +92,7 @@ def from_sums(
 
 
 def _add_moments(
-    setting: Setting, layers: list, trace: Trace, factor: Any, state: Any, batch: MeasureBatch
+    setting: Setting, layers: list, trace: Trace, factor: Any, state: PyTree, batch: MeasureBatch
 ) -> moments.Moments:
     del layers, factor
     units = [jnp.concatenate([trace.hidden[layer] for layer in group], -1) for group in setting.groups]
@@ -120,14 +121,14 @@ def has_closed_form(network: Network, info: MeasureInfo) -> bool:
     return chain is not None and info.closed_form is not None and closed_form_of(info).applies(chain)
 
 
-def prepare(setting: Setting, measures: tuple[MeasureInfo, ...], params: Any) -> Array | None:
+def prepare(setting: Setting, measures: tuple[MeasureInfo, ...], params: Params) -> Array | None:
     """Return the first layer's factor, or None where no measure of a deeper layer needs it."""
     if len(setting.shapes) == 1 or not any(closed_form_of(info).needs_factor for info in measures):
         return None
     return first_factor(_layers(setting, params)[0][0])
 
 
-def init(setting: Setting, info: MeasureInfo, params: Any, dtype: DTypeLike) -> Any:
+def init(setting: Setting, info: MeasureInfo, params: Params, dtype: DTypeLike) -> Any:
     """Return the state of a measure before its first batch."""
     return closed_form_of(info).init(setting, params, dtype)
 
@@ -135,7 +136,7 @@ def init(setting: Setting, info: MeasureInfo, params: Any, dtype: DTypeLike) -> 
 def update(
     setting: Setting,
     measures: tuple[MeasureInfo, ...],
-    params: Any,
+    params: Params,
     factor: Array | None,
     states: dict[str, Any],
     batch: MeasureBatch,
@@ -150,12 +151,12 @@ def update(
     }
 
 
-def finalize(setting: Setting, info: MeasureInfo, params: Any, state: Any) -> tuple[Array, ...]:
+def finalize(setting: Setting, info: MeasureInfo, params: Params, state: PyTree) -> tuple[Array, ...]:
     """Return one matrix per group, of which only the upper triangles are used."""
     return closed_form_of(info).finalize(setting, params, state)
 
 
-def _layers(setting: Setting, params: Any) -> list:
+def _layers(setting: Setting, params: Params) -> list:
     assert setting.network.chain is not None
     return list(setting.network.chain.layers(params))
 

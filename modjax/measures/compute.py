@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from modjax._util.pixels import to_unit_range
 from modjax._util.threads import Threads
@@ -82,7 +83,7 @@ def _by_autodiff(
     setting: Setting,
     measures: tuple[MeasureInfo, ...],
     params: Params,
-    prepared: Any,
+    prepared: PyTree,
     states: dict[str, Any],
     batch: MeasureBatch,
 ) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _finish(
         return _over_trials(single_trial, params, states)
 
 
-def _over_trials(function: Any, *trees: Any) -> Any:
+def _over_trials(function: Callable[..., Any], *trees: Any) -> Any:
     """Map ``function`` over trials; a single one goes without the axis, as batched products of one are slower."""
     if jax.tree.leaves(trees[0])[0].shape[0] > 1:
         return jax.vmap(function)(*trees)
@@ -129,7 +130,7 @@ def _over_trials(function: Any, *trees: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames="dtype")
-def _ready(x: Any, y: Any, is_valid: Any, dtype: DTypeLike) -> MeasureBatch:
+def _ready(x: jax.Array, y: jax.Array | None, is_valid: Any, dtype: DTypeLike) -> MeasureBatch:
     """Convert examples on the device, so that pixels are copied there as uint8."""
     return MeasureBatch(to_unit_range(x, dtype), y, is_valid.astype(dtype))
 

@@ -1,12 +1,13 @@
 """Activation covariance: upstream, what units respond to."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from modjax.measures.base import MeasureBatch, Setting, Similarity, transposed_gram, units_of
+from modjax.types import Params
 
 
 class Moments(NamedTuple):
@@ -29,7 +30,7 @@ def init(setting: Setting, dtype: DTypeLike) -> Moments:
     return Moments(jnp.zeros((), dtype), tuple(jnp.zeros(shape, dtype) for shape in shapes), zeros, zeros)
 
 
-def update(setting: Setting, params: Any, prepared: Any, state: Moments, batch: MeasureBatch) -> Moments:
+def update(setting: Setting, params: Params, prepared: PyTree, state: Moments, batch: MeasureBatch) -> Moments:
     """Merge a batch's moments into the running ones.
 
     With batch mean m_b and centred moment M_b over n_b examples, and d = m_b - m:
@@ -69,7 +70,7 @@ def merge(state: Moments, batch: MeasureBatch, units_of_groups: list[Float[Array
     return Moments(total, tuple(means), tuple(centred), tuple(lost))
 
 
-def finalize(setting: Setting, params: Any, state: Moments) -> tuple[Array, ...]:
+def finalize(setting: Setting, params: Params, state: Moments) -> tuple[Array, ...]:
     """Return ``S_ij = E[h_i h_j] - E[h_i] E[h_j]`` (divided by n), the mean over locations."""
     del setting, params
     pairs = zip(state.centred, state.means, strict=True)

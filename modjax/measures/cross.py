@@ -14,7 +14,7 @@ from modjax.measures.plan import layer_shapes, make_plan
 from modjax.names import MEASURES
 from modjax.networks.base import Network, Output
 from modjax.records import MeasureInfo
-from modjax.types import Params
+from modjax.types import Params, PRNGKey
 
 HALVES = 2  # each derivative of the mean of two networks' logits is half of one network's own
 
@@ -136,10 +136,10 @@ def _side_by_side(network_a: Network, network_b: Network) -> Network:
     Cross blocks of the Hessian need first derivatives alone, whatever the activations: no unit of a acts on b.
     """
 
-    def init(key: Any) -> Any:
+    def init(key: PRNGKey) -> Any:
         return network_a.init(key), network_b.init(key)
 
-    def apply(params: Any, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
+    def apply(params: Params, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
         assert dropout is None
         output = jax.eval_shape(network_a.apply, params[0], x)
         num_a = len(output.hidden)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from modjax.measures.base import (
     MeasureBatch,
@@ -19,16 +19,17 @@ from modjax.measures.base import (
     zero_perturb,
 )
 from modjax.measures.jacobian import output_jacobians
+from modjax.types import Params
 
 
-def hessian_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBatch) -> list[Array]:
+def hessian_terms(setting: Setting, params: Params, prepared: PyTree, batch: MeasureBatch) -> list[Array]:
     """Return ``sum_b d2 CE_b / dh_i dh_j`` at each location, averaged over locations."""
     del prepared
     of_groups = _from_first_derivatives if setting.network.is_piecewise_linear else _forward_over_reverse
     return of_groups(setting, params, batch)
 
 
-def _from_first_derivatives(setting: Setting, params: Any, batch: MeasureBatch) -> list[Array]:
+def _from_first_derivatives(setting: Setting, params: Params, batch: MeasureBatch) -> list[Array]:
     """Return ``J^T (diag p - p p^T) J`` with J = dy/dh and p = softmax(y): exact where y is piecewise linear in h.
 
     It is computed as a Gram of sqrt(p_o) (J_o - sum_q p_q J_q). FLOPs per example: O backward passes, and the
@@ -46,7 +47,7 @@ def _from_first_derivatives(setting: Setting, params: Any, batch: MeasureBatch) 
     return terms
 
 
-def _forward_over_reverse(setting: Setting, params: Any, batch: MeasureBatch) -> list[Array]:
+def _forward_over_reverse(setting: Setting, params: Params, batch: MeasureBatch) -> list[Array]:
     """Return the exact Hessian of any network, by one pass per unit and location.
 
     FLOPs per example, group of U units at L locations: U L times about two backward passes from the logits to the first

@@ -1,12 +1,13 @@
 """Gram matrices of Jacobians by autodiff: of units in the inputs (upstream), of logits in the units (downstream)."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from modjax.measures.base import (
     MeasureBatch,
@@ -19,16 +20,17 @@ from modjax.measures.base import (
     zero_perturb,
 )
 from modjax.measures.stem import split_stem, stem_factor
+from modjax.types import Params
 
 
-def prepare_input(setting: Setting, params: Any) -> list[Array | None]:
+def prepare_input(setting: Setting, params: Params) -> list[Array | None]:
     """Return the factor of the stem's matrix for each group, None where there is no stem."""
     dtype = jax.tree.leaves(params)[0].dtype
     x = jnp.zeros((1, *setting.in_shape), dtype)
     return [stem_factor(partial(_units, setting, group, params), x) for group in range(len(setting.groups))]
 
 
-def input_terms(setting: Setting, params: Any, prepared: list[Array | None], batch: MeasureBatch) -> list[Array]:
+def input_terms(setting: Setting, params: Params, prepared: list[Array | None], batch: MeasureBatch) -> list[Array]:
     """Return ``sum_b <dh_i/dx, dh_j/dx>``, averaged over locations.
 
     Reverse mode takes one pass per unit and location, forward mode one pass per input: whichever needs fewer passes is
@@ -43,7 +45,7 @@ def input_terms(setting: Setting, params: Any, prepared: list[Array | None], bat
 
 
 def _input_gram(
-    setting: Setting, group: int, params: Any, factor: Array | None, batch: MeasureBatch
+    setting: Setting, group: int, params: Params, factor: Array | None, batch: MeasureBatch
 ) -> Float[Array, "units units"]:
     """Return the Gram of one group, by the mode that needs fewer passes."""
 
@@ -72,11 +74,13 @@ def _input_gram(
     return sum_over(gram_at, jnp.arange(num_locations)) / num_locations
 
 
-def _units(setting: Setting, group: int, params: Any, x: Array) -> Array:
+def _units(setting: Setting, group: int, params: Params, x: Array) -> Array:
     return units_of(setting, setting.network.apply(params, x).hidden, group)
 
 
-def _by_forward_mode(function: Any, x: Array, directions: Float[Array, "rank inputs"], num_units: int) -> Array:
+def _by_forward_mode(
+    function: Callable[..., Any], x: Array, directions: Float[Array, "rank inputs"], num_units: int
+) -> Array:
     """Return the Gram of derivatives in every direction, no more of them at once than there are units."""
     at_once = min(len(directions), num_units)
     num_steps = -(-len(directions) // at_once)
@@ -90,7 +94,7 @@ def _by_forward_mode(function: Any, x: Array, directions: Float[Array, "rank inp
     return sum_over(gram_of, padded.reshape(num_steps, at_once, -1))
 
 
-def output_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBatch) -> list[Array]:
+def output_terms(setting: Setting, params: Params, prepared: PyTree, batch: MeasureBatch) -> list[Array]:
     """Return ``sum_b sum_o dy_o/dh_i dy_o/dh_j``, averaged over locations, by one reverse pass per logit.
 
     Derivatives are taken in ``perturb``. FLOPs per example: O backward passes from the logits to the first hidden
@@ -102,7 +106,7 @@ def output_terms(setting: Setting, params: Any, prepared: Any, batch: MeasureBat
 
 
 def output_jacobians(
-    setting: Setting, params: Any, batch: MeasureBatch
+    setting: Setting, params: Params, batch: MeasureBatch
 ) -> tuple[Float[Array, "batch outputs"], tuple[Array, ...]]:
     """Return the logits, and dy/dh of every hidden layer, ``[outputs batch locations... units]``; 0 for padding."""
     perturb = zero_perturb(setting.network, params, batch.x)

@@ -1,13 +1,12 @@
 """The graph of weights: a measure of the parameters alone, without examples."""
 
-from typing import Any
-
 import numpy as np
 
 from modjax.networks.base import Network
+from modjax.types import Params
 
 
-def weight_matrix(network: Network, params: Any) -> np.ndarray:
+def weight_matrix(network: Network, params: Params) -> np.ndarray:
     """Return the weights that join the units of all hidden layers as one matrix ``[... units units]``.
 
     S_ij = |W_ij| for units of adjacent hidden layers (for channels, a sum over the kernel's positions), else 0.

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from modjax.networks.base import Network
 from modjax.networks.marked import Marked, Masks, as_shape, network_of
@@ -78,7 +78,7 @@ class _LinenProgram:
     def init(self, key: PRNGKey) -> Params:
         return self.variables(key).get("params", {})
 
-    def apply(self, variables: Any, x: Array, mutable: str, masks: Masks | None, outputs: dict[str, Any]) -> Any:
+    def apply(self, variables: PyTree, x: Array, mutable: str, masks: Masks | None, outputs: dict[str, Any]) -> Any:
         with nn.intercept_methods(partial(self.intercept, masks, outputs)):
             return self.module.apply(variables, x, mutable=[mutable], **self.options)
 
@@ -88,7 +88,7 @@ class _LinenProgram:
         _, state = jax.eval_shape(lambda params, x: self.apply({"params": params}, x, PERTURBED, None, {}), params, x)
         return state.get(PERTURBED, {})
 
-    def run(self, params: Params, x: Array, zeros: Any, masks: Masks | None) -> Any:
+    def run(self, params: Params, x: Array, zeros: PyTree, masks: Masks | None) -> Any:
         variables = {"params": params} | ({PERTURBED: zeros} if jax.tree.leaves(zeros) else {})
         outputs: dict[str, Any] = {}
         logits, state = self.apply(variables, x, SOWN, masks, outputs)
@@ -181,7 +181,7 @@ class _NnxProgram:
             return jax.tree.map(jnp.asarray, self.weights)
         return nnx.to_pure_dict(nnx.state(self.source(nnx.Rngs(key)), nnx.Param))
 
-    def call(self, params: Params, x: Array, zeros: Any, masks: Masks | None) -> Any:
+    def call(self, params: Params, x: Array, zeros: PyTree, masks: Masks | None) -> Any:
         """Run a copy of the module; return its logits, the values of ``self.perturb``, and the sown values."""
         state = jax.tree.map(lambda leaf: leaf, self.state)
         nnx.replace_by_pure_dict(state, params)
@@ -201,7 +201,7 @@ class _NnxProgram:
             return nnx.State({})
         return jax.eval_shape(lambda params, x: self.call(params, x, None, None)[1], params, x)
 
-    def run(self, params: Params, x: Array, zeros: Any, masks: Masks | None) -> Any:
+    def run(self, params: Params, x: Array, zeros: PyTree, masks: Masks | None) -> Any:
         logits, _, sown = self.call(params, x, zeros, masks)
         values = {_join(path): leaf.get_value() for path, leaf in nnx.to_flat_state(sown)}
         if self.hidden is None:

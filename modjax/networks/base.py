@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from modjax._util.noise import threefry_words
-from modjax.types import PRNGKey
+from modjax.types import Params, PRNGKey, TrialValues
 
 KEEP_LEVELS = 2**16
 
@@ -58,7 +59,7 @@ class Network:
     weight_graph: Callable[..., Any] | None = None
     hyperparams: tuple[str, ...] = ()
 
-    def outputs(self, params: Any, x: Any, hyperparams: Any, **options: Any) -> Output:
+    def outputs(self, params: Params, x: ArrayLike, hyperparams: TrialValues, **options: Any) -> Output:
         """Return ``apply(params, x, **options)``, with the hyperparameters if the network reads any."""
         return self.apply(params, x, **options, **({"hyperparams": hyperparams} if self.hyperparams else {}))
 
@@ -77,7 +78,7 @@ def bound(network: Network) -> Network:
         params = network.init(key)
         return params, {name: jnp.zeros((), jax.tree.leaves(params)[0].dtype) for name in network.hyperparams}
 
-    def apply(pair: tuple[Any, Any], x: Any, perturb: Any = None, dropout: Any = None) -> Output:
+    def apply(pair: tuple[Any, Any], x: ArrayLike, perturb: Any = None, dropout: Any = None) -> Output:
         return network.apply(pair[0], x, perturb, dropout, pair[1])
 
     return replace(network, init=init, apply=apply, chain=None, weight_graph=None, hyperparams=())

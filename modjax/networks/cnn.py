@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from modjax._util.pixels import to_unit_range
 from modjax.names import ACTIVATIONS, PIECEWISE_LINEAR, one_of
@@ -106,7 +106,7 @@ def _cnn(
     def init(key: PRNGKey | int) -> Params:
         return module.init(as_key(key), jnp.zeros((1, *image_shape)))["params"]
 
-    def apply(params: Params, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
+    def apply(params: Params, x: ArrayLike, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
         x = jnp.asarray(x)
         dtype = jax.tree.leaves(params)[0].dtype
         images = to_unit_range(x.reshape(x.shape[0], *image_shape), dtype)

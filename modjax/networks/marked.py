@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, Var, jaxpr_as_fun
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
+from numpy.typing import ArrayLike
 
 from modjax._util.pixels import to_unit_range
 from modjax.networks.base import Network, Output, as_key, dropout_mask
@@ -87,7 +88,7 @@ def network_of(marked: Marked, in_shape: tuple[int, ...]) -> Network:
     def init(key: PRNGKey | int) -> Params:
         return marked.init(as_key(key))
 
-    def apply(params: Params, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
+    def apply(params: Params, x: ArrayLike, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
         x = jnp.asarray(x)
         x = to_unit_range(x.reshape(x.shape[0], *in_shape), jax.tree.leaves(params)[0].dtype)
         own_dropout = dropout if marked.has_dropout else None
@@ -104,8 +105,8 @@ def network_of(marked: Marked, in_shape: tuple[int, ...]) -> Network:
     return Network(init, apply, math.prod(in_shape))
 
 
-def _trace(marked: Marked, params: Params, x: Array, zeros: Any, dropout: tuple | None) -> MarkedProgram:
-    def run(params: Params, x: Array, zeros: Any, dropout: tuple | None) -> Any:
+def _trace(marked: Marked, params: Params, x: Array, zeros: PyTree, dropout: tuple | None) -> MarkedProgram:
+    def run(params: Params, x: Array, zeros: PyTree, dropout: tuple | None) -> Any:
         return marked.run(params, x, zeros, Masks(*dropout) if dropout is not None else None)
 
     closed, (logits, sown) = jax.make_jaxpr(run, return_shape=True)(params, x, zeros, dropout)

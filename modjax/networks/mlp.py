@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from modjax._util.pixels import to_unit_range
 from modjax.checks import check_finite
@@ -69,7 +70,7 @@ def _mlp(in_features: int, widths: tuple[int, ...], num_classes: int, activation
     def init(key: PRNGKey | int) -> Params:
         return module.init(as_key(key), jnp.zeros((1, in_features)))["params"]
 
-    def apply(params: Params, x: Any, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
+    def apply(params: Params, x: ArrayLike, perturb: tuple | None = None, dropout: tuple | None = None) -> Output:
         x = jnp.asarray(x)
         dtype = jax.tree.leaves(params)[0].dtype
         flat = to_unit_range(x.reshape(x.shape[0], -1), dtype)

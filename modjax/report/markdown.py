@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax.report.statistics import LEAST_SEEDS, summarize_seeds
 
@@ -23,7 +24,7 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([table_lines[0], "|" + "---|" * len(header), *table_lines[1:]])
 
 
-def seeds_cell(values: Any, digits: int = 3) -> str:
+def seeds_cell(values: ArrayLike, digits: int = 3) -> str:
     """Return the mean and 95 % bootstrap interval over seeds; below five seeds, the points themselves.
 
     Example:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.io.checksums import ALTERED, MISSING, UNKNOWN, sum_of, sum_of_json
 from modjax.io.files import write_text
 from modjax.io.trees import load_tree, save_tree
 from modjax.io.untrusted import read_json
 from modjax.store.paths import SweepPaths
+from modjax.types import Params
 
 
-def save_stack(paths: SweepPaths, index: int, trial_ids: list[str], params: Any) -> None:
+def save_stack(paths: SweepPaths, index: int, trial_ids: list[str], params: Params) -> None:
     """Save weights with a leading trials axis; the list of ids is written last and marks the stack as complete."""
     paths.checkpoints.mkdir(parents=True, exist_ok=True)
     save_tree(paths.stack(index), params)
@@ -48,7 +50,7 @@ def adopt_stack(paths: SweepPaths, index: int) -> None:
         _write_ids(paths, index, trial_ids)
 
 
-def load_stack(paths: SweepPaths, index: int, one_trial: Any) -> tuple[list[str], Any]:
+def load_stack(paths: SweepPaths, index: int, one_trial: PyTree) -> tuple[list[str], Any]:
     """Load a stack.
 
     Args:

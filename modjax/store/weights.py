@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.io.trees import load_tree
 from modjax.store.stacks import read_ids
@@ -35,7 +36,7 @@ def load_params(sweep: Sweep | str | os.PathLike, trial_id: str) -> Any:
     raise ValueError(f"{paths.root} has no weights of trial {trial_id!r} yet; run the sweep on.")
 
 
-def _pick(tree: Any, position: int) -> Any:
+def _pick(tree: PyTree, position: int) -> Any:
     import jax
 
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]

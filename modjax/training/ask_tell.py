@@ -1,7 +1,6 @@
 """Training with hyperparameters that come from outside, one trial at a time: the slots ask, and are told."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ from modjax.data.datasets import Dataset
 from modjax.training.batch_layout import choose_layout
 from modjax.training.config import TrainConfig
 from modjax.training.events import EpochReport, FinishedTrial, TrialCallback
+from modjax.training.objective import Task
 from modjax.training.preflight import check_task
 from modjax.training.runner import PopulationRun
 from modjax.training.train import Population, as_columns, as_examples, check_seeds, collect
@@ -19,7 +19,7 @@ Values = Mapping[str, float]
 
 
 def ask_tell(
-    task: Any,
+    task: Task,
     ask: Callable[[int], Values],
     tell: Callable[[FinishedTrial], None],
     data: Dataset | Examples,

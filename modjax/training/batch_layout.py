@@ -22,7 +22,7 @@ from modjax.training.config import TrainConfig
 from modjax.training.objective import Task
 from modjax.training.programs import EpochProgram, init_pool, init_slots, state_shapes, train_epoch
 from modjax.training.trial import Clock
-from modjax.types import Examples
+from modjax.types import Examples, TrialValues
 
 DEFAULT_LANES = {"cpu": 4}
 DEFAULT_PAIRED_LANES = {"cpu": 2}  # nearly as fast as 8, and far fewer lanes idle once trials stop
@@ -63,7 +63,7 @@ class BatchLayout(NamedTuple):
 def choose_layout(
     task: Task,
     config: TrainConfig,
-    hyperparams: Any,
+    hyperparams: TrialValues,
     seeds: np.ndarray,
     examples: Examples,
     memory: Path | None = None,
@@ -162,7 +162,7 @@ class _Probe:
         self,
         task: Task,
         config: TrainConfig,
-        hyperparams: Any,
+        hyperparams: TrialValues,
         seeds: np.ndarray,
         examples: Examples,
         num_threads: int,

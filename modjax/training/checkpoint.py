@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.io.files import as_os_error, set_aside
 from modjax.io.trees import load_tree, plain_path, told_once
@@ -107,7 +108,7 @@ class SnapshotStore:
             return _describe(error)
         return None
 
-    def newest(self, template: Any, index_of: dict[str, int], say: Callable[[str], None]) -> Snapshot | None:
+    def newest(self, template: PyTree, index_of: dict[str, int], say: Callable[[str], None]) -> Snapshot | None:
         """Return the newest snapshot that can be read, with those of its trials that ``index_of`` knows.
 
         Args:
@@ -137,7 +138,7 @@ class SnapshotStore:
                 continue
         return newest
 
-    def read(self, step: int, template: Any, index_of: dict[str, int]) -> Snapshot:
+    def read(self, step: int, template: PyTree, index_of: dict[str, int]) -> Snapshot:
         """Return a snapshot, with those trials that ``index_of`` knows; raise anything if it is damaged."""
         return _as_snapshot(*self._read(step), template, index_of)
 
@@ -179,7 +180,7 @@ def _describe(error: Exception) -> str:
 
 
 def _as_snapshot(
-    leaves: dict[str, np.ndarray], rows: list[dict[str, Any]], template: Any, index_of: dict[str, int]
+    leaves: dict[str, np.ndarray], rows: list[dict[str, Any]], template: PyTree, index_of: dict[str, int]
 ) -> Snapshot:
     if not rows:
         return Snapshot(None, ())

@@ -8,6 +8,7 @@ from typing import Any
 from modjax.builtins import BASE_HYPERPARAMETERS, HYPERPARAMETERS
 from modjax.checks import check_steps, check_validation, examples_per_step
 from modjax.names import ALL, KEPT_WEIGHTS, MATMUL_PRECISIONS, MAX_COUNT, OPTIMIZERS, SCHEDULES, one_of
+from modjax.types import TrialValues
 
 # One field per record.
 Hyperparams = namedtuple(
@@ -120,7 +121,7 @@ class TrainConfig:
         return replace(self, num_slots=None, num_devices=None)
 
 
-def hyperparam(hyperparams: Any, name: str, default: Any) -> Any:
+def hyperparam(hyperparams: TrialValues, name: str, default: Any) -> Any:
     """Return a hyperparameter by name from a NamedTuple or a mapping, or the default."""
     if isinstance(hyperparams, Mapping):
         return hyperparams.get(name, default)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.training.checkpoint import Snapshot, TrialSnapshot
 from modjax.training.events import FinishedTrial
@@ -49,7 +50,7 @@ class HostStates:
         """Return a queue with the trials that go on first, and without those that wait."""
         return [*self._ready, *(trial for trial in queue if trial not in {*self._ready, *self._waiting})]
 
-    def wait(self, kept: TrialSnapshot, state: Any) -> None:
+    def wait(self, kept: TrialSnapshot, state: PyTree) -> None:
         """Add a trial that has reached a rung."""
         self._waiting[kept.trial] = (kept, state)
         if self._rungs is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from modjax.training.config import TrainConfig
 from modjax.training.halving import SuccessiveHalving
-from modjax.types import Examples
+from modjax.types import Examples, Params
 
 # Settings of version 0.2, whose folders hold one hash of all that their numbers depend on.
 FIELDS_OF_0_2 = (
@@ -98,7 +98,7 @@ def identity_of(
     examples: Examples,
     config: TrainConfig,
     stopping: SuccessiveHalving | None = None,
-    initial: Any = None,
+    initial: Params = None,
 ) -> Identity:
     """Return what the numbers of a run depend on.
 

@@ -1,21 +1,19 @@
 """Metrics of ONE network: losses and accuracies over a split, norms of its weights."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from modjax.data.batches import take
 from modjax.training.objective import Task, l1_norm, l2_norm, weights
-from modjax.types import Examples, Params
+from modjax.types import Examples, Params, TrialValues
 
 EVALUATION_BATCH = 1000
 SPARSE_BELOW = 1e-3
 
 
 def evaluate_means(
-    task: Task, params: Params, hyperparams: Any, examples: Examples, indices: Int[Array, " examples"]
+    task: Task, params: Params, hyperparams: TrialValues, examples: Examples, indices: Int[Array, " examples"]
 ) -> dict[str, Float[Array, ""]]:
     """Return every sum of ``task.evaluate`` over ``examples[indices]``, divided by the count; batch by batch."""
     num_examples = indices.shape[0]

@@ -17,7 +17,7 @@ from modjax.checks import check_finite, check_labels
 from modjax.networks.base import Network, bound
 from modjax.records import PenaltyInfo, resolve
 from modjax.training.config import hyperparam
-from modjax.types import Examples, Params, PRNGKey
+from modjax.types import Examples, Params, PRNGKey, TrialValues
 
 NOISE_KEY = zlib.crc32(b"input_noise")
 
@@ -36,13 +36,13 @@ class Batch(NamedTuple):
     more: dict[str, Array] = {}  # noqa: RUF012 (a field of a named tuple)
 
 
-def no_penalty(params: Params, hyperparams: Any) -> Float[Array, ""] | float:
+def no_penalty(params: Params, hyperparams: TrialValues) -> Float[Array, ""] | float:
     """Return 0: the penalty of a task that has none."""
     del params, hyperparams
     return 0.0
 
 
-def no_check(examples: Any) -> None:
+def no_check(examples: Examples) -> None:
     """Accept any data: the check of a task that has none."""
     del examples
 
@@ -74,7 +74,9 @@ class Task(NamedTuple):
     project: Callable[..., Any] | None = None
 
 
-def objective(task: Task, params: Params, hyperparams: Any, batch: Examples, key: PRNGKey) -> tuple[Array, Array]:
+def objective(
+    task: Task, params: Params, hyperparams: TrialValues, batch: Examples, key: PRNGKey
+) -> tuple[Array, Array]:
     """Return ``loss + penalty``, which is minimized, and the loss alone, which is reported."""
     loss = task.loss(params, hyperparams, batch, key)
     return loss + task.penalty(params, hyperparams), loss
@@ -95,13 +97,13 @@ def l2_norm(params: Params) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(weight**2) for weight in weights(params)]))
 
 
-def l1_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Array, ""]:
+def l1_penalty(network: Network, params: Params, hyperparams: TrialValues) -> Float[Array, ""]:
     """Return ``l1 * sum |W|``."""
     del network
     return hyperparam(hyperparams, "l1", 0.0) * l1_norm(params)
 
 
-def l2_penalty(network: Network, params: Params, hyperparams: Any) -> Float[Array, ""]:
+def l2_penalty(network: Network, params: Params, hyperparams: TrialValues) -> Float[Array, ""]:
     """Return ``l2 * sum W^2``."""
     del network
     return hyperparam(hyperparams, "l2", 0.0) * l2_norm(params)
@@ -113,7 +115,7 @@ def with_penalties(task: Task, network: Network, penalties: tuple[PenaltyInfo, .
     if not penalties:
         return task
 
-    def penalty(params: Params, hyperparams: Any) -> Array:
+    def penalty(params: Params, hyperparams: TrialValues) -> Array:
         terms = [resolve(info.function)(network, params, hyperparams) for info in penalties]
         return reduce(operator.add, terms, task.penalty(params, hyperparams))
 
@@ -143,11 +145,11 @@ def classification(network: Network) -> Task:
         Lange, Rolnick & Kording, TMLR 2022, section 3.1.
     """
 
-    def init(key: PRNGKey, hyperparams: Any) -> Params:
+    def init(key: PRNGKey, hyperparams: TrialValues) -> Params:
         del hyperparams
         return network.init(key)
 
-    def loss(params: Params, hyperparams: Any, batch: Batch, key: PRNGKey) -> Array:
+    def loss(params: Params, hyperparams: TrialValues, batch: Batch, key: PRNGKey) -> Array:
         # The barrier has it computed once for the forward and the backward product and all trials of the batch.
         x = jax.lax.optimization_barrier(to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype))
         noise, smoothing = (hyperparam(hyperparams, name, None) for name in ("input_noise", "label_smoothing"))
@@ -161,7 +163,7 @@ def classification(network: Network) -> Task:
             total = (1 - smoothing) * total + smoothing * uniform
         return total / batch.y.shape[0]
 
-    def evaluate(params: Params, hyperparams: Any, batch: Batch) -> dict[str, Array]:
+    def evaluate(params: Params, hyperparams: TrialValues, batch: Batch) -> dict[str, Array]:
         logits = network.outputs(params, to_unit_range(batch.x, jax.tree.leaves(params)[0].dtype), hyperparams).logits
         return {
             "count": jnp.asarray(batch.y.shape[0], logits.dtype),
@@ -169,7 +171,7 @@ def classification(network: Network) -> Task:
             "accuracy": jnp.sum(jnp.argmax(logits, -1) == batch.y).astype(logits.dtype),
         }
 
-    def penalty(params: Params, hyperparams: Any) -> Array:
+    def penalty(params: Params, hyperparams: TrialValues) -> Array:
         terms = [resolve(info.function)(network, params, hyperparams) for info in PENALTIES.values()]
         return reduce(operator.add, terms)
 

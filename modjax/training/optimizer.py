@@ -11,6 +11,7 @@ import optax
 
 from modjax.builtins import OPTIMIZER_HYPERPARAMETERS
 from modjax.training.config import TrainConfig, hyperparam
+from modjax.types import TrialValues
 
 Optimizer = Callable[[Any, Any], optax.GradientTransformation]
 
@@ -30,7 +31,7 @@ def adamw(config: TrainConfig) -> Optimizer:
     )
 
 
-def _betas(hyperparams: Any) -> dict[str, Any]:
+def _betas(hyperparams: TrialValues) -> dict[str, Any]:
     """Return the decay rates of the moments that are given: constants of the program otherwise."""
     given = {name: hyperparam(hyperparams, name, None) for name in ("b1", "b2")}
     return {name: value for name, value in given.items() if value is not None}
@@ -46,7 +47,7 @@ def sgd(config: TrainConfig) -> Optimizer:
 OPTIMIZER_FUNCTIONS: dict[str, Callable[[TrainConfig], Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
 
 
-def transformation(config: TrainConfig, learning_rate: Any, hyperparams: Any) -> optax.GradientTransformation:
+def transformation(config: TrainConfig, learning_rate: Any, hyperparams: TrialValues) -> optax.GradientTransformation:
     """Return the config's optimizer for one trial at one learning rate."""
     optimizer = config.optimizer
     make = optimizer if callable(optimizer) else OPTIMIZER_FUNCTIONS[optimizer](config)

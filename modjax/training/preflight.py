@@ -1,18 +1,19 @@
 """Checks that a task takes the data, made on shapes alone, before anything compiles."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.training.config import TrainConfig
 from modjax.training.hyperparameters import HyperparamValues, Reads
 from modjax.training.objective import Task
 from modjax.training.optimizer import transformation
 from modjax.training.schedule import takes_hyperparams
-from modjax.types import Examples
+from modjax.types import Examples, Params
 
 
 def check_task(
@@ -54,7 +55,7 @@ def check_task(
     return {"train_loss", "learning_rate", *metrics}
 
 
-def _check_tree(name: str, function: Any, params: Any, call: Any) -> None:
+def _check_tree(name: str, function: Callable[..., Any] | None, params: Params, call: Callable[..., Any]) -> None:
     """Raise unless a function of the task, if there is one, returns a tree like the weights."""
     if function is None:
         return
@@ -66,7 +67,7 @@ def _check_tree(name: str, function: Any, params: Any, call: Any) -> None:
 
 
 def _check_read(
-    config: TrainConfig, hyperparams: HyperparamValues, reads: Reads, params: Any, optional: Iterable[str]
+    config: TrainConfig, hyperparams: HyperparamValues, reads: Reads, params: Params, optional: Iterable[str]
 ) -> None:
     """Raise if nothing reads a hyperparameter: neither the functions that were traced, nor optimizer, nor schedule."""
     rate = jnp.zeros(())
@@ -85,7 +86,7 @@ def _check_read(
         )
 
 
-def _trace(name: str, function: Any, *arguments: Any) -> Any:
+def _trace(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return jax.eval_shape(function, *arguments)
     except Exception as error:  # whatever the task's functions and the libraries they call may raise
@@ -94,7 +95,7 @@ def _trace(name: str, function: Any, *arguments: Any) -> Any:
         raise ValueError(f"the task's {name} cannot be computed{about}: {type(error).__name__}: {lines[0]}") from error
 
 
-def _shape(tree: Any) -> str:
+def _shape(tree: PyTree) -> str:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return ", ".join(
         f"{jax.tree_util.keystr(path).strip('.') or 'value'} {list(np.shape(leaf))}" for path, leaf in leaves

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, UInt32
+from jaxtyping import Array, Int, PyTree, UInt32
 
 from modjax.training.config import TrainConfig
 from modjax.training.metrics import evaluate_means, weight_norms
 from modjax.training.objective import Task
 from modjax.training.trial import Clock, TrialState, epoch, init_trial, split, start_trial
-from modjax.types import Examples, Params
+from modjax.types import Examples, Params, TrialValues
 
 MATMUL = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "BF16_BF16_F32"}
 SPLIT, COPY = PartitionSpec("trials"), PartitionSpec()
@@ -70,7 +70,7 @@ def make_mesh(num_devices: int | None) -> Mesh | None:
     return Mesh(np.array(devices), ("trials",)) if len(devices) > 1 else None
 
 
-def put(mesh: Mesh | None, tree: Any, spec: PartitionSpec = SPLIT) -> Any:
+def put(mesh: Mesh | None, tree: PyTree, spec: PartitionSpec = SPLIT) -> Any:
     """Put a tree of arrays on all devices of the mesh, split along the first axis, or copied.
 
     For one device the tree stays as it is: programs take NumPy arrays in faster than ``jnp.asarray`` does.
@@ -96,7 +96,7 @@ def train_epoch(
     clocks: Clock,
     pool: TrialState,
     slots: Int[Array, " lanes"] | np.ndarray,
-    hyperparams: Any,
+    hyperparams: TrialValues,
     examples: Examples,
 ) -> tuple[TrialState, Table]:
     """Train the trials at ``slots`` for one epoch: :func:`modjax.training.trial.epoch` over the leading axis.
@@ -116,7 +116,7 @@ def train_epoch(
         The new states ``[lanes ...]``, and the rows of the history.
     """
 
-    def lanes(clocks: Clock, pool: TrialState, slots: Array, hyperparams: Any, examples: Examples) -> Any:
+    def lanes(clocks: Clock, pool: TrialState, slots: Array, hyperparams: TrialValues, examples: Examples) -> Any:
         # Not mapped over: the batches then do not depend on the lane, so that they are gathered once for all lanes.
         clocks = jax.tree.map(lambda leaf: leaf[0], clocks) if is_paired else clocks
         axes = (None if is_paired else 0, 0, 0, None)
@@ -129,11 +129,11 @@ def train_epoch(
     return over_devices(mesh, lanes, specs)(clocks, pool, slots, hyperparams, examples)
 
 
-def _at(pool: Any, slots: Array | np.ndarray) -> Any:
+def _at(pool: PyTree, slots: Array | np.ndarray) -> Any:
     return jax.tree.map(lambda leaf: leaf.at[slots].get(mode="promise_in_bounds"), pool)
 
 
-def state_shapes(task: Task, config: TrainConfig, hyperparams: Any) -> TrialState:
+def state_shapes(task: Task, config: TrainConfig, hyperparams: TrialValues) -> TrialState:
     """Return the shapes of one trial's state without computing it; ``hyperparams`` has a leading trials axis."""
     values = jax.tree.map(lambda column: np.asarray(column)[0], hyperparams)
     return jax.eval_shape(partial(init_trial, task, config), jnp.zeros((), jnp.uint32), values)
@@ -152,11 +152,11 @@ def init_slots(
     pool: TrialState,
     slots: Int[Array, " lanes"] | np.ndarray,
     seeds: UInt32[Array, " lanes"] | np.ndarray,
-    hyperparams: Any,
+    hyperparams: TrialValues,
 ) -> TrialState:
     """Return ``pool``, whose memory is reused, with trials before their first epoch at ``slots``."""
 
-    def lanes(pool: TrialState, slots: Array, seeds: Array, hyperparams: Any) -> TrialState:
+    def lanes(pool: TrialState, slots: Array, seeds: Array, hyperparams: TrialValues) -> TrialState:
         init = partial(init_trial, task, config)
         if jax.default_backend() == "cpu":  # in sequence, which XLA compiles in a third of the time
             return _put_at(pool, slots, jax.lax.map(lambda trial: init(*trial), (seeds, hyperparams)))
@@ -166,30 +166,30 @@ def init_slots(
 
 
 @partial(jax.jit, static_argnames="mesh", donate_argnames="pool")
-def write_slots(mesh: Mesh | None, pool: Any, slots: Int[Array, " lanes"] | np.ndarray, values: Any) -> Any:
+def write_slots(mesh: Mesh | None, pool: PyTree, slots: Int[Array, " lanes"] | np.ndarray, values: PyTree) -> Any:
     """Return ``pool``, whose memory is reused, with ``values`` at ``slots``."""
     return over_devices(mesh, _put_at, (SPLIT, SPLIT, SPLIT))(pool, slots, values)
 
 
-def _put_at(pool: Any, slots: Array, values: Any) -> Any:
+def _put_at(pool: PyTree, slots: Array, values: PyTree) -> Any:
     # Idle lanes all write to the same spare slot, which no trial reads.
     return jax.tree.map(lambda leaf, value: leaf.at[slots].set(value, mode="promise_in_bounds"), pool, values)
 
 
 @jax.jit
-def read_lanes(tree: Any, lanes: Int[Array, " some"] | np.ndarray) -> Any:
+def read_lanes(tree: PyTree, lanes: Int[Array, " some"] | np.ndarray) -> Any:
     """Return the trees at ``lanes``."""
     return _at(tree, lanes)
 
 
 @partial(jax.jit, static_argnames=("task", "config"))
-def init_one(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
+def init_one(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: TrialValues) -> TrialState:
     """Return the state of one trial before its first epoch."""
     return init_trial(task, config, seed, hyperparams)
 
 
 @partial(jax.jit, static_argnames=("task", "config"))
-def start_one(task: Task, config: TrainConfig, params: Params, hyperparams: Any) -> TrialState:
+def start_one(task: Task, config: TrainConfig, params: Params, hyperparams: TrialValues) -> TrialState:
     """Return the state before its first epoch of a trial that starts from given weights."""
     return start_trial(task, config, params, hyperparams)
 
@@ -199,7 +199,7 @@ def measure_trials(
     task: Task,
     config: TrainConfig,
     params: Params,
-    hyperparams: Any,
+    hyperparams: TrialValues,
     seeds: UInt32[Array, " trials"],
     train_examples: Examples,
     test_examples: Examples,
@@ -211,7 +211,7 @@ def measure_trials(
     num_train = jax.tree.leaves(train_examples)[0].shape[0]
     num_test = jax.tree.leaves(test_examples)[0].shape[0]
 
-    def measure(trial: Any) -> dict[str, Array]:
+    def measure(trial: PyTree) -> dict[str, Array]:
         weights, values, seed = trial
         train, validation = split(config, seed, num_train)
         splits = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from modjax.io.checksums import sum_of, sum_of_json
 from modjax.io.files import locked, set_aside, write_text
@@ -18,6 +19,7 @@ from modjax.training.checkpoint import Snapshot, SnapshotStore, TrialSnapshot
 from modjax.training.events import FinishedTrial
 from modjax.training.identity import Identity
 from modjax.training.trial import TrialState
+from modjax.types import Params
 
 SAVE_SECONDS = 60.0
 ROW = ("trial", "history", "status", "best_epoch", "seconds")  # fields of a finished trial beside its weights
@@ -71,7 +73,7 @@ class TrainingFolder:
     def _stacks(self) -> list[Path]:
         return sorted(self._path.glob("stack_*.json"))
 
-    def finished(self, params: Any) -> list[FinishedTrial]:
+    def finished(self, params: Params) -> list[FinishedTrial]:
         """Return the trials that finished in earlier runs; a damaged stack is set aside, with a warning.
 
         Args:
@@ -137,7 +139,7 @@ class TrainingFolder:
             resume = Snapshot.join(parts)
         return [*finished.values()], left, resume
 
-    def ends(self, template: Any) -> dict[int, Any]:
+    def ends(self, template: PyTree) -> dict[int, Any]:
         """Return the last states of trials that ended with the last epoch; damaged ones are left out.
 
         Args:
@@ -176,7 +178,7 @@ class TrainingFolder:
         self._saved = time.perf_counter()
 
 
-def _read_stack(about: Path, params: Any) -> list[FinishedTrial]:
+def _read_stack(about: Path, params: Params) -> list[FinishedTrial]:
     """Return the trials of one stack from its list, which was written last.
 
     Raises:
@@ -194,5 +196,5 @@ def _read_stack(about: Path, params: Any) -> list[FinishedTrial]:
     return [FinishedTrial(params=tree["best"], last=tree["last"], **row) for tree, row in pairs]
 
 
-def _stacked(tree: Any, num: int) -> Any:
+def _stacked(tree: PyTree, num: int) -> Any:
     return jax.tree.map(lambda leaf: np.empty((num, *leaf.shape), leaf.dtype), tree)

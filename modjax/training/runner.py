@@ -27,7 +27,7 @@ from modjax.training.selector import ProgramSelector, is_out_of_memory
 from modjax.training.shard import LaneResults, Shard, Shards, same_bits
 from modjax.training.slots import SlotTable, by_seed
 from modjax.training.trial import TrialState
-from modjax.types import Examples, Params, Row
+from modjax.types import Examples, Params, Row, TrialValues
 
 
 @dataclass
@@ -60,7 +60,7 @@ class PopulationRun:
     def __init__(
         self,
         task: Task,
-        hyperparams: Any,
+        hyperparams: TrialValues,
         seeds: np.ndarray,
         examples: Examples,
         config: TrainConfig,

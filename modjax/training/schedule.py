@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from modjax.training.config import TrainConfig
+from modjax.types import TrialValues
 
 RELATIVE_THRESHOLD = 1e-4
 LEAST_CUT = 1e-8
@@ -43,7 +44,7 @@ def is_per_step(config: TrainConfig) -> bool:
 def rate_at(
     config: TrainConfig,
     learning_rate: Float[Array, ""],
-    hyperparams: Any,
+    hyperparams: TrialValues,
     step: Int[Array, ""],
     num_steps: int,
 ) -> Float[Array, ""]:

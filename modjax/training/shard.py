@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from modjax._util.threads import Threads
 from modjax.training.config import TrainConfig
@@ -99,11 +100,11 @@ class Shard:
         states, table = train_epoch(*static, clocks, self._pool, lane_slots, hyperparams, self._examples)
         return LaneResults(trials, slots, states, table.lists())
 
-    def write(self, slots: np.ndarray, states: Any) -> None:
+    def write(self, slots: np.ndarray, states: PyTree) -> None:
         """Write states into slots."""
         self._pool = write_slots(self._mesh, self._pool, put(self._mesh, slots), put(self._mesh, states))
 
-    def read(self, tree: Any, lanes: list[int]) -> list[Any]:
+    def read(self, tree: PyTree, lanes: list[int]) -> list[Any]:
         """Return the trees of some lanes, on the host; an accelerator sends only these lanes."""
         if self._mesh is None and jax.default_backend() != "cpu":
             # Padded to a power of two, so that few shapes compile.
@@ -151,7 +152,7 @@ class Shards:
         for shard, trials, slots in self._chunks(lanes, chosen):
             shard.init(trials, slots)
 
-    def write(self, lanes: int, chosen: list[list[int]], states: Any, row: dict[int, int]) -> None:
+    def write(self, lanes: int, chosen: list[list[int]], states: PyTree, row: dict[int, int]) -> None:
         """Write rows of ``states``, which is on the host, into the slots of the trials chosen on each device."""
         for shard, trials, slots in self._chunks(lanes, chosen):
             # Idle lanes (trial -1) take any row, into the spare slot.

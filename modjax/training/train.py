@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modjax._util.signals import signals_wait
 from modjax.builtins import HYPERPARAMETERS
@@ -30,12 +31,12 @@ from modjax.training.preflight import check_task
 from modjax.training.programs import state_shapes
 from modjax.training.resume import SAVE_SECONDS, TrainingFolder
 from modjax.training.runner import PopulationRun
-from modjax.types import Examples, Params
+from modjax.types import Examples, Params, TrialValues
 
 
 def train(
     task: Task,
-    hyperparams: Any,
+    hyperparams: TrialValues,
     data: Dataset | Examples,
     config: TrainConfig | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -199,7 +200,7 @@ def check_examples(examples: Examples, config: TrainConfig) -> int:
     return num_examples
 
 
-def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[HyperparamValues, int]:
+def as_columns(hyperparams: TrialValues, task: Task, config: TrainConfig) -> tuple[HyperparamValues, int]:
     """Return the hyperparameters as arrays ``[trials]``, floats in the default precision, and the number of trials.
 
     A scalar stands for the same value in every trial; hyperparameters of modjax that are not given have their defaults.
@@ -229,13 +230,13 @@ def as_columns(hyperparams: Any, task: Task, config: TrainConfig) -> tuple[Hyper
     return HyperparamValues(arrays, constants), num_trials
 
 
-def defaults_of(hyperparams: Any) -> set[str]:
+def defaults_of(hyperparams: TrialValues) -> set[str]:
     """Return the fields of a NamedTuple that have their default: nobody needs to have asked for them."""
     defaults = getattr(hyperparams, "_field_defaults", {})
     return {name for name, default in defaults.items() if np.all(getattr(hyperparams, name) == default)}
 
 
-def check_seeds(seeds: Any, num_trials: int) -> np.ndarray:
+def check_seeds(seeds: ArrayLike, num_trials: int) -> np.ndarray:
     """Return the seeds as uint32; raise unless they are integers in range, one per trial."""
     array = np.asarray(seeds)
     if array.shape != (num_trials,) or not np.issubdtype(array.dtype, np.integer):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from modjax.checks import num_validation
 from modjax.data.batches import epoch_batches, split_order, take
@@ -25,7 +25,7 @@ from modjax.training.schedule import (
     update_plateau,
     update_stopping,
 )
-from modjax.types import Examples, Params, PRNGKey
+from modjax.types import Examples, Params, PRNGKey, TrialValues
 
 DEFAULT_LEARNING_RATE = 1e-3
 
@@ -66,12 +66,12 @@ def named_key(seed: UInt32[Array, ""], name: str) -> PRNGKey:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
-def init_trial(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: Any) -> TrialState:
+def init_trial(task: Task, config: TrainConfig, seed: UInt32[Array, ""], hyperparams: TrialValues) -> TrialState:
     """Return a trial before its first epoch; equal seeds give equal weights, unless the task says otherwise."""
     return start_trial(task, config, initial_params(task, seed, hyperparams), hyperparams)
 
 
-def start_trial(task: Task, config: TrainConfig, params: Params, hyperparams: Any) -> TrialState:
+def start_trial(task: Task, config: TrainConfig, params: Params, hyperparams: TrialValues) -> TrialState:
     """Return a trial before its first epoch, from given weights; those that the task masks are 0."""
     params = masked(task, params, hyperparams)
     dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(params)))
@@ -85,12 +85,12 @@ def start_trial(task: Task, config: TrainConfig, params: Params, hyperparams: An
     )
 
 
-def initial_params(task: Task, seed: UInt32[Array, ""], hyperparams: Any) -> Params:
+def initial_params(task: Task, seed: UInt32[Array, ""], hyperparams: TrialValues) -> Params:
     """Return the weights that a trial starts from, those that the task masks at 0."""
     return masked(task, task.init(named_key(seed, "init"), hyperparams), hyperparams)
 
 
-def masked(task: Task, tree: Params, hyperparams: Any) -> Params:
+def masked(task: Task, tree: Params, hyperparams: TrialValues) -> Params:
     """Return a tree of weights, or of their gradients, with 0 where the task's mask is 0."""
     if task.mask is None:
         return tree
@@ -111,7 +111,7 @@ def update(
     task: Task,
     config: TrainConfig,
     state: tuple[Params, Any],
-    hyperparams: Any,
+    hyperparams: TrialValues,
     learning_rate: Float[Array, ""],
     batch: Examples,
     key: PRNGKey,
@@ -132,7 +132,7 @@ def update(
 
 
 def epoch(
-    task: Task, config: TrainConfig, clock: Clock, state: TrialState, hyperparams: Any, examples: Examples
+    task: Task, config: TrainConfig, clock: Clock, state: TrialState, hyperparams: TrialValues, examples: Examples
 ) -> tuple[TrialState, dict[str, Array]]:
     """Train one trial for one epoch, validate, keep the best weights, schedule, and decide whether it goes on.
 
@@ -163,7 +163,7 @@ def epoch(
         step_number = clock.epoch * num_steps + number
         return rate_at(config, learning_rate, hyperparams, step_number, config.max_epochs * num_steps)
 
-    def step(carry: Any, inputs: Any) -> Any:
+    def step(carry: PyTree, inputs: PyTree) -> Any:
         indices, number = inputs
         batch, key = take(examples, indices), jax.random.fold_in(noise_key, number)
         return update(task, config, carry, hyperparams, rate(number), batch, key, initial)
