@@ -15,6 +15,7 @@ ACTIVATIONS = ("relu", "leaky_relu", "linear", "tanh", "gelu")
 PIECEWISE_LINEAR = ("relu", "leaky_relu", "linear")
 OPTIMIZERS = tuple(builtins.OPTIMIZER_HYPERPARAMETERS)
 SCHEDULES = ("plateau", "constant", "cosine", "warmup_cosine")
+STOPPED = "stopped"  # the status of a trial that successive halving left behind
 ALL = "all"  # the batch size of full-batch training
 KEPT_WEIGHTS = ("best", "last")
 MATMUL_PRECISIONS = ("float32", "tf32", "bf16")

@@ -17,6 +17,7 @@ from modjax.builtins import MEASURES as MEASURE_INFOS  # noqa: F401
 from modjax.clustering.layer import cluster_layer as cluster_layer
 from modjax.export.records import trial_records as trial_records
 from modjax.export.trackers import TRACKERS as TRACKERS
+from modjax.extensions import catalog_of as catalog_of
 from modjax.integrity import fork as fork
 from modjax.integrity.fork_rows import as_trained as as_trained
 from modjax.io import untrusted as untrusted
@@ -50,6 +51,7 @@ from modjax.report.write import write_page as write_page
 from modjax.report.write import write_report as write_report
 from modjax.spec.epochs import guess_epochs as guess_epochs
 from modjax.spec.expand import expand as expand
+from modjax.spec.parse import load_spec as load_spec
 from modjax.spec.parse import parse_spec as parse_spec
 from modjax.store.failures import read_failures as read_failures
 from modjax.store.manifest import SCHEMA_VERSION as SCHEMA_VERSION

@@ -11,7 +11,7 @@ import pytest
 import modjax as mj
 from tests.compiling import users_environment
 from tests.conftest import ROOT
-from tests.seams import SCHEMAS
+from tests.seams import SCHEMAS, catalog_of, load_spec
 
 TABLES_PAGE = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -111,7 +111,9 @@ def test_every_experiment_is_a_spec_with_a_header(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     for word in ("Question:", "Command:", "Machine:", "Expect:"):
         assert any(word in line for line in header), f"{path.name} has no {word}"
-    assert mj.load_spec(path).num_trials > 0
+    extension = re.search(r"--extend (\S+)", path.read_text())  # the file of records that a study needs
+    files = [ROOT / extension.group(1)] if extension else []
+    assert load_spec(path, catalog_of(files)).num_trials > 0
     assert path.name in (ROOT / "experiments" / "README.md").read_text()
 
 

@@ -9,7 +9,6 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,8 +41,8 @@ class Dataset(NamedTuple):
     x_test: np.ndarray
     y_test: np.ndarray
     num_classes: int | None = None
-    more_train: Mapping[str, np.ndarray] = MappingProxyType({})
-    more_test: Mapping[str, np.ndarray] = MappingProxyType({})
+    more_train: Mapping[str, np.ndarray] = {}
+    more_test: Mapping[str, np.ndarray] = {}
 
     @property
     def num_outputs(self) -> int:

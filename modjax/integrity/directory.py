@@ -8,6 +8,7 @@ import polars as pl
 from modjax.catalog import Source
 from modjax.io.checksums import UNKNOWN, file_problem, write_summed
 from modjax.io.untrusted import refuse_links
+from modjax.names import STOPPED
 from modjax.spec.expand import text_of
 from modjax.spec.parse import load_spec
 from modjax.spec.spec import SweepSpec
@@ -15,7 +16,6 @@ from modjax.store.exclusion import EARLIER_MIN_ACCURACY
 from modjax.store.manifest import read_manifest, sweep_paths
 from modjax.store.paths import SweepPaths
 from modjax.store.tables import read_tables, write_table
-from modjax.training.halving import STOPPED
 
 FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
 WHOLE = ("done", "diverged", "untrained")  # trained as long as their settings say

@@ -11,13 +11,13 @@ from modjax.integrity.damage import find_damage, layers_of, table_paths
 from modjax.integrity.directory import FINISHED
 from modjax.io.checksums import adopt_sums, sum_of
 from modjax.io.files import remove_folder, set_aside
+from modjax.names import STOPPED
 from modjax.spec.populations import with_population
 from modjax.spec.spec import SweepSpec
 from modjax.store.failures import failed_in_part, read_failures
 from modjax.store.manifest import manifest_problem
 from modjax.store.paths import SweepPaths
 from modjax.store.stacks import adopt_stack, read_ids
-from modjax.training.halving import STOPPED
 
 Say = Callable[[str], None]
 ROW_COUNTED = ("history", "modules", "alignment", "similarity")

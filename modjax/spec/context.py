@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -143,7 +142,7 @@ class TrainingJob(NamedTuple):
     trials: pl.DataFrame
     slots: int | None
     snapshot_seconds: float
-    earlier: Mapping[str, list[Row]] = MappingProxyType({})
+    earlier: Mapping[str, list[Row]] = {}
 
     @property
     def snapshots(self) -> Path:

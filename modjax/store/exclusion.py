@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 
 from modjax.io.untrusted import read_small_file
+from modjax.names import STOPPED
 from modjax.store.failures import FAILED
 from modjax.store.sweep import Sweep
-from modjax.training.halving import STOPPED
 
 MAX_SPEC_BYTES = 2**20
 EARLIER_MIN_ACCURACY = 0.8  # of version 0.2, which had no key for it

@@ -28,6 +28,7 @@ from modjax.clustering.layer import LayerModules, cluster_layer
 from modjax.engines.base import Measurements, SearchExecutor
 from modjax.integrity.damage import layers_of
 from modjax.io.files import new_folder
+from modjax.names import STOPPED
 from modjax.spec.context import SweepContext, measurable, measure_trial
 from modjax.spec.failures import Failures, hits_all_trials
 from modjax.spec.populations import with_population
@@ -38,7 +39,6 @@ from modjax.store.stacks import load_stack, next_index, read_ids, save_stack
 from modjax.store.tables import write_table
 from modjax.sweep.timing import Stages
 from modjax.training.events import FinishedTrial
-from modjax.training.halving import STOPPED
 from modjax.types import Params
 
 STACK_TRIALS = 8  # largest number of finished trials in a stack

@@ -13,7 +13,6 @@ from typing import Any
 from modjax.names import MAX_COUNT, one_of
 
 Row = Mapping[str, float | int]  # of a history
-STOPPED = "stopped"
 DIRECTIONS = ("minimize", "maximize")
 
 

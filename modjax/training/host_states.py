@@ -7,9 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from modjax.names import STOPPED
 from modjax.training.checkpoint import Snapshot, TrialSnapshot
 from modjax.training.events import FinishedTrial
-from modjax.training.halving import STOPPED, Rungs
+from modjax.training.halving import Rungs
 
 Saved = tuple[TrialSnapshot, Any]
 

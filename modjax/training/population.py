@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -40,7 +39,7 @@ class Population(NamedTuple):
     best_epoch: np.ndarray
     seconds: np.ndarray
     reason: np.ndarray
-    hyperparams: Mapping[str, np.ndarray] = MappingProxyType({})
+    hyperparams: Mapping[str, np.ndarray] = {}
 
     @property
     def diverged_epoch(self) -> np.ndarray:

@@ -89,7 +89,10 @@ def train(
         ((2, 2), ['done', 'done'])
     """
     config = config or TrainConfig()
-    optional = defaults_of(hyperparams)
+    optional, names = (
+        defaults_of(hyperparams),
+        [*(hyperparams if isinstance(hyperparams, dict) else fields_of(hyperparams))],
+    )
     hyperparams, num_trials = as_columns(hyperparams, task, config)
     seeds = check_seeds(hyperparams.get("seed", np.zeros(num_trials, np.int64)), num_trials)
     examples = as_examples(data, config)
@@ -98,7 +101,7 @@ def train(
         one_of(stopping.metric, tuple(sorted(columns)), "metric of successive halving")
     initial = None if params is None else as_initial(params, task, config, hyperparams)
     layout = choose_layout(task, config, hyperparams, seeds, examples)
-    about = {**hyperparams, "seed": seeds}
+    about = {name: hyperparams[name] for name in names} | {"seed": seeds}
     given = (task, hyperparams, seeds, examples, config, layout)
     with listening(num_trials, about, progress, log_dir, on_epoch) as listen:
         if checkpoint is None:
@@ -208,7 +211,7 @@ def as_columns(hyperparams: TrialValues, task: Task, config: TrainConfig) -> tup
     Raises:
         ValueError: If there are no fields, the task lacks a name, lengths are unequal, or values are not finite.
     """
-    fields = hyperparams if isinstance(hyperparams, dict) else getattr(hyperparams, "_asdict", dict)()
+    fields = fields_of(hyperparams)
     if not fields:
         raise ValueError("hyperparams must be a NamedTuple or a dict of arrays with a leading trials axis; got none.")
     if task.hyperparams is not None:
@@ -228,6 +231,13 @@ def as_columns(hyperparams: TrialValues, task: Task, config: TrainConfig) -> tup
         arrays[name] = column if array.ndim else np.broadcast_to(column, num_trials)
     constants = {name: info.default for name, info in HYPERPARAMETERS.items() if info.kind == "traced"}
     return HyperparamValues(arrays, constants), num_trials
+
+
+def fields_of(hyperparams: Any) -> dict[str, Any]:
+    """Return hyperparameters by name: those of a dict in alphabetical order, in which programs take them."""
+    if isinstance(hyperparams, dict):
+        return dict(sorted(hyperparams.items()))
+    return getattr(hyperparams, "_asdict", dict)()
 
 
 def defaults_of(hyperparams: TrialValues) -> set[str]:

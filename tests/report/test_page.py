@@ -86,9 +86,15 @@ def test_page_holds_the_tables(made):
     html = build_page(made, ["Yes."], pl.DataFrame({"claim": ["a"], "p": [float("nan")]}))
     facts, tables = facts_of(html), tables_of(html)
     assert facts["trial_ids"] == made.trials["trial_id"].to_list()
-    assert facts["counts"] == {"all": 9, "pending": 0, "done": 6, "untrained": 3, "diverged": 0, "failed": 0} | {
-        "excluded": 0
-    }
+    assert facts["counts"] == {
+        "all": 9,
+        "pending": 0,
+        "done": 6,
+        "untrained": 3,
+        "diverged": 0,
+        "failed": 0,
+        "stopped": 0,
+    } | {"excluded": 0}
     assert facts["verdicts"] == ["Yes."]
     assert facts["verdict_table"]["rows"] == [["a", None]]
     np.testing.assert_allclose(tables["trials"]["l2"], made.trials["l2"])
