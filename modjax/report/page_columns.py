@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from modjax.records import HyperparameterInfo
+from modjax.report.style import natural_key
 
 ALIGNED_TO = 8
 MANTISSA_BITS = 12  # of large tables: values are within 2^-13 of themselves, about 1 part in 8,000
@@ -106,17 +107,22 @@ def unpack(columns: Columns) -> dict[str, dict[str, np.ndarray]]:
     return tables
 
 
+def texts_of(column: pl.Series) -> list[str]:
+    """Return the distinct values of a column of texts, in natural order."""
+    return sorted(column.drop_nulls().unique().to_list(), key=natural_key)
+
+
 def codes_of(column: pl.Series) -> pl.Series:
     """Return numbers as they are, and texts as their positions among the column's distinct values."""
     if column.dtype != pl.String:
         return column
-    values = {value: position for position, value in enumerate(column.drop_nulls().unique().sort())}
+    values = {value: position for position, value in enumerate(texts_of(column))}
     return pl.Series([values.get(value) for value in column], dtype=pl.Float64)
 
 
 def hyperparameter_facts(column: pl.Series, info: HyperparameterInfo) -> dict[str, Any]:
     """Return what the page says of a hyperparameter; ``values`` are those of a column of texts."""
-    values = {"values": column.drop_nulls().unique().sort().to_list()} if column.dtype == pl.String else {}
+    values = {"values": texts_of(column)} if column.dtype == pl.String else {}
     return {"name": info.name, "title": info.title, "scale": info.scale, **values}
 
 

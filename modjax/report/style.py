@@ -1,5 +1,6 @@
 """Names, colours and markers shared by all figures: the Okabe-Ito palette, safe in print and for colour blindness."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -145,6 +146,32 @@ def layer_title(layer: int) -> str:
     return "all layers" if layer < 0 else f"layer {layer}"
 
 
+def natural_key(value: float | str | None) -> tuple:
+    """Return a key by which cells are sorted as readers expect: nothing, numbers, lists of numbers, text.
+
+    Example:
+        >>> sorted(["[16]", "all", "[4, 2]", "100", None], key=natural_key)
+        [None, '100', '[4, 2]', '[16]', 'all']
+    """
+    if value is None:
+        return (0,)
+    if not isinstance(value, str):
+        return 1, value
+    try:
+        content = json.loads(value)
+    except ValueError:
+        return 3, value
+    return (
+        (2, content) if isinstance(content, list) else (1, content) if isinstance(content, int | float) else (3, value)
+    )
+
+
+def in_natural_order(settings: pl.DataFrame) -> pl.DataFrame:
+    """Return rows sorted by all their columns, each in natural order."""
+    rows = sorted(settings.iter_rows(), key=lambda row: tuple(natural_key(value) for value in row))
+    return pl.DataFrame(rows, schema=settings.schema, orient="row")
+
+
 def strengths(trials: pl.DataFrame) -> pl.DataFrame:
     """Return how strong the regularization of each trained trial is within its arm, one row per trial.
 
@@ -158,7 +185,7 @@ def strengths(trials: pl.DataFrame) -> pl.DataFrame:
     for arm in trials["arm"].unique(maintain_order=True).sort():
         rows = trials.filter(pl.col("arm") == arm)
         varying = [name for name in hyperparameters_in(trials) if rows[name].n_unique() > 1] or ["dropout"]
-        settings = rows.select(varying).unique().sort(varying)
+        settings = in_natural_order(rows.select(varying).unique())
         labels = [
             ", ".join(f"{name} {setting_text(value)}" for name, value in row.items())
             for row in settings.iter_rows(named=True)
