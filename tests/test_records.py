@@ -190,6 +190,7 @@ assert not mj.claims(sweep).table.filter(networks="l2").height  # L3 is nothing 
 """
 
 
+@pytest.mark.slow
 def test_a_penalty_and_a_measure_are_their_functions_and_a_line_each(folder, write_spec, tiny_content):
     """Spec, tables, training, kernels, searches, figures and page take them in; no trial of before becomes another."""
     arms = [{"name": "l3", "l3": [0.0, 3e-2], "learning_rate": [1e-2]}]

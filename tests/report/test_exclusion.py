@@ -63,7 +63,9 @@ def test_more_than_half_of_an_arm_is_said_loudly_and_the_same_everywhere(case, t
 
 
 @pytest.mark.report
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case == "an arm" else pytest.mark.slow) for case in CASES]
+)
 def test_report_has_figures_and_a_banner(case, tmp_path, visit):
     is_excluded, least, warnings = CASES[case]
     sweep = made(tmp_path / "out", is_excluded, least)

@@ -61,7 +61,9 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("updates", [4, 9, 13])
+@pytest.mark.parametrize(
+    "updates", [pytest.param(4, marks=pytest.mark.slow), 9, pytest.param(13, marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_decides_the_same(halved, tmp_path, monkeypatch, updates: int) -> None:
     from modjax.sweep.writer import StackWriter
 

@@ -110,7 +110,7 @@ class TestMore:
                 "of trial 2: 0.03 there, 0.5 here",
             ),
             ({"values": hyperparams(seed=[0, 1, 9])}, "seed of trial 2: 2 there, 9 here"),
-            ({"values": hyperparams(l2=1e-4)}, "hyperparameters learning_rate, seed, not learning_rate, seed, l2"),
+            ({"values": hyperparams(l2=1e-4)}, "hyperparameters learning_rate, seed, not l2, learning_rate, seed"),
             ({"config": config(batch_size=100)}, "batch_size: 200 there, 100 here"),
             ({"config": config(max_epochs=2)}, "max_epochs: 3 there, 2 here"),
             ({"stopping": mj.SuccessiveHalving(min_epochs=1)}, "stopping: None there, SuccessiveHalving"),
