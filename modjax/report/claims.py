@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from modjax.names import STOPPED
 from modjax.report.families import COMPARISONS, HIGHER, SCORE_NAMES, families_claim, family_means
 from modjax.report.regularization import ARM_NAMES, MORE, RAISED, RISES, arms_claim, dropout_claim
 from modjax.report.settings import ARMS, parts_of, setting_name
@@ -215,7 +216,10 @@ def _notes(sweep: Sweep, parts: pl.DataFrame) -> list[str]:
     others = parts.filter(pl.col("part") == "other").height
     if others:
         notes.append(f"Trials that vary more than one thing at a time, used for agreement of modules alone: {others}.")
-    unfinished = sweep.trials.height - parts.height
+    stopped = sweep.trials.filter(status=STOPPED).height
+    if stopped:
+        notes.append(f"Trials that successive halving stopped, which these verdicts are without: {stopped}.")
+    unfinished = sweep.trials.height - parts.height - stopped
     if unfinished:
         notes.append(f"Trials that are not finished, which these verdicts are without: {unfinished}.")
     return notes
