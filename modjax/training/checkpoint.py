@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,20 @@ class Snapshot(NamedTuple):
         """Yield every trial with its state."""
         for row, kept in enumerate(self.trials):
             yield kept, jax.tree.map(lambda leaf, row=row: leaf[row], self.states)
+
+    def split(self, num: int) -> tuple["Snapshot | None", "Snapshot | None"]:
+        """Return the first ``num`` trials and the others; None where there are none."""
+        first, others = (
+            Snapshot(jax.tree.map(lambda leaf, part=part: leaf[part], self.states), self.trials[part])
+            for part in (slice(None, num), slice(num, None))
+        )
+        return first if first.trials else None, others if others.trials else None
+
+    @classmethod
+    def of(cls, saved: Iterable[tuple[TrialSnapshot, Any]]) -> "Snapshot":
+        """Return trials, of which there must be one, each given with its state."""
+        kept, states = zip(*saved, strict=True)
+        return cls(jax.tree.map(lambda *leaves: np.stack(leaves), *states), kept)
 
     @classmethod
     def join(cls, parts: Sequence["Snapshot"]) -> "Snapshot":

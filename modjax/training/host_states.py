@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
-import numpy as np
 from jaxtyping import PyTree
 
 from modjax.names import STOPPED
@@ -33,8 +31,7 @@ class HostStates:
 
     def snapshot(self) -> Snapshot:
         """Return all trials, of which there must be one."""
-        kept, states = zip(*self._ready.values(), *self._waiting.values(), strict=True)
-        return Snapshot(jax.tree.map(lambda *leaves: np.stack(leaves), *states), kept)
+        return Snapshot.of([*self._ready.values(), *self._waiting.values()])
 
     def add(self, snapshot: Snapshot | None) -> None:
         """Add the trials of a snapshot."""

@@ -3,7 +3,8 @@
 import json
 import time
 import warnings
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,18 @@ class TrainingFolder:
     def _stacks(self) -> list[Path]:
         return sorted(self._path.glob("stack_*.json"))
 
-    def finished(self, params: Params) -> list[FinishedTrial]:
-        """Return the trials that finished in earlier runs; a damaged stack is set aside, with a warning.
+    def finished(self, params: Params) -> dict[int, tuple[FinishedTrial, Path]]:
+        """Return the trials that finished in earlier runs, each with the list of the newest stack that holds it.
+
+        A damaged stack is set aside, with a warning.
 
         Args:
             params: Tree of the shapes of one trial's weights.
         """
-        trials: list[FinishedTrial] = []
+        trials: dict[int, tuple[FinishedTrial, Path]] = {}
         for about in self._stacks():
             try:
-                trials += _read_stack(about, params)
+                trials |= {trial.trial: (trial, about) for trial in _read_stack(about, params)}
             except ValueError as error:
                 for path in (about, about.with_suffix("")):
                     if path.exists():
@@ -102,76 +105,83 @@ class TrainingFolder:
         """Return whether it is time to save."""
         return time.perf_counter() - self._saved >= self._seconds
 
-    def _save_ends(self, trials: list[FinishedTrial], about: Path) -> None:
-        """Save the states of trials that ended with the last epoch, so that they can be trained for more."""
-        if trials:
-            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(trial.state for trial in trials))
-            folder = about.with_name(about.stem.replace("stack", "ends"))
-            save_tree(folder, {f"{index:04d}": leaf for index, leaf in enumerate(jax.tree.leaves(stacked))})
-            rows = [trial.trial for trial in trials]
-            content = {"trials": rows, "sha256": sum_of_json([rows, sum_of(folder)])}
-            write_text(folder.with_suffix(".json"), json.dumps(content) + "\n")
-
     def earlier(
         self, shapes: TrialState, num_trials: int, max_epochs: int
     ) -> tuple[list[FinishedTrial], np.ndarray, Snapshot | None]:
         """Return what earlier runs left: finished trials, indices of all others, and states to go on from.
 
-        Trials that ended with the last epoch of a run of fewer epochs go on.
+        Trials that ended with the last epoch of a run of fewer epochs go on: from a snapshot of a longer run that was
+        interrupted, else from their last state, else (if that is damaged) from the start.
 
         Args:
             shapes: Tree of the shapes of one trial's state.
             num_trials: Number of trials.
             max_epochs: Largest number of epochs of a trial.
         """
-        finished = {trial.trial: trial for trial in self.finished(shapes.params)}
-        ends = self.ends(shapes)
-        longer = [trial for trial in finished.values() if trial.trial in ends and len(trial.history) < max_epochs]
-        for trial in longer:
-            del finished[trial.trial]
+        finished, states = {}, {}
+        ends: dict[Path, Mapping[int, Any] | None] = {}
+        for trial, (item, stack) in self.finished(shapes.params).items():
+            is_short = len(item.history) < max_epochs
+            if is_short and stack not in ends:
+                ends[stack] = self._ends(stack, shapes)
+            known = ends[stack] if is_short else {}
+            if known is not None and trial in known:
+                kept = TrialSnapshot(trial, len(item.history), item.seconds, item.history)
+                states[trial] = (kept, known[trial])
+            elif known is not None:
+                finished[trial] = item
         left = np.setdiff1d(np.arange(num_trials), [*finished])
-        others = {str(trial): int(trial) for trial in left if trial not in {item.trial for item in longer}}
-        resume = self.snapshots.newest(shapes, others, warnings.warn)
-        if longer:
-            kept = [TrialSnapshot(item.trial, len(item.history), item.seconds, item.history) for item in longer]
-            states = jax.tree.map(lambda *leaves: np.stack(leaves), *(ends[item.trial] for item in longer))
-            parts = [Snapshot(states, tuple(kept)), *([resume] if resume is not None and resume.trials else [])]
-            resume = Snapshot.join(parts)
-        return [*finished.values()], left, resume
+        newest = self.snapshots.newest(shapes, {str(trial): int(trial) for trial in left}, warnings.warn)
+        for kept, state in newest.each() if newest is not None else ():
+            if kept.trial not in states or states[kept.trial][0].epochs < kept.epochs:
+                states[kept.trial] = (kept, state)
+        return [*finished.values()], left, Snapshot.of(states.values()) if states else None
 
-    def ends(self, template: PyTree) -> dict[int, Any]:
-        """Return the last states of trials that ended with the last epoch; damaged ones are left out.
+    def _ends(self, stack: Path, template: PyTree) -> Mapping[int, Any] | None:
+        """Return the last states of a stack's trials that ended with the last epoch; None if they are damaged.
 
         Args:
+            stack: Path of the stack's list.
             template: Tree of the shapes of one trial's state.
         """
-        states = {}
-        for about in sorted(self._path.glob("ends_*.json")):
-            with suppress(ValueError, OSError, KeyError):
-                content = read_json(about, "a list of last states")
-                rows, folder = content["trials"], about.with_suffix("")
-                if content["sha256"] != sum_of_json([rows, sum_of(folder)]):
-                    continue
-                leaves = load_tree(folder)
-                tree = jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in sorted(leaves)])
-                for index, trial in enumerate(rows):
-                    states[trial] = jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], tree)
-        return states
+        about = _ends_of(stack)
+        if not about.exists():
+            return {}
+        try:
+            content = read_json(about, "a list of last states")
+            rows, folder = content["trials"], about.with_suffix("")
+            if content["sha256"] != sum_of_json([rows, sum_of(folder)]):
+                raise ValueError("they are not as they were written")
+            leaves = load_tree(folder)
+            tree = jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in sorted(leaves)])
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            message = f"{about.with_suffix('')}, last states of trials, is damaged: they are trained again from the"
+            warnings.warn(f"{message} start ({error})", stacklevel=4)
+            return None
+        states = [jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], tree) for index in range(len(rows))]
+        return dict(zip(rows, states, strict=True))
+
+    def _save_stack(self, trials: list[FinishedTrial]) -> None:
+        """Save finished trials; of those that ended with the last epoch the state too, to train them for more."""
+        last = max((int(path.stem.removeprefix("stack_")) for path in self._stacks()), default=-1)
+        about = self._path / f"stack_{last + 1:05d}.json"
+        folder = about.with_suffix("")
+        save_tree(folder, _stack([{"best": trial.params, "last": trial.last} for trial in trials]))
+        ends, cut_short = _ends_of(about), [trial for trial in trials if trial.state is not None]
+        ends.unlink(missing_ok=True)  # of a run that died here
+        if cut_short:
+            leaves = jax.tree.leaves(_stack([trial.state for trial in cut_short]))
+            save_tree(ends.with_suffix(""), {f"{index:04d}": leaf for index, leaf in enumerate(leaves)})
+            _write_list(ends, [trial.trial for trial in cut_short])
+        # The list is written last: a stack exists once its list does.
+        _write_list(about, [{name: getattr(trial, name) for name in ROW} for trial in trials])
 
     def save(self, snapshot: Snapshot | None) -> None:
         """Save the finished trials, then, in the background, those in training."""
         # In this order: if the process dies in between, a trial that has just finished is in both, never in neither.
         if self._fresh:
-            fresh, self._fresh = self._fresh, []
-            trees = [{"best": trial.params, "last": trial.last} for trial in fresh]
-            last = max((int(path.stem.removeprefix("stack_")) for path in self._stacks()), default=-1)
-            about = self._path / f"stack_{last + 1:05d}.json"
-            save_tree(about.with_suffix(""), jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
-            # The list is written after the weights: a stack exists once its list does.
-            rows = [{name: getattr(trial, name) for name in ROW} for trial in fresh]
-            content = {"trials": rows, "sha256": sum_of_json([rows, sum_of(about.with_suffix(""))])}
-            write_text(about, json.dumps(content) + "\n")
-            self._save_ends([trial for trial in fresh if trial.state is not None], about)
+            self._save_stack(self._fresh)
+            self._fresh = []
         if snapshot is not None:
             names = {trial.trial: str(trial.trial) for trial in snapshot.trials}
             self.snapshots.save(snapshot, names)
@@ -194,6 +204,20 @@ def _read_stack(about: Path, params: Params) -> list[FinishedTrial]:
     weights = [jax.tree.map(lambda leaf, index=index: leaf[index], stack) for index in range(len(rows))]
     pairs = zip(weights, rows, strict=True)
     return [FinishedTrial(params=tree["best"], last=tree["last"], **row) for tree, row in pairs]
+
+
+def _ends_of(stack: Path) -> Path:
+    """Return the path of the list of last states that belongs to a stack's list."""
+    return stack.with_name(stack.name.replace("stack", "ends"))
+
+
+def _write_list(path: Path, rows: list[Any]) -> None:
+    """Write the list of a folder's trials, with the checksum of both."""
+    write_text(path, json.dumps({"trials": rows, "sha256": sum_of_json([rows, sum_of(path.with_suffix(""))])}) + "\n")
+
+
+def _stack(trees: list[PyTree]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _stacked(tree: PyTree, num: int) -> Any:

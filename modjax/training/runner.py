@@ -83,13 +83,13 @@ class PopulationRun:
         self._messages: list[str] = []
         mesh = make_mesh(layout.num_devices)
         num_devices = mesh.size if mesh else layout.num_threads
-        # With rungs a snapshot may hold more trials than there are slots.
-        resumed_trials = resume.trials[: layout.slots * num_devices] if resume and not rungs else ()
+        # A snapshot may hold more trials than there are slots: after rungs, and where trials get more epochs.
+        num_resumed = layout.slots * num_devices if resume and not rungs else 0
+        resumed, others = resume.split(num_resumed) if resume else (None, None)
         queue = np.arange(len(seeds)) if trials is None else np.asarray(trials, np.int64)
-        queue = queue[~np.isin(queue, [kept.trial for kept in resumed_trials])]
-        if rungs:
-            self._host.add(resume)
-            queue = np.array(self._host.order(queue.tolist()), np.int64)
+        queue = queue[~np.isin(queue, [kept.trial for kept in resumed.trials] if resumed else [])]
+        self._host.add(others)
+        queue = np.array(self._host.order(queue.tolist()), np.int64)
         queue = by_seed(queue, seeds) if layout.is_paired else queue
         block = max(layout.lanes, layout.slots // 2) if layout.is_paired else 1
         self._slot_table = SlotTable(num_devices, layout.slots, queue, seeds, block)
@@ -99,8 +99,8 @@ class PopulationRun:
         static = (task, config.recipe(), mesh)
         shards = [Shard(*static, devices, layout.slots, shapes, examples, self._values) for devices in each]
         self._shards = Shards(self._slot_table, shards)
-        if resume and resumed_trials:
-            self._restore(resume._replace(trials=resumed_trials))
+        if resumed is not None:
+            self._restore(resumed)
 
     def feed(self, trials: Sequence[int] | np.ndarray, resume: Snapshot | None = None) -> None:
         """Queue more trials; those in ``resume``, new or queued already, go on from there once they have a slot."""

@@ -101,6 +101,52 @@ class TestMore:
         again = mj.train(task, hyperparams(), digits, config(max_epochs=4), checkpoint=tmp_path, callback=ends)
         assert again.epochs.tolist() == [4, 2, 4]
 
+    def test_a_trial_that_ends_early_in_the_longer_run_is_over(self, task, digits, tmp_path) -> None:
+        """Its last state of the shorter run must not be used again."""
+        early = {"early_stopping_patience": 2, "optimizer": "sgd"}
+        values = hyperparams(learning_rate=[1e-2, 1e-3, 1e-30])  # the last ends by itself after three epochs
+        longer = {"max_epochs": 6, **early}
+
+        def ends(trial: int, row: dict) -> bool:
+            return trial == 0 and row["epoch"] == 3
+
+        mj.train(task, values, digits, config(max_epochs=2, **early), checkpoint=tmp_path, callback=ends)
+        first = mj.train(task, values, digits, config(**longer), checkpoint=tmp_path, callback=ends)
+        assert first.epochs.tolist() == [4, 6, 3]
+        rounds = []
+        again = mj.train(task, values, digits, config(**longer), rounds.append, tmp_path, callback=ends)
+        assert not rounds
+        assert_same(again, first)
+        further = mj.train(task, values, digits, config(**{**longer, "max_epochs": 7}), checkpoint=tmp_path)
+        assert further.epochs.tolist() == [4, 7, 3]
+
+    @pytest.mark.parametrize("slots", [4, 1])
+    def test_a_longer_run_that_was_interrupted_goes_on_where_it_was(self, task, digits, tmp_path, slots) -> None:
+        longer = config(max_epochs=6, num_slots=slots)
+
+        def interrupted(report: mj.EpochReport) -> None:
+            rounds.append(report)
+            if len(rounds) == 3:
+                raise KeyboardInterrupt
+
+        mj.train(task, hyperparams(), digits, config(max_epochs=2, num_slots=slots), checkpoint=tmp_path)
+        rounds: list[mj.EpochReport] = []
+        with pytest.raises(KeyboardInterrupt):
+            mj.train(task, hyperparams(), digits, longer, interrupted, tmp_path, checkpoint_seconds=0.0)
+        rows = sum(len(report.rows) for report in rounds)
+        rounds = []
+        again = mj.train(task, hyperparams(), digits, longer, rounds.append, tmp_path)
+        assert rows + sum(len(report.rows) for report in rounds) == 3 * 4  # nothing was trained twice
+        assert_same(again, mj.train(task, hyperparams(), digits, longer))
+
+    @pytest.mark.parametrize("name", ["ends_00000.json", "ends_00000/manifest.ocdbt"])
+    def test_damaged_last_states_cost_training_and_nothing_else(self, task, digits, tmp_path, name) -> None:
+        mj.train(task, hyperparams(), digits, config(max_epochs=2), checkpoint=tmp_path)
+        (tmp_path / name).write_text("{}")
+        with pytest.warns(UserWarning, match="ends_00000, last states of trials, is damaged: they are trained again"):
+            longer = mj.train(task, hyperparams(), digits, config(max_epochs=4), checkpoint=tmp_path)
+        assert_same(longer, mj.train(task, hyperparams(), digits, config(max_epochs=4)))
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
