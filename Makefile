@@ -23,7 +23,7 @@ test: $(VENV)/.installed-dev
 	$(PYTEST)
 
 # The pure parts: no sweep, and next to nothing to compile.
-FAST := tests/test_architecture.py tests/clustering tests/data tests/store tests/measures/test_normalize.py \
+FAST := tests/test_architecture.py tests/clustering tests/data tests/store \
   tests/ray/test_queue.py tests/report/test_best_settings.py tests/report/test_statistics.py \
   tests/sweep/test_spec.py tests/sweep/test_spec_fuzz.py tests/training/test_schedule.py tests/training/test_slots.py \
   tests/golden/test_golden.py::test_trial_ids_and_hashes_of_the_experiments --deselect tests/clustering/test_pool.py

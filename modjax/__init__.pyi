@@ -1,5 +1,6 @@
 """The public names, each written once: :mod:`modjax` loads them when they are first used."""
 
+from .clustering.adjacency import adjacency as adjacency
 from .clustering.alignment import alignment as alignment
 from .clustering.alignment_null import alignment_null as alignment_null
 from .clustering.consensus import Consensus as Consensus
@@ -8,9 +9,9 @@ from .clustering.consensus import consensus_modules as consensus_modules
 from .clustering.joint import JointModules as JointModules
 from .clustering.joint import joint_modules as joint_modules
 from .clustering.modularity import modularity as modularity
-from .clustering.null_models import NullSummary as NullSummary
-from .clustering.null_models import adjusted_p as adjusted_p
-from .clustering.null_models import modularity_null as modularity_null
+from .clustering.null_test import NullSummary as NullSummary
+from .clustering.null_test import adjusted_p as adjusted_p
+from .clustering.null_test import modularity_null as modularity_null
 from .clustering.overlap import match_units as match_units
 from .clustering.partition import Partition as Partition
 from .clustering.resolution import ResolutionProfile as ResolutionProfile
@@ -29,7 +30,6 @@ from .export.trackers import export_sweep as export_sweep
 from .integrity.verify import verify_sweep as verify_sweep
 from .io.files import LockedError as LockedError
 from .measures.cross import cross_similarity as cross_similarity
-from .measures.normalize import adjacency as adjacency
 from .measures.similarity import similarity as similarity
 from .measures.similarity import similarity_by_class as similarity_by_class
 from .names import DOWNSTREAM as DOWNSTREAM

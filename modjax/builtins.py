@@ -107,6 +107,8 @@ SEARCHES: dict[str, SearchInfo] = by_name(
     SearchInfo("monte_carlo", "modjax.clustering.monte_carlo:monte_carlo"),
 )
 NULLS: dict[str, NullInfo] = by_name(
+    NullInfo("rotation", "modjax.clustering.null_models:rotate", needs_gram=True),
     NullInfo("weight_permutation", "modjax.clustering.null_models:permute_weights"),
     NullInfo("strength_rewiring", "modjax.clustering.null_models:rewire_strengths"),
+    NullInfo("hirschberger", "modjax.clustering.null_models:match_covariance", needs_gram=True),
 )

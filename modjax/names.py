@@ -11,6 +11,7 @@ DATASETS = tuple(builtins.DATASETS)
 NETWORK_KINDS = tuple(builtins.NETWORKS)
 SEARCH_METHODS = tuple(builtins.SEARCHES)
 NULL_KINDS = tuple(builtins.NULLS)
+NULL_SEARCHES = ("quick", "method")  # the null's own search, or that of the modules, as in version 0.2
 ACTIVATIONS = ("relu", "leaky_relu", "linear", "tanh", "gelu")
 PIECEWISE_LINEAR = ("relu", "leaky_relu", "linear")
 OPTIMIZERS = tuple(builtins.OPTIMIZER_HYPERPARAMETERS)

@@ -202,11 +202,13 @@ class NullInfo:
 
     Attributes:
         name: The ``null_kind`` of ``[modules]`` in a spec.
-        draw: ``draw(adjacency, rng) -> adjacency``.
+        draw: ``draw(S, normalized, rng) -> adjacency``, of the signed similarity of the living units.
+        needs_gram: Whether it draws from Gram matrices alone; for measures that have none its columns are null.
     """
 
     name: str
     draw: Reference
+    needs_gram: bool = False
 
 
 @dataclass(frozen=True, eq=False)

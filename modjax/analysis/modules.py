@@ -6,10 +6,9 @@ import jax
 import numpy as np
 
 from modjax.catalog import BUILTIN
-from modjax.clustering.layer import LayerModules, SearchSettings
-from modjax.clustering.null_models import NullSummary
+from modjax.clustering.layer import LayerModules, SearchSettings, SignedGraph
+from modjax.clustering.null_test import NullSummary
 from modjax.extensions import portable
-from modjax.measures.normalize import adjacency
 from modjax.measures.similarity import compute_similarity
 from modjax.names import COMBINED_LAYER
 from modjax.networks.base import Network
@@ -57,17 +56,18 @@ def stack_matrices(network: Network, params: Params, examples: Examples, spec: S
     return matrices
 
 
-def graphs_of(measures: dict[str, np.ndarray]) -> tuple[list[Graph], np.ndarray]:
-    """Return every (measure, normalized) of a layer, sorted, and float64 adjacencies ``[graphs units units]``."""
-    graphs = [Graph(measure, normalized) for measure in sorted(measures) for normalized in (False, True)]
-    return graphs, np.stack([_adjacency_or_nan(measures[graph.measure], graph.normalized) for graph in graphs])
-
-
-def _adjacency_or_nan(matrix: np.ndarray, normalized: bool) -> np.ndarray:
-    """Return the adjacency, or only NaN if the similarity overflowed, so that no unit counts as dead."""
-    if not np.all(np.isfinite(matrix)):
-        return np.full(matrix.shape, np.nan)
-    return adjacency(matrix.astype(np.float64), normalized)
+def graphs_of(measures: dict[str, np.ndarray], spec: SweepSpec) -> tuple[list[Graph], list[SignedGraph]]:
+    """Return every (measure, normalized) of a layer, sorted, and what workers need to search its modules."""
+    needs_gram = spec.catalog.nulls[spec.modules.null_kind].needs_gram
+    graphs, jobs = [], []
+    for measure in sorted(measures):
+        matrix = measures[measure].astype(np.float64)
+        info = spec.catalog.measures.get(measure)
+        has_null = not needs_gram or (info is not None and info.gram)
+        for normalized in (False, True):
+            graphs.append(Graph(measure, normalized))
+            jobs.append(SignedGraph(matrix, normalized, has_null))
+    return graphs, jobs
 
 
 def joint_groups(graphs: list[Graph]) -> list[list[int]]:
@@ -116,6 +116,7 @@ def module_rows(trial_id: str, layer: int, graphs: list[Graph], layer_modules: L
             "layer": layer,
             **graph._asdict(),
             **modules.partition._asdict(),
+            "effective_modules_strength": modules.effective_modules_strength,
             "labels": modules.partition.labels.tolist(),
             "participation": modules.participation.tolist(),
             "within_module_z": modules.within_module_z.tolist(),
@@ -125,6 +126,10 @@ def module_rows(trial_id: str, layer: int, graphs: list[Graph], layer_modules: L
             "profile_q": modules.profile_q,
             "profile_num_modules": modules.profile_num_modules,
             **_null_columns(modules.null),
+            "null_q": modules.null.observed,
+            "excess_q": modules.null.effect,
+            "module_z": None if modules.module_test is None else modules.module_test.z.tolist(),
+            "module_p": None if modules.module_test is None else modules.module_test.p.tolist(),
         }
         for position, (graph, modules) in enumerate(zip(graphs, layer_modules.graphs, strict=True))
     ]
@@ -142,6 +147,7 @@ def alignment_rows(trial_id: str, layer: int, graphs: list[Graph], layer_modules
             "normalized_b": graphs[pair.second].normalized,
             **pair.scores,
             **_null_columns(pair.nulls["element_centric"]),
+            "effect": pair.nulls["element_centric"].effect,
             **{f"{name}_{part}": getattr(pair.nulls[name], part) for name in ("mi", "ari", "rmi") for part in "zp"},
         }
         for pair in layer_modules.pairs
@@ -156,5 +162,4 @@ def _null_columns(null: NullSummary) -> dict[str, Any]:
         "null_sd": null.sd,
         "z": null.z,
         "p": null.p,
-        "effect": null.effect,
     }

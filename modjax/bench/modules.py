@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from modjax.bench.harness import Report, table_text, write_rows
+from modjax.clustering.adjacency import adjacency
 from modjax.clustering.alignment_null import LayerPermutations
-from modjax.clustering.layer import SearchSettings, cluster_layer
+from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
 from modjax.clustering.modularity import modularity_of
 from modjax.clustering.search import METHODS, search_living
 from modjax.data.datasets import load_dataset
-from modjax.measures.normalize import adjacency
 from modjax.measures.similarity import similarity
 from modjax.names import MEASURES
 from modjax.networks.mlp import mlp
@@ -126,7 +126,7 @@ def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
             permutations.null(labels[a], labels[b])
 
     def whole(settings: SearchSettings) -> None:
-        cluster_layer(layer, settings, 0, groups)
+        cluster_layer([SignedGraph(graph) for graph in layer], settings, 0, groups)
 
     with_nulls = SearchSettings(nulls=NULLS, permutations=PERMUTATIONS)
     what = {

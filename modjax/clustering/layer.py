@@ -1,18 +1,21 @@
 """Modules of all graphs of one layer of one trial, their null models and alignment: one job of a worker process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from modjax.clustering.adjacency import adjacency_or_nan
 from modjax.clustering.alignment import alignment
 from modjax.clustering.alignment_null import LayerPermutations
 from modjax.clustering.consensus import find_consensus
 from modjax.clustering.joint import JointModules, joint_labels, make_joint
 from modjax.clustering.modularity import modularity_of
-from modjax.clustering.null_models import NullSummary, score_null
-from modjax.clustering.partition import Partition
+from modjax.clustering.module_test import ModuleTest, NullModules, compare_modules, modules_of
+from modjax.clustering.null_test import NO_NULL, NullSummary, score_null
+from modjax.clustering.partition import Partition, effective_number
+from modjax.clustering.quick import quick_labels
 from modjax.clustering.roles import participation_of, zscore_of
 from modjax.clustering.search import search_living, search_of
 from modjax.clustering.transfer import normalized_transfer, rank_correlation, transfer_modularity_of, weight_ranks
@@ -32,7 +35,8 @@ class SearchSettings(NamedTuple):
     restarts: int | None = None
     quality: str = "modularity"
     nulls: int = 0
-    null_kind: str = "weight_permutation"
+    null_kind: str = "rotation"
+    null_search: str = "quick"
     consensus: int = 0
     resolutions: tuple[float, ...] = ()
     permutations: int = 0
@@ -40,12 +44,28 @@ class SearchSettings(NamedTuple):
     draw: Any = None
 
 
+class SignedGraph(NamedTuple):
+    """A graph of a layer, as the similarity that it follows from.
+
+    Attributes:
+        matrix: Signed similarity ``[units units]``, float64; or an adjacency, whose diagonal is zero.
+        normalized: Whether the graph is that of the normalized similarity.
+        has_null: Whether null graphs can be drawn for it: some nulls need Gram matrices.
+    """
+
+    matrix: np.ndarray
+    normalized: bool = False
+    has_null: bool = True
+
+
 class GraphModules(NamedTuple):
     """Modules of one graph and the statistics on them.
 
     Attributes:
         partition: Partition of the graph.
+        effective_modules_strength: exp(entropy of the modules' shares of the strengths).
         null: Comparison of Q with that of null graphs.
+        module_test: Comparison of each module with those of null graphs.
         participation: ``[units]`` participation coefficient.
         within_module_z: ``[units]`` within-module z-score.
         certainty: ``[units]`` certainty of the consensus of single runs; None if not asked for.
@@ -54,7 +74,9 @@ class GraphModules(NamedTuple):
     """
 
     partition: Partition
+    effective_modules_strength: float
     null: NullSummary
+    module_test: ModuleTest | None
     participation: np.ndarray
     within_module_z: np.ndarray
     certainty: np.ndarray | None
@@ -80,25 +102,26 @@ class LayerModules(NamedTuple):
 
 
 def cluster_layer(
-    adjacencies: np.ndarray, settings: SearchSettings, seed: int, groups: Sequence[Sequence[int]] = ()
+    graphs: Sequence[SignedGraph], settings: SearchSettings, seed: int, groups: Sequence[Sequence[int]] = ()
 ) -> LayerModules:
     """Find the modules of every graph of a layer, and of groups of them together, and compare all pairs.
 
     Args:
-        adjacencies: ``[graphs units units]``, float64, as :func:`modjax.adjacency` makes them.
+        graphs: Graphs of the layer, by their signed similarities.
         settings: Settings of the searches and null models.
         seed: Seed of the trial; all random draws depend on it alone.
         groups: Groups of graphs, by index, that get joint modules.
     """
-    graphs = [_search_graph(matrix, settings, seed) for matrix in adjacencies]
+    adjacencies = np.stack([adjacency_or_nan(graph.matrix, graph.normalized) for graph in graphs])
+    searched = [_search_graph(graph, matrix, settings, seed) for graph, matrix in zip(graphs, adjacencies, strict=True)]
     return LayerModules(
-        graphs,
-        [_search_group(adjacencies, graphs, group, settings, seed) for group in groups],
-        _compare_all(adjacencies, [graph.partition for graph in graphs], settings, seed),
+        searched,
+        [_search_group(adjacencies, searched, group, settings, seed) for group in groups],
+        _compare_all(adjacencies, [graph.partition for graph in searched], settings, seed),
     )
 
 
-def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> GraphModules:
+def _search_graph(graph: SignedGraph, matrix: np.ndarray, settings: SearchSettings, seed: int) -> GraphModules:
     is_own = settings.search is not None
     search = function_of(settings.search) if is_own else search_of(settings.method, settings.quality)
     reported = settings.resolution if settings.quality == "modularity" else 1.0
@@ -109,15 +132,7 @@ def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> Gr
         return search_living(search, graph, resolution, settings.restarts, start, reported if is_reported else None)
 
     partition = find(matrix, seed)
-    null = score_null(
-        matrix,
-        partition.q,
-        lambda graph, start: find(graph, start).q,
-        settings.nulls,
-        seed,
-        settings.null_kind,
-        None if settings.draw is None else function_of(settings.draw),
-    )
+    null, module_test = _compare_with_nulls(graph, matrix, partition, find, reported, settings, seed)
     is_whole = bool(np.all(np.isfinite(matrix)))  # a similarity may have overflowed
     certainty = None
     if settings.consensus and is_whole:
@@ -129,13 +144,46 @@ def _search_graph(matrix: np.ndarray, settings: SearchSettings, seed: int) -> Gr
     unknown = np.full(len(matrix), np.nan)
     return GraphModules(
         partition,
+        effective_number(partition.labels, matrix.sum(1)) if is_whole else float("nan"),
         null,
+        module_test,
         participation_of(matrix, partition.labels) if is_whole else unknown,
         zscore_of(matrix, partition.labels) if is_whole else unknown,
         certainty,
         [result.q for result in profile],
         [result.num_modules for result in profile],
     )
+
+
+def _compare_with_nulls(
+    graph: SignedGraph,
+    matrix: np.ndarray,
+    partition: Partition,
+    find: Callable[[np.ndarray, int], Partition],
+    resolution: float,
+    settings: SearchSettings,
+    seed: int,
+) -> tuple[NullSummary, ModuleTest | None]:
+    """Return the comparison of Q with that of null graphs, and of each module with their modules."""
+    if not settings.nulls or not graph.has_null:
+        return NO_NULL, None
+    draw = None if settings.draw is None else function_of(settings.draw)
+    is_quick = settings.null_search == "quick"
+    null_modules: list[NullModules] = []
+
+    def score(living: np.ndarray, number: int) -> float:
+        if is_quick:
+            labels, q = quick_labels(living, resolution, np.random.default_rng([seed, 3, number]))
+        else:  # as version 0.2: null graphs begin with the seed of the graph itself
+            labels, q, *_ = find(living, seed + max(0, number - 1))
+        if number:
+            null_modules.append(modules_of(living, labels))
+        return q
+
+    null = score_null(graph.matrix, graph.normalized, score, settings.nulls, seed, settings.null_kind, draw)
+    if null.kind is None:
+        return null, None
+    return null, compare_modules(modules_of(matrix, partition.labels), null_modules)
 
 
 def _search_group(

@@ -1,90 +1,98 @@
-"""Null models: graphs without structure, and the comparison of a score with theirs."""
+"""Null models: graphs without structure, drawn from the signed similarity of a layer's living units.
+
+Each ``draw(S, normalized, rng)`` returns an adjacency like that of S. Where the diagonal of ``S`` is all zero it is an
+adjacency already, which :func:`permute_weights` and :func:`rewire_strengths` draw from as well.
+"""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from modjax.builtins import NULLS
-from modjax.checks import check_adjacency
+from modjax.clustering.adjacency import adjacency
 from modjax.clustering.compiled import compiled
-from modjax.clustering.search import check_search, search_living, search_of
-from modjax.names import NULL_KINDS, one_of
 from modjax.records import resolve
 
 MOVES_PER_EDGE = 10  # in strength-preserving rewiring
+MOST_COLUMNS = 10_000  # of the factors of a random Gram matrix
+
+Draw = Callable[[np.ndarray, bool, np.random.Generator], np.ndarray]
 
 
-class NullSummary(NamedTuple):
-    """Comparison of an observed score with scores under a null model.
+def rotate(S: np.ndarray, normalized: bool, rng: np.random.Generator) -> np.ndarray:  # noqa: N803 - the formula's letter
+    """Return the adjacency of S' = O S O^T with O drawn uniformly from all orthogonal matrices.
 
-    Attributes:
-        kind: Name of the null model; None if no null score was drawn.
-        n: Number of null scores.
-        mean: Mean of the null scores.
-        sd: Standard deviation of the null scores (divided by n - 1).
-        z: (observed - mean) / sd.
-        p: (1 + number of null scores >= observed) / (1 + n).
-        effect: observed - mean.
+    Keeps the spectrum of S: its rank, and how much variance lies in how many directions. Destroys the relation of those
+    directions to the units. Its p answers: is the basis of units special, or would any other basis of the same space of
+    activations (or gradients) have such modules?
+
+    Args:
+        S: Signed similarity ``[units units]`` of living units, a Gram matrix.
+        normalized: Whether S' is scaled by its own diagonal.
+        rng: Random generator.
+
+    References:
+        Stewart, "The efficient generation of random orthogonal matrices", SIAM J. Numer. Anal. 17, 403 (1980).
     """
-
-    kind: str | None
-    n: int
-    mean: float | None
-    sd: float | None
-    z: float | None
-    p: float | None
-    effect: float | None
+    # LAPACK itself: NumPy's wrapper of it takes as long as the work.
+    factorize, multiply_out = _lapack()
+    factors, scales, _, _ = factorize(rng.standard_normal(S.shape), overwrite_a=True)
+    signs = np.sign(np.diagonal(factors))  # without them, as they depend on the draw, the basis is not uniform
+    basis = multiply_out(factors, scales, overwrite_a=True)[0] * signs
+    return adjacency(basis @ S @ basis.T, normalized)
 
 
-def summarize_null(kind: str, observed: float, scores: np.ndarray) -> NullSummary:
-    """Return mean, sd, z, p and effect of an observed score; None where there are too few null scores.
+@cache
+def _lapack() -> list[Any]:
+    """Return LAPACK's QR factorization, and its Q as a matrix."""
+    from scipy.linalg import get_lapack_funcs  # takes a quarter of a second, and few who import this draw
 
-    Example:
-        >>> summarize_null("example", 3.0, np.array([0.0, 1.0, 2.0])).p
-        0.25
+    return get_lapack_funcs(("geqrf", "orgqr"), dtype=np.float64)
+
+
+def permute_weights(S: np.ndarray, normalized: bool, rng: np.random.Generator) -> np.ndarray:  # noqa: N803
+    """Return a graph with the weights of S permuted over all pairs of units.
+
+    Keeps the weights. Destroys strengths, low rank and positive semi-definiteness, which every Gram matrix has, with
+    modules or without. Its p answers: are the weights exchangeable? In similarities of units they never are: among
+    untrained networks, nearly all have the smallest p or the largest, depending on the measure.
+
+    Args:
+        S: Similarity ``[units units]`` of living units, or an adjacency.
+        normalized: Whether weights are scaled by the diagonal.
+        rng: Random generator.
     """
-    scores = scores[np.isfinite(scores)]
-    num = len(scores)
-    if num == 0 or not np.isfinite(observed):
-        return NullSummary(None, 0, None, None, None, None, None)
-    mean = float(scores.mean())
-    sd = float(scores.std(ddof=1)) if num > 1 else None
-    # If all scores are equal up to rounding, there is no spread to divide by.
-    z = (observed - mean) / sd if sd and sd > 1e-12 * max(1.0, abs(mean)) else None
-    # Scores that are equal up to rounding count as ties.
-    num_as_high = int(np.sum(scores >= observed - 1e-12))
-    return NullSummary(kind, num, mean, sd, z, (1 + num_as_high) / (1 + num), observed - mean)
-
-
-def permute_weights(adjacency: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a graph with the same weights permuted over all pairs of living units; dead units stay dead."""
-    alive = np.flatnonzero(adjacency.any(1))
-    rows, columns = (alive[index] for index in np.triu_indices(len(alive), k=1))
-    result = np.zeros_like(adjacency)
-    result[rows, columns] = rng.permutation(adjacency[rows, columns])
+    weights = _weights(S, normalized)
+    pairs = np.triu_indices(len(weights), k=1)
+    result = np.zeros_like(weights)
+    result[pairs] = rng.permutation(weights[pairs])
     return result + result.T
 
 
-def rewire_strengths(adjacency: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a random graph in which every unit keeps its strength k_i = sum_j A_ij; dead units stay dead.
+def rewire_strengths(S: np.ndarray, normalized: bool, rng: np.random.Generator) -> np.ndarray:  # noqa: N803
+    """Return a random graph in which every unit keeps its strength k_i = sum_j A_ij.
+
+    Keeps strengths, the null that modularity itself is defined by. Destroys the distribution of weights, low rank and
+    positive semi-definiteness. Its p answers: do strengths alone explain Q?
 
     A move draws four units at random, arranged in a ring, and a d, uniform over the values that leave all weights
     non-negative; d is added to two opposite edges of the ring and subtracted from the other two. Many such moves draw
-    uniformly from all graphs with these strengths; the distribution of weights is not kept. Graphs of fewer than four
-    units stay as they are.
+    uniformly from all graphs with these strengths. Graphs of fewer than four units stay as they are.
+
+    Args:
+        S: Similarity ``[units units]`` of living units, or an adjacency.
+        normalized: Whether weights are scaled by the diagonal.
+        rng: Random generator.
 
     References:
         Ansmann & Lehnertz, "Constrained randomization of weighted networks", Physical Review E 84, 026103 (2011).
     """
-    alive = np.flatnonzero(adjacency.any(1))
-    weights = np.ascontiguousarray(adjacency[np.ix_(alive, alive)])
-    if len(alive) >= 4:
-        move_weights(weights, MOVES_PER_EDGE * len(alive) * (len(alive) - 1) // 2, rng)
-    result = np.zeros_like(adjacency)
-    result[np.ix_(alive, alive)] = weights
-    return result
+    weights = np.ascontiguousarray(_weights(S, normalized)).copy()
+    if len(weights) >= 4:
+        move_weights(weights, MOVES_PER_EDGE * len(weights) * (len(weights) - 1) // 2, rng)
+    return weights
 
 
 @compiled
@@ -107,110 +115,45 @@ def move_weights(weights, num_moves, rng):
         weights[m, i] = weights[i, m] = max(0.0, weights[m, i] - change)
 
 
-NULL_GRAPHS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    name: resolve(info.draw) for name, info in NULLS.items()
-}
+def match_covariance(S: np.ndarray, normalized: bool, rng: np.random.Generator) -> np.ndarray:  # noqa: N803
+    """Return the adjacency of a random Gram matrix X X^T whose entries have, on average, the moments of those of S.
 
+    X is ``[units m]`` of independent normal numbers of mean sqrt(e / m) and variance s: with e and v the mean and the
+    variance of S off the diagonal and d the mean of its diagonal, m = max(2, floor((d^2 - e^2) / v)) and
+    s = -e/m + sqrt((e/m)^2 + v/m). A negative e counts as 0.
 
-def modularity_null(
-    adjacency: ArrayLike,
-    n: int = 99,
-    kind: str = "weight_permutation",
-    method: str = "leiden",
-    resolution: float = 1.0,
-    restarts: int | None = None,
-    seed: int = 0,
-) -> NullSummary:
-    """Compare Q of a graph with Q of ``n`` graphs without structure, all searched in the same way.
-
-    weight_permutation: the same weights on other pairs of units. strength_rewiring: other weights, with the strength of
-    every unit kept (:func:`rewire_strengths`).
+    Keeps mean and variance of the entries off the diagonal, the mean of the diagonal, and positive semi-definiteness.
+    Destroys the spectrum and the differences between units. Its p answers: would the similarities of units that respond
+    independently, apart from a common drive, show such modules?
 
     Args:
-        adjacency: ``[units units]``.
-        n: Number of null graphs.
-        kind: ``weight_permutation`` or ``strength_rewiring``.
-        method: As in :func:`modjax.find_modules`.
-        resolution: As in :func:`modjax.find_modules`.
-        restarts: As in :func:`modjax.find_modules`.
-        seed: Random seed; the same seed gives the same null graphs and searches.
-
-    Returns:
-        Mean, sd, z, p and effect.
-
-    Raises:
-        ValueError: As :func:`modjax.find_modules`; an unknown kind, or a negative n.
-
-    Example:
-        >>> two_cliques = np.kron(np.eye(2), np.ones((6, 6)) - np.eye(6))
-        >>> modularity_null(two_cliques, n=19).p
-        0.05
-    """
-    one_of(kind, NULL_KINDS, "kind")
-    search, matrix = search_of(method), check_adjacency(adjacency)
-    resolution, restarts, seed = check_search(resolution, restarts, seed)
-    if n < 0:
-        raise ValueError(f"n must be a whole number, at least 0; got {n}.")
-
-    def find(graph: np.ndarray, start: int) -> float:
-        return search_living(search, graph, resolution, restarts, start).q
-
-    return score_null(matrix, find(matrix, seed), find, n, seed, kind)
-
-
-def score_null(
-    adjacency: np.ndarray,
-    observed: float,
-    search: Callable[[np.ndarray, int], float],
-    num_nulls: int,
-    seed: int,
-    kind: str = "weight_permutation",
-    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
-) -> NullSummary:
-    """Compare an observed Q with Q of null graphs, each found by the same search.
-
-    Args:
-        adjacency: ``[units units]``, checked.
-        observed: Q of the graph.
-        search: Function ``search(adjacency, seed) -> Q``.
-        num_nulls: Number of null graphs.
-        seed: Random seed; the same seed gives the same graphs and searches.
-        kind: One of ``NULL_GRAPHS``, or the name of ``draw``.
-        draw: Function ``draw(adjacency, rng) -> adjacency`` of another kind.
-    """
-    if not np.isfinite(observed):
-        return summarize_null(kind, observed, np.empty(0))
-    rng = np.random.default_rng([seed, 1])
-    null_graph = NULL_GRAPHS[kind] if draw is None else draw
-    scores = np.array([search(null_graph(adjacency, rng), seed + number) for number in range(num_nulls)])
-    return summarize_null(kind, observed, scores)
-
-
-def adjusted_p(p: ArrayLike) -> np.ndarray:
-    """Return Benjamini-Hochberg q-values: the least false discovery rate at which each p-value is significant.
-
-    q_(i) = min over j >= i of p_(j) m / j, p sorted, m of them; NaN stays NaN and does not count.
-
-    Args:
-        p: p-values between 0 and 1, or NaN.
-
-    Raises:
-        ValueError: A value outside [0, 1].
-
-    Example:
-        >>> adjusted_p([0.01, 0.04, float("nan"), 0.03]).round(6).tolist()
-        [0.03, 0.04, nan, 0.04]
+        S: Signed similarity ``[units units]`` of living units, a Gram matrix.
+        normalized: Whether the drawn matrix is scaled by its own diagonal.
+        rng: Random generator.
 
     References:
-        Benjamini & Hochberg, Journal of the Royal Statistical Society B 57, 289 (1995).
+        Hirschberger, Qi & Steuer, European Journal of Operational Research 177, 1610 (2007); Zalesky, Fornito &
+        Bullmore, "On the use of correlation as a measure of network connectivity", NeuroImage 60, 2096 (2012).
     """
-    from scipy.stats import false_discovery_control
+    num_units = len(S)
+    entries = S[np.triu_indices(num_units, k=1)]
+    mean, variance = max(float(entries.mean()), 0.0), float(entries.var())
+    own = float(np.diagonal(S).mean())
+    # Entries that are all alike leave m open: MOST_COLUMNS make X X^T vary little enough.
+    num_columns = max(2, int(min((own**2 - mean**2) / max(variance, 1e-300), MOST_COLUMNS)))
+    each = mean / num_columns
+    spread = np.sqrt(each**2 + variance / num_columns) - each
+    factors = np.sqrt(each) + np.sqrt(spread) * rng.standard_normal((num_units, num_columns))
+    return adjacency(factors @ factors.T, normalized)
 
-    values = np.asarray(p, np.float64)
-    result = np.full(values.shape, np.nan)
-    is_there = ~np.isnan(values)
-    if np.any((values[is_there] < 0) | (values[is_there] > 1)):
-        raise ValueError("p-values must be between 0 and 1.")
-    if is_there.any():
-        result[is_there] = false_discovery_control(values[is_there], method="bh")
-    return result
+
+def is_adjacency(S: np.ndarray) -> bool:  # noqa: N803
+    """Return whether a matrix is an adjacency rather than a similarity: its diagonal is zero."""
+    return not np.any(np.diagonal(S))
+
+
+def _weights(S: np.ndarray, normalized: bool) -> np.ndarray:  # noqa: N803
+    return S if is_adjacency(S) else adjacency(S, normalized)
+
+
+NULL_GRAPHS: dict[str, Draw] = {name: resolve(info.draw) for name, info in NULLS.items()}

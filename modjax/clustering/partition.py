@@ -44,17 +44,25 @@ def canonical(labels: np.ndarray) -> np.ndarray:
     return result
 
 
-def effective_number(labels: np.ndarray) -> float:
+def effective_number(labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """``exp(-sum_m p_m ln p_m)`` with p_m the share of module m among the living units; 0 if there are none.
+
+    Args:
+        labels: ``[units]`` integers; negative for dead units.
+        weights: What units count for, such as their strengths: units of next to no strength, which may sit in any
+            module at no cost in Q, then change nothing. None counts all units alike.
 
     Example:
         >>> round(effective_number(np.array([0, 0, 1, 1, -1])), 12)
         2.0
+        >>> round(effective_number(np.array([0, 0, 1, 1, 2]), np.array([1.0, 1.0, 1.0, 1.0, 0.0])), 12)
+        2.0
     """
-    alive = labels[labels >= 0]
-    if not len(alive):
+    alive = labels >= 0
+    if not alive.any():
         return 0.0
-    shares = np.bincount(alive) / len(alive)
+    shares = np.bincount(labels[alive], None if weights is None else weights[alive])
+    shares = shares / shares.sum()
     shares = shares[shares > 0]
     return float(np.exp(-np.sum(shares * np.log(shares))))
 

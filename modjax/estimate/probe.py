@@ -180,16 +180,16 @@ def _similarity(context: SweepContext, params: Params) -> dict[str, float]:
     stacks: list[Any] = []
     network, params = measurable(context, params, _defaults(context).to_dicts() * STACK_TRIALS)
     first, each = _first_and_next(lambda: stacks.append(stack_matrices(network, params, examples, spec)))
-    jobs = [graphs_of(measures) for measures in stacks[-1][0].values()]
+    jobs = [graphs_of(measures, spec) for measures in stacks[-1][0].values()]
     nulls, permutations = spec.modules.nulls, spec.alignment.permutations
     few = (min(nulls, FEW_NULLS), min(permutations, FEW_PERMUTATIONS))
 
     def cluster(nulls: int, permutations: int) -> tuple[float, float]:
         settings = search_settings(spec)._replace(nulls=nulls, permutations=permutations)
         seconds = []
-        for graphs, adjacencies in jobs:
+        for graphs, signed in jobs:
             started = time.perf_counter()
-            cluster_layer(adjacencies, settings, 0, joint_groups(graphs))
+            cluster_layer(signed, settings, 0, joint_groups(graphs))
             seconds.append(time.perf_counter() - started)
         return seconds[0], sum(seconds)
 

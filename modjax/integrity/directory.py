@@ -20,6 +20,9 @@ from modjax.store.tables import read_tables, write_table
 FORK = "or begin a sweep of its own from what this one has that can be used again: --fork NEW_DIR"
 WHOLE = ("done", "diverged", "untrained")  # trained as long as their settings say
 FINISHED = (*WHOLE, STOPPED)
+EARLIER_NULL = {"null_kind": "weight_permutation", "null_search": "method"}  # of version 0.2
+# Keys whose default is not what version 0.2 did: a spec that omits them goes on as the directory's own.
+INHERITED = {"analysis": ("min_accuracy",), "modules": tuple(EARLIER_NULL)}
 
 
 def check_directory(
@@ -76,23 +79,31 @@ def spec_in(paths: SweepPaths) -> SweepSpec:
         ValueError: If it is missing or no spec.
     """
     spec = load_spec(paths.spec, paths.tables.catalog)
-    # Every later version writes the section out; version 0.2, which had none, excluded trials by a fixed accuracy.
-    return spec if "analysis" in spec.model_fields_set else with_min_accuracy(spec, EARLIER_MIN_ACCURACY)
+    # Every version writes out all keys that it knows: what is missing is as version 0.2 did it.
+    if "analysis" not in spec.model_fields_set:
+        spec = _with(spec, "analysis", min_accuracy=EARLIER_MIN_ACCURACY)
+    if "null_search" not in spec.modules.model_fields_set:
+        spec = _with(spec, "modules", **EARLIER_NULL)
+    return spec
 
 
-def with_min_accuracy(spec: SweepSpec, least: float | None) -> SweepSpec:
-    """Return a spec with another accuracy below which trained trials are excluded."""
-    return spec.model_copy(update={"analysis": spec.analysis.model_copy(update={"min_accuracy": least})})
+def _with(spec: SweepSpec, section: str, **values: Any) -> SweepSpec:
+    """Return a spec with other values of a section."""
+    return spec.model_copy(update={section: getattr(spec, section).model_copy(update=values)})
 
 
 def with_settings_of(spec: SweepSpec, paths: SweepPaths) -> SweepSpec:
     """Return a spec that takes from the directory's own spec the keys that it does not name and 0.2 did not have."""
-    if "min_accuracy" in spec.analysis.model_fields_set or not paths.spec.is_file():
+    if not paths.spec.is_file():
         return spec
     try:
-        return with_min_accuracy(spec, spec_in(paths).analysis.min_accuracy)
+        own = spec_in(paths)
     except ValueError:  # damaged: compared by its hash
         return spec
+    for section, names in INHERITED.items():
+        named, there = getattr(spec, section).model_fields_set, getattr(own, section)
+        spec = _with(spec, section, **{name: getattr(there, name) for name in names if name not in named})
+    return spec
 
 
 def changed_sources(before: tuple[Source, ...], now: tuple[Source, ...]) -> list[str]:

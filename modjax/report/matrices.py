@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from modjax.clustering.adjacency import adjacency
 from modjax.clustering.transfer import transfer_modularity_of
-from modjax.measures.normalize import adjacency
 from modjax.report.curves import Drawn
 from modjax.report.style import layer_title, long_title, measure_title, ordered_measures, setting_text
 from modjax.store.sweep import Sweep

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from modjax.measures.normalize import adjacency
+from modjax.clustering.adjacency import adjacency
 from modjax.report.page_columns import from_base64, to_base64
 from modjax.store.sweep import Sweep
 from modjax.store.tables import Scan

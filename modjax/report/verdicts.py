@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from modjax.clustering.null_models import adjusted_p
+from modjax.clustering.null_test import adjusted_p
 from modjax.report.statistics import SeedSummary
 from modjax.report.style import layer_title, measure_title
 

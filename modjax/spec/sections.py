@@ -16,6 +16,7 @@ from modjax.names import (
     MEASURES,
     NETWORK_KINDS,
     NULL_KINDS,
+    NULL_SEARCHES,
     OPTIMIZERS,
     QUALITY_FUNCTIONS,
     SCHEDULES,
@@ -171,7 +172,8 @@ class ModulesSpec(Section):
     restarts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
     quality: Annotated[str, known(QUALITY_FUNCTIONS, "quality")] = "modularity"
     nulls: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
-    null_kind: Annotated[str, known(NULL_KINDS, "null_kind")] = "weight_permutation"
+    null_kind: Annotated[str, known(NULL_KINDS, "null_kind")] = "rotation"
+    null_search: Annotated[str, known(NULL_SEARCHES, "null_search")] = "quick"
     consensus: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
     resolutions: Annotated[tuple[Resolution, ...], Field(max_length=1000), AfterValidator(distinct)] = ()
 
@@ -205,6 +207,7 @@ class AnalysisSpec(Section):
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "": {"task": "classification"},
     "training": {"num_train": None, "stopping": None, "steps_per_epoch": 1, "warmup_fraction": 0.1, "end_factor": 0.0},
+    "modules": {"null_search": "method"},
     "analysis": {"min_accuracy": 0.8, "run": []},
 }
 
@@ -227,7 +230,7 @@ def section_models(catalog: Catalog, network_kind: str) -> dict[str, Any]:
         "ModulesSpec",
         __base__=ModulesSpec,
         method=(Annotated[str, known(names["searches"], "method")], "leiden"),
-        null_kind=(Annotated[str, known(names["nulls"], "null_kind")], "weight_permutation"),
+        null_kind=(Annotated[str, known(names["nulls"], "null_kind")], "rotation"),
     )
     analysis_name: Any = Annotated[str, known(names["analyses"], "analysis")]
     analysis = create_model(

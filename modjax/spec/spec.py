@@ -27,6 +27,8 @@ from modjax.spec.sections import (
 from modjax.spec.values import Name, Seeds, dataset_name, known
 
 MAX_TRIALS = 10_000_000
+# Without null graphs their kind is no part of a spec's identity; version 0.2 hashed its default.
+NO_NULLS = {"null_kind": "weight_permutation", "null_search": "method"}
 
 
 def without_later(content: dict[str, Any], catalog: Catalog = BUILTIN) -> dict[str, Any]:
@@ -36,6 +38,8 @@ def without_later(content: dict[str, Any], catalog: Catalog = BUILTIN) -> dict[s
         later = LATER_KEYS.get(section, {})
         if section in LATER_KEYS.get("", {}) and values == LATER_KEYS[""][section]:
             continue
+        if section == "modules" and not values["nulls"]:
+            values = {**values, **NO_NULLS}
         if later and isinstance(values, dict):
             values = {key: value for key, value in values.items() if key not in later or value != later[key]}
             if not values:  # the whole section is later

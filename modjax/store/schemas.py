@@ -49,8 +49,6 @@ _NULL: Schema = {
     "null_sd": pl.Float64,
     "z": pl.Float64,
     "p": pl.Float64,
-    "effect": pl.Float64,
-    "p_adjusted": pl.Float64,
 }
 MODULES: Schema = {
     "trial_id": pl.String,
@@ -60,6 +58,7 @@ MODULES: Schema = {
     "q": pl.Float64,
     "num_modules": pl.Int32,
     "effective_modules": pl.Float64,
+    "effective_modules_strength": pl.Float64,
     "num_dead": pl.Int32,
     "labels": pl.List(pl.Int32),
     "participation": pl.List(pl.Float32),
@@ -69,7 +68,12 @@ MODULES: Schema = {
     "joint_labels": pl.List(pl.Int32),
     "profile_q": pl.List(pl.Float64),
     "profile_num_modules": pl.List(pl.Int32),
+    "null_q": pl.Float64,
     **_NULL,
+    "excess_q": pl.Float64,
+    "p_adjusted": pl.Float64,
+    "module_z": pl.List(pl.Float32),
+    "module_p": pl.List(pl.Float32),
     "untrained_n": pl.Int32,
     "untrained_mean": pl.Float64,
     "untrained_sd": pl.Float64,
@@ -101,6 +105,8 @@ ALIGNMENT: Schema = {
     "transfer_normalized_ab": pl.Float64,
     "transfer_normalized_ba": pl.Float64,
     **_NULL,
+    "effect": pl.Float64,
+    "p_adjusted": pl.Float64,
     **{f"{score}_{name}": pl.Float64 for score in ("mi", "ari", "rmi") for name in ("z", "p")},
 }
 SCHEMAS: dict[str, Schema] = {

@@ -104,6 +104,8 @@ class Tables:
     def with_later_columns(self, frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
         """Return a table with the columns that were added after it was written."""
         there = frame.collect_schema().names()
+        if name == "modules" and "effect" in there:
+            return self._as_now(frame)
         missing = [column for column in self.columns if column.name not in there] if name == "trials" else []
         if not missing:
             return frame
@@ -113,6 +115,14 @@ class Tables:
         known = [column for column in self.schemas[name] if column in {*there, *(column.name for column in missing)}]
         # Columns outside the schema are kept, so that the schema check refuses them.
         return added.select(*known, *(column for column in there if column not in self.schemas[name]))
+
+    def _as_now(self, modules: pl.LazyFrame) -> pl.LazyFrame:
+        """Return a modules table of version 0.2, whose nulls were searched as the graph itself, with all columns."""
+        schema, there = self.schemas["modules"], modules.collect_schema().names()
+        null_q = pl.when(pl.col("null_kind").is_not_null()).then("q")
+        later = {column: pl.lit(None, dtype) for column, dtype in schema.items() if column not in {*there, "excess_q"}}
+        frame = modules.rename({"effect": "excess_q"}).with_columns(**later).with_columns(null_q=null_q)
+        return frame.select(*schema, *(column for column in there if column not in {*schema, "effect"}))
 
     def _check_schema(self, path: Path, name: str, schema: Schema) -> None:
         if schema != pl.Schema(self.schemas[name]):

@@ -231,12 +231,12 @@ class StackWriter:
         return alone
 
     def _submit(self, stack: PendingStack, trial_id: str, layers: Matrices) -> None:
-        graphs = {layer: graphs_of(measures) for layer, measures in layers.items()}
+        graphs = {layer: graphs_of(measures, self._spec) for layer, measures in layers.items()}
         settings, seed = search_settings(self._spec), self._rows[trial_id]["seed"]
-        for layer, (named, adjacencies) in graphs.items():
+        for layer, (named, signed) in graphs.items():
             job = (trial_id, layer)
             stack.jobs[job], stack.matrices[job] = named, layers[layer]
-            self._pool.submit(job, cluster_layer, adjacencies, settings, seed, joint_groups(named))
+            self._pool.submit(job, cluster_layer, signed, settings, seed, joint_groups(named))
 
     def _collect(self, stack: PendingStack) -> dict[tuple[str, int], LayerModules]:
         """Return the results of a stack's jobs; a trial with a failed layer is left out with all its layers."""

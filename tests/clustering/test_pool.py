@@ -7,18 +7,18 @@ import time
 import numpy as np
 import pytest
 
-from modjax.clustering.layer import SearchSettings, cluster_layer
+from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
 from modjax.clustering.pool import WorkerPool
 
 pytestmark = pytest.mark.workers
-SETTINGS = SearchSettings(nulls=2, permutations=20)
+SETTINGS = SearchSettings(nulls=2, null_kind="weight_permutation", permutations=20)
 
 
 def jobs():
     rng = np.random.default_rng(0)
     for index in range(6):
         graphs = rng.random((2, 10, 10))
-        yield index, (graphs + graphs.transpose(0, 2, 1)) * (1 - np.eye(10))
+        yield index, [SignedGraph(graph) for graph in (graphs + graphs.transpose(0, 2, 1)) * (1 - np.eye(10))]
 
 
 def run(num_workers):
@@ -99,14 +99,14 @@ def test_workers_import_no_jax_and_need_no_main_guard(tmp_path):
     script.write_text(
         "import numpy as np\n"
         "print('main runs once')\n"
-        "from modjax.clustering.layer import SearchSettings, cluster_layer\n"
+        "from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer\n"
         "from modjax.clustering.pool import WorkerPool\n"
         "import sys\n"
         "def loaded():\n"
         "    import modjax.clustering.layer, sys\n"
         "    return [name for name in ('jax', 'jaxlib') if name in sys.modules]\n"
         "pool = WorkerPool(1)\n"
-        "pool.submit(0, cluster_layer, np.ones((1, 4, 4)) - np.eye(4), SearchSettings(), 0)\n"
+        "pool.submit(0, cluster_layer, [SignedGraph(np.ones((4, 4)))], SearchSettings(), 0)\n"
         "pool.submit(1, loaded)\n"
         "print(pool.result(0).graphs[0].partition.num_modules, pool.result(1), 'jax' in sys.modules)\n"
         "pool.close()\n"

@@ -12,11 +12,10 @@ def by_sign(adjacency, resolution, restarts, seed):
     return (np.linalg.eigh(centred)[1][:, -1] > 0).astype(int)
 
 
-def noise(adjacency, rng):
-    """Weights of the same mean between all living units."""
-    drawn = np.triu(rng.exponential(adjacency.mean(), adjacency.shape), 1)
-    is_alive = adjacency.any(1)
-    return (drawn + drawn.T) * np.outer(is_alive, is_alive)
+def noise(S, normalized, rng):
+    """Weights of the same mean between all units."""
+    drawn = np.triu(rng.exponential(1.0 if normalized else np.abs(S).mean(), S.shape), 1)
+    return drawn + drawn.T
 
 
 BY_SIGN = mj.SearchInfo("by_sign", by_sign)

@@ -33,8 +33,11 @@ def command(*arguments: object) -> list[str]:
 def specs_in(folder: Path) -> Path:
     """The golden specs and the data that they name, copied to a folder."""
     shutil.copytree(GOLDEN / "specs", folder, dirs_exist_ok=True)
-    for spec in folder.glob("*.toml"):  # what version 0.2 did, which had no key for it
-        spec.write_text(spec.read_text() + "\n[analysis]\nmin_accuracy = 0.8\n")
+    for spec in folder.glob("*.toml"):  # what version 0.2 did, which had no key for it or another default
+        text = spec.read_text()
+        null = "" if "null_kind" in text else 'null_kind = "weight_permutation"\n'
+        text = text.replace("[modules]\n", f'[modules]\n{null}null_search = "method"\n')
+        spec.write_text(f"{text}\n[analysis]\nmin_accuracy = 0.8\n")
     shutil.copy(GOLDEN / "examples.npz", folder)
     return folder
 
@@ -105,6 +108,8 @@ def hard_graphs() -> list[np.ndarray]:
 
 def search_rows() -> pl.DataFrame:
     """What each method finds in each hard graph, and its null."""
+    from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
+
     rows = []
     for number, graph in enumerate(hard_graphs()):
         for method in ("leiden", "leidenalg", "spectral", "monte_carlo"):
@@ -112,7 +117,8 @@ def search_rows() -> pl.DataFrame:
             rows.append(
                 {"graph": number, "method": method, "q": partition.q, "labels": np.asarray(partition.labels).tolist()}
             )
-        null = mj.modularity_null(graph, kind="weight_permutation", n=4, seed=number)
+        settings = SearchSettings(nulls=4, null_kind="weight_permutation", null_search="method")
+        null = cluster_layer([SignedGraph(graph)], settings, number).graphs[0].null
         rows.append({"graph": number, "method": "null", "q": null.mean, "labels": []})
     return pl.DataFrame(
         rows, schema={"graph": pl.Int64, "method": pl.String, "q": pl.Float64, "labels": pl.List(pl.Int64)}

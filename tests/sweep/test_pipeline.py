@@ -82,8 +82,11 @@ def test_columns_agree_with_the_functions_they_come_from(finished):
     assert np.array_equal(matrix, matrix.T)
     adjacency = mj.adjacency(matrix, normalized=True)
     assert mj.modularity(adjacency, row["labels"]) == row["q"]
-    assert row["null_kind"] == "weight_permutation"
+    assert row["null_kind"] == "rotation"
     assert row["null_n"] == 2
+    assert row["excess_q"] == row["null_q"] - row["null_mean"]
+    assert row["effective_modules_strength"] > 0
+    assert len(row["module_p"]) == len(row["module_z"]) == row["num_modules"]
     own = finished.alignment.filter(
         (pl.col("measure_a") == pl.col("measure_b")) & (pl.col("normalized_a") == pl.col("normalized_b"))
     )

@@ -9,6 +9,16 @@ from modjax.checks import check_finite
 DEAD_BELOW = 1e-12
 
 
+def adjacency_or_nan(S: np.ndarray, normalized: bool) -> np.ndarray:  # noqa: N803
+    """Return the adjacency, or only NaN if the similarity overflowed, so that no unit counts as dead.
+
+    A matrix with a zero diagonal is an adjacency already.
+    """
+    if not np.all(np.isfinite(S)):
+        return np.full(S.shape, np.nan)
+    return adjacency(S, normalized) if np.any(np.diagonal(S)) else np.asarray(S)
+
+
 def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the formula's letter
     """Return the adjacency of a similarity: non-negative, exactly symmetric weights with a zero diagonal.
 
@@ -38,10 +48,14 @@ def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the form
         check_finite("S", S)
     variance = xp.abs(xp.diagonal(S, axis1=-2, axis2=-1))
     is_alive = variance > DEAD_BELOW * xp.max(variance, axis=-1, keepdims=True) if S.shape[-1] else variance > 0
-    weights = (xp.abs(S) + xp.abs(xp.swapaxes(S, -1, -2))) / 2
+    sizes = xp.abs(S)
+    weights = (sizes + xp.swapaxes(sizes, -1, -2)) / 2
     if normalized:
         scale = xp.sqrt(xp.where(is_alive, variance, 1))
         # The outer product is exactly symmetric; dividing row by row first would not be.
         weights = weights / (scale[..., :, None] * scale[..., None, :])
+    if isinstance(weights, np.ndarray) and weights.ndim == 2 and is_alive.all():  # as null graphs are, by the thousand
+        np.fill_diagonal(weights, 0)
+        return weights
     is_edge = is_alive[..., :, None] & is_alive[..., None, :] & ~xp.eye(S.shape[-1], dtype=bool)
     return xp.where(is_edge, weights, xp.zeros((), dtype=S.dtype))
