@@ -2,14 +2,15 @@
 
     python experiments/null_models.py --out runs/null_models [--data-dir D] [--nulls 99]
 
-Two CPU cores, about 15 minutes. It measures the 100 untrained networks, compares each of their 16 graphs with each null,
-prints the median z and the share of p at its floor, and writes the table into docs/modules.md.
+Two CPU cores, about 15 minutes. It measures the 100 untrained networks, compares each of their 16 graphs with each
+null, prints the median z and the share of p at its floor, and writes the table into docs/modules.md.
 """
 
 import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ import modjax as mj
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("rotation", "hirschberger", "strength_rewiring", "weight_permutation")
+TITLES = {"covariance": "covariance", "input_jacobian": "input Jacobian", "output_jacobian": "output Jacobian"}
+TITLES["loss_hessian"] = "loss Hessian"
 BEGIN, END = "<!-- null models: begin -->\n", "<!-- null models: end -->\n"
 
 
@@ -44,8 +47,11 @@ def compare(matrix: np.ndarray, num_nulls: int) -> list[dict]:
 def rows_of(sweep: mj.Sweep, num_nulls: int) -> pl.DataFrame:
     """Every untrained network, layer, measure, scaling and null."""
     names = sweep.similarity.select("trial_id", "layer", "measure").rows(named=True)
-    matrices = [sweep.matrix(**name).astype(float) for name in names]
-    with ProcessPoolExecutor() as workers:
+    units = sweep.similarity["num_units"]
+    matrices = [
+        np.array(matrix).reshape(num, num) for matrix, num in zip(sweep.similarity["matrix"], units, strict=True)
+    ]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
         results = workers.map(partial(compare, num_nulls=num_nulls), matrices, chunksize=4)
         return pl.DataFrame([{**name, **row} for name, rows in zip(names, results, strict=True) for row in rows])
 
@@ -63,7 +69,7 @@ def table_of(rows: pl.DataFrame, num_nulls: int) -> str:
                 here = cells.filter(normalized=normalized, layer=layer, measure=measure)
                 of = {row["kind"]: row for row in here.rows(named=True)}
                 numbers = [f"{of[kind]['z']:+.1f} ({of[kind]['at_floor']:.0%})" for kind in KINDS]
-                name = f"{'normalized' if normalized else 'raw'} {measure.replace('_', ' ')}, layer {layer}"
+                name = f"{'normalized' if normalized else 'raw'} {TITLES[measure]}, layer {layer}"
                 lines.append(f"| {name} | {' | '.join(numbers)} |")
     return "\n".join(lines) + "\n"
 

@@ -53,7 +53,11 @@ from .records import SearchInfo as SearchInfo
 from .records import TaskInfo as TaskInfo
 from .report.claims import Claims as Claims
 from .report.claims import claims as claims
+from .report.multiplicity import combined_p as combined_p
+from .report.multiplicity import equivalence_p as equivalence_p
+from .report.multiplicity import max_t_p as max_t_p
 from .report.page_compare import compare as compare
+from .report.statistics import t_interval as t_interval
 from .spec.parse import load_spec as load_spec
 from .spec.spec import SweepSpec as SweepSpec
 from .store.sweep import Sweep as Sweep

@@ -113,13 +113,23 @@ def claims(
     directory: Directory,
     out: Annotated[Path | None, typer.Option(help="Write all rows, with a sentence each, to this CSV file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the sweep's numbers and verdicts to this file.")] = None,
+    correction: Annotated[
+        str, typer.Option(help="max_t (family-wise error) or benjamini_hochberg (false discovery rate).")
+    ] = "max_t",
+    interval: Annotated[str, typer.Option(help="t, or bootstrap (percentiles).")] = "t",
+    margin: Annotated[
+        float | None, typer.Option(help="Largest difference in Q that counts as none (default: the spec's).")
+    ] = None,
+    min_living: Annotated[
+        float, typer.Option(help="Leave out of an arm's best settings with a smaller share of living units.")
+    ] = 0.0,
 ) -> None:
     """Test the paper's claims from a sweep's tables: effects, intervals over seeds, verdicts."""
     from modjax.io.files import write_text
     from modjax.report.reproduction import reproduction_text
 
     opened = modjax.open_sweep(directory)
-    tested = modjax.claims(opened)
+    tested = modjax.claims(opened, correction, interval, margin, min_living)
     for name, lines in tested.headlines.items():
         typer.echo("\n".join(lines))
         if tested.shown(name).height:

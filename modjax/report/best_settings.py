@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from modjax.report.multiplicity import FlipTest
 from modjax.report.statistics import sign_flips, tails_p
 
 
@@ -37,6 +38,15 @@ def best_gains(gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best = np.take_along_axis(gains, chosen[..., None, :], -2)[..., 0, :]
     has_any = np.isfinite(means.max(-2))
     return np.where(has_any, best, np.nan), np.where(has_any, chosen, -1)
+
+
+def best_gains_test(gains: np.ndarray, rival: np.ndarray | None = None) -> FlipTest:
+    """Return the mean best gain and its values under sign flips, over their standard deviation (see below)."""
+    # One sign per seed, shared by all settings and both arms: what is paired within a seed stays paired.
+    signs = sign_flips(gains.shape[-1])[:, None, :]
+    flipped = _mean_best(signs * _residuals(gains), None if rival is None else signs * _residuals(rival))
+    scale = float(flipped.std()) or 1.0
+    return FlipTest(float(_mean_best(gains, rival)) / scale, flipped / scale, is_exact=False)
 
 
 def best_gains_p(gains: np.ndarray, rival: np.ndarray | None = None) -> float:

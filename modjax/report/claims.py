@@ -1,29 +1,26 @@
 """Tests of the paper's claims from a sweep's tables: effects, intervals over seeds, p-values, verdicts in words."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
-from modjax.names import STOPPED
-from modjax.report.families import COMPARISONS, HIGHER, SCORE_NAMES, families_claim, family_means
-from modjax.report.regularization import ARM_NAMES, MORE, RAISED, RISES, arms_claim, dropout_claim
-from modjax.report.settings import ARMS, parts_of, setting_name
-from modjax.report.statistics import LEAST_FLIPPED, LEAST_SEEDS
-from modjax.report.style import measure_title
-from modjax.report.untrained import Q_CHANGE, training_claim
-from modjax.report.verdicts import NOT_TESTED, Words, all_one_way
-from modjax.store.exclusion import exclusion_rule
+from modjax.names import STOPPED, one_of
+from modjax.report.families import families_claim, family_means
+from modjax.report.headlines import FAMILIES, TITLES, headline
+from modjax.report.modular import modular_claim
+from modjax.report.multiplicity import check_margin
+from modjax.report.regularization import arms_claim, dropout_claim
+from modjax.report.settings import parts_of, setting_name
+from modjax.report.statistics import LEAST_FLIPPED
+from modjax.report.untrained import training_claim
+from modjax.report.verdicts import CORRECTIONS, INTERVALS, NOT_TESTED, Testing
+from modjax.store.exclusion import exclusion_rule, spec_values
 from modjax.store.sweep import Sweep
 
 Rows = list[dict[str, Any]]
-TITLES = {
-    "dropout": "Q rises with dropout",
-    "arms": "Dropout raises Q more than L2 and L1 penalties do at their best",
-    "families": "Modules agree more within a family of measures than across families",
-    "training": "What training changes relative to untrained networks",
-}
 MISSING = {
+    "modular": "the sweep has no rotation nulls ([modules] nulls, null_kind)",
     "dropout": "the sweep has no Q at two rates of dropout that differ in nothing else",
     "arms": "the sweep has no baseline with an arm beside it, in two seeds or more",
     "families": "the sweep has no alignment of two measures of one family and of one of the other",
@@ -35,6 +32,7 @@ class Claims(NamedTuple):
     """Results for each claim: a table (same schema for all, empty where it cannot be tested) and its headlines.
 
     Attributes:
+        modular: Table of the question whether Q is higher than in rotations of the networks' own similarities.
         dropout: Table of the claim that Q rises with dropout.
         arms: Table of the claim that dropout raises Q more than L2 and L1 penalties do at their best.
         families: Table of the claim that modules agree more within a family of measures than across families.
@@ -43,6 +41,7 @@ class Claims(NamedTuple):
         notes: Sentences about the trials that were left out.
     """
 
+    modular: pl.DataFrame
     dropout: pl.DataFrame
     arms: pl.DataFrame
     families: pl.DataFrame
@@ -53,7 +52,7 @@ class Claims(NamedTuple):
     @property
     def table(self) -> pl.DataFrame:
         """Rows of all claims."""
-        return pl.concat([self.dropout, self.arms, self.families, self.training])
+        return pl.concat([self.modular, self.dropout, self.arms, self.families, self.training])
 
     @property
     def sentences(self) -> list[str]:
@@ -67,39 +66,61 @@ class Claims(NamedTuple):
         return frame.select(name for name in frame.columns if name in always_shown or frame[name].n_unique() > 1)
 
 
-def claims(sweep: Sweep) -> Claims:
+def claims(
+    sweep: Sweep,
+    correction: str = "max_t",
+    interval: str = "t",
+    margin: float | None = None,
+    min_living: float = 0.0,
+) -> Claims:
     """Test the paper's claims. All statistics are over seeds; docs/statistics.md describes them.
 
     Args:
         sweep: Sweep, as returned by :func:`modjax.open_sweep` or :func:`modjax.run_sweep`.
+        correction: What p is adjusted by within a family: ``max_t`` (step-down max-T with shared sign flips, Holm where
+            seeds are not paired: family-wise error) or ``benjamini_hochberg`` (false discovery rate).
+        interval: ``t`` (Student's, Welch's) or ``bootstrap`` (percentiles; too narrow with few seeds).
+        margin: Largest difference in Q that counts as none: rows that are not shown to differ are tested for
+            equivalence. None takes the spec's ``[analysis] margin``.
+        min_living: Share of units that must be alive, on average, in a setting that may be an arm's best.
 
     Returns:
         A table for each claim, with one row per measure, scaling and layer, and headlines that say for which of them
         the claim holds and for which it does not.
 
     Raises:
-        ValueError: A table of the sweep is damaged.
+        ValueError: A table of the sweep is damaged; an unknown correction or interval; a margin that is not positive.
     """
+    one_of(correction, CORRECTIONS, "correction")
+    one_of(interval, INTERVALS, "interval")
+    if margin is None:
+        margin = _spec_margin(sweep)
+    else:
+        check_margin(margin)
+    if not 0 <= min_living <= 1:
+        raise ValueError(f"min_living is a share of units, from 0 to 1; got {min_living}.")
+    testing = Testing(correction, interval, margin, min_living)
     parts, means = _analysed(sweep, parts_of(sweep.trials)), family_means(sweep)
     tables = {
-        "dropout": dropout_claim(sweep, parts),
-        "arms": arms_claim(sweep, parts),
-        "families": families_claim(means, parts),
-        "training": training_claim(sweep, parts, means),
-    }
-    write: dict[str, Callable[[Rows], list[str]]] = {
-        "dropout": _dropout_headlines,
-        "arms": _arms_headlines,
-        "families": _families_headlines,
-        "training": _training_headlines,
+        "modular": modular_claim(sweep, parts, testing),
+        "dropout": dropout_claim(sweep, parts, testing),
+        "arms": arms_claim(sweep, parts, testing),
+        "families": families_claim(means, parts, testing),
+        "training": training_claim(sweep, parts, means, testing),
     }
     headlines = {
-        name: tuple(write[name](table.to_dicts()))
+        name: tuple(line for family in FAMILIES[name](table.to_dicts()) for line in headline(family, correction))
         if table.height
-        else (f"{TITLES[name]}: cannot be tested: {MISSING[name]}.",)
+        else (f"{TITLES[name]} Cannot be tested: {MISSING[name]}.",)
         for name, table in tables.items()
     }
-    return Claims(**tables, headlines=headlines, notes=tuple(_notes(sweep, parts)))
+    return Claims(**tables, headlines=headlines, notes=tuple(_notes(sweep, parts, pl.concat(tables.values()))))
+
+
+def _spec_margin(sweep: Sweep) -> float | None:
+    section = spec_values(sweep).get("analysis")
+    margin = section.get("margin") if isinstance(section, dict) else None
+    return float(margin) if isinstance(margin, int | float) and np.isfinite(margin) and margin > 0 else None
 
 
 def _analysed(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
@@ -108,104 +129,14 @@ def _analysed(sweep: Sweep, parts: pl.DataFrame) -> pl.DataFrame:
     return parts.filter(pl.col("trial_id").is_in(analysed_ids.implode())) if analysed_ids.len() else parts
 
 
-def _dropout_headlines(rows: Rows) -> list[str]:
-    slopes = [row for row in rows if row["quantity"] == "slope"]
-    return [_headline(TITLES["dropout"], slopes, RISES)]
-
-
-def _arms_headlines(rows: Rows) -> list[str]:
-    """Headlines of dropout against L2 and L1; "raises Q more" also requires that dropout's own gain is above zero."""
-    gains = {_key(row): row for row in rows if row["quantity"] == "gain" and row["networks"] == "dropout"}
-    headlines = []
-    for arm in ("l2", "l1"):
-        title = f"Dropout raises Q more than {ARM_NAMES[arm]} does at its best"
-        differences = [row for row in rows if row["networks"] == f"dropout - {arm}"]
-        if differences:
-            headlines.append(_headline(title, [_both(row, gains[_key(row)]) for row in differences], MORE))
-        else:
-            headlines.append(f"{title}: cannot be tested: the sweep lacks one of these arms, or the baseline.")
-    return headlines
-
-
-def _key(row: dict[str, Any]) -> tuple:
-    return row["measure"], row["normalized"], row["layer"]
-
-
-def _both(difference: dict[str, Any], gain: dict[str, Any]) -> dict[str, Any]:
-    """Return the row of the difference, with a verdict that says so where dropout's own gain does not hold."""
-    if difference["verdict"] == NOT_TESTED and all_one_way(difference) > 0 and all_one_way(gain) <= 0:
-        # Untested rows are judged by their range: this one no longer counts as above zero in every seed.
-        return {**difference, "least": 0.0}
-    if difference["verdict"] == MORE[0] and gain["verdict"] != RAISED[0]:
-        return {**difference, "verdict": f"more, but dropout's own gain {gain['verdict']}"}
-    return difference
-
-
-def _families_headlines(rows: Rows) -> list[str]:
-    headlines = []
-    for networks in ("trained", "untrained"):
-        for quantity, side in COMPARISONS.items():
-            here = [row for row in rows if row["networks"] == networks and row["quantity"] == quantity]
-            if here:
-                title = f"{networks.capitalize()} networks: modules agree more {side} than across families"
-                headlines.append(_headline(title, here, HIGHER))
-    return headlines
-
-
-def _training_headlines(rows: Rows) -> list[str]:
-    headlines = []
-    for part in ("baseline", *ARMS):
-        group = "the baseline" if part == "baseline" else f"the {part} arm"
-        here = [row for row in rows if row["networks"] == part]
-        of_q = [row for row in here if row["quantity"] == Q_CHANGE]
-        of_alignment = [row for row in here if row["quantity"] != Q_CHANGE]
-        for what, family in (("Q", of_q), ("Agreement of modules", of_alignment)):
-            if family:
-                headlines.append(_headline(f"{what} in {group} is higher than in untrained networks", family, HIGHER))
-    return headlines
-
-
-def _headline(title: str, rows: Rows, words: Words) -> str:
-    """Return a sentence that says for how many rows a claim holds and names the others."""
-    if all(row["verdict"] == NOT_TESTED for row in rows):
-        most = max(row["num_seeds"] for row in rows)
-        # Without a p there is no verdict: the seeds are described by the direction they share, if any.
-        kinds = {1: f"{words[0]} in every seed", -1: f"{words[1]} in every seed", 0: "seeds differ"}
-        verdicts = [kinds[all_one_way(row)] for row in rows]
-        needed = LEAST_SEEDS if rows[0]["claim"] == "training" else LEAST_FLIPPED
-        why = f"{most} seeds, {needed} are needed" if most < needed else "no spread to test against"
-        return f"{title}: not tested ({why}); {_told(rows, verdicts, kinds[1])}."
-    return f"{title}: {_told(rows, [row['verdict'] for row in rows], words[0])}."
-
-
-def _told(rows: Rows, verdicts: list[str], holds: str) -> str:
-    """Return ``holds for 12 of 16; not shown: ...; falls: ...``, which names the rows that do not hold."""
-    num_holding = verdicts.count(holds)
-    clauses = [f"{holds} for {'all' if num_holding == len(rows) else f'{num_holding} of'} {len(rows)}"]
-    for verdict in dict.fromkeys(verdicts):
-        if verdict != holds:
-            clauses.append(f"{verdict}: {_names([r for r, v in zip(rows, verdicts, strict=True) if v == verdict])}")
-    return "; ".join(clauses)
-
-
-def _names(rows: Rows) -> str:
-    """Names of the rows' graphs, with the layers of a measure and scaling listed together."""
-    layers: dict[str, list[str]] = {}
-    for row in rows:
-        # Rows about agreement compare measures with each other and so have none: their score names them.
-        if row["measure"] is None:
-            kind = "" if row["quantity"] in COMPARISONS else f" {row['quantity']}"
-            what = f"{SCORE_NAMES[row['score']]}{kind}"
-        else:
-            what = measure_title(row["measure"])
-        name = f"{'normalized' if row['normalized'] else 'raw'} {what}"
-        layers.setdefault(name, []).append("combined" if row["layer"] < 0 else str(row["layer"]))
-    return ", ".join(f"{name} (layer{'s' * (len(which) > 1)} {', '.join(which)})" for name, which in layers.items())
-
-
-def _notes(sweep: Sweep, parts: pl.DataFrame) -> list[str]:
-    """Sentences about the trials that no claim uses, and why."""
+def _notes(sweep: Sweep, parts: pl.DataFrame, table: pl.DataFrame) -> list[str]:
+    """Sentences about what could not be tested, and about the trials that no claim uses, and why."""
     notes = []
+    untested = table.filter((pl.col("verdict") == NOT_TESTED) & (pl.col("claim") != "training"))
+    num_seeds = max(untested["num_seeds"].to_list(), default=LEAST_FLIPPED)
+    if 0 < num_seeds < LEAST_FLIPPED:
+        few = f"{num_seeds} seed{'s' if num_seeds != 1 else ''}"
+        notes.append(f"Too few seeds to test: {few}, {LEAST_FLIPPED} are needed. The tables hold the points.")
     excluded = parts.filter(~pl.col("is_kept"))
     if excluded.height:
         counts = excluded.group_by("part", "strength").len().sort("part", "strength").rows()

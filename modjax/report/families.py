@@ -6,11 +6,13 @@ import numpy as np
 import polars as pl
 
 from modjax.names import DOWNSTREAM, UPSTREAM
+from modjax.report.multiplicity import flip_test
 from modjax.report.statistics import summarize_seeds
 from modjax.report.style import layer_title
 from modjax.report.verdicts import (
     NOT_SHOWN,
     NOT_TESTED,
+    Testing,
     Words,
     certainty_of,
     claim_row,
@@ -67,7 +69,7 @@ def _family(column: str) -> pl.Expr:
     return pl.when(pl.col(column).is_in(list(UPSTREAM))).then(pl.lit("upstream")).otherwise(pl.lit("downstream"))
 
 
-def families_claim(means: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
+def families_claim(means: pl.DataFrame, parts: pl.DataFrame, testing: Testing) -> pl.DataFrame:
     """Return within minus across in trained and untrained networks: one row per layer, normalized and score.
 
     Within - across is computed for each trial and averaged over the trials of a seed (all settings of trained
@@ -76,6 +78,7 @@ def families_claim(means: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
     Args:
         means: Mean alignments, as returned by :func:`family_means`.
         parts: Parts of the trials, as returned by :func:`modjax.report.settings.parts_of`.
+        testing: How to test.
     """
     group = pl.when(pl.col("part") == "untrained").then(pl.lit("untrained")).otherwise(pl.lit("trained"))
     joined = means.join(parts.with_columns(networks=group), on="trial_id", validate="m:1").sort("trial_id")
@@ -89,10 +92,11 @@ def families_claim(means: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
                 continue
             # Trials of a seed share their initial weights: they are averaged first, so that each seed counts once.
             by_seed = values.group_by("seed").agg(pl.col("value").mean()).sort("seed")["value"]
-            summary = summarize_seeds(by_seed.cast(pl.Float64).fill_null(np.nan).to_numpy())
+            each = by_seed.cast(pl.Float64).fill_null(np.nan).to_numpy()
+            summary = summarize_seeds(each, testing.interval)
             columns |= {"claim": "families", "quantity": quantity, "num_left_out": values["value"].null_count()}
-            rows.append(claim_row(summary, HIGHER, _tell, **columns))
-    return claims_frame(sorted(rows, key=_place))
+            rows.append(claim_row(summary, HIGHER, _tell, test=flip_test(each), **columns))
+    return claims_frame(sorted(rows, key=_place), testing)
 
 
 def _place(row: dict[str, Any]) -> tuple:

@@ -25,7 +25,7 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def seeds_cell(values: ArrayLike, digits: int = 3) -> str:
-    """Return the mean and 95 % bootstrap interval over seeds; below five seeds, the points themselves.
+    """Return the mean and 95 % t interval over seeds; below five seeds, the points themselves.
 
     Example:
         >>> seeds_cell([1.0, 2.0], 1), seeds_cell([1.0] * 5, 1), seeds_cell([])
@@ -41,18 +41,18 @@ def seeds_cell(values: ArrayLike, digits: int = 3) -> str:
     return f"{summary.estimate:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
 
 
-def estimate_cell(row: dict[str, Any] | None, has_q: bool = True) -> str:
+def estimate_cell(row: dict[str, Any] | None, has_p: bool = True) -> str:
     """Return a claim's estimate with its interval (or the range of the points) and the adjusted p.
 
     Example:
         >>> row = {"estimate": 0.5, "low": None, "high": None, "least": 0.4, "most": 0.6, "p_adjusted": None}
         >>> estimate_cell(row), estimate_cell(row | {"low": 0.45, "high": 0.55, "p_adjusted": 0.01})
-        ('+0.500 (0.400 to 0.600)', '+0.500 [0.450, 0.550], q 0.01')
+        ('+0.500 (0.400 to 0.600)', '+0.500 [0.450, 0.550], p 0.01')
     """
     if row is None or row["estimate"] is None:
         return NOTHING
     span = f"({row['least']:.3f} to {row['most']:.3f})"
     if row["low"] is not None:
         span = f"[{row['low']:.3f}, {row['high']:.3f}]"
-    q = f", q {row['p_adjusted']:.2g}" if has_q and row["p_adjusted"] is not None else ""
-    return f"{row['estimate']:+.3f} {span}{q}"
+    p = f", p {row['p_adjusted']:.2g}" if has_p and row["p_adjusted"] is not None else ""
+    return f"{row['estimate']:+.3f} {span}{p}"

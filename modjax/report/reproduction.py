@@ -7,12 +7,16 @@ import numpy as np
 import polars as pl
 
 from modjax.names import HYPERPARAMETERS
-from modjax.report.claims import TITLES, Claims, claims
+from modjax.report.claims import Claims, claims
 from modjax.report.families import COMPARISONS, KINDS, SCORE_NAMES, SCORES, family_means
+from modjax.report.headlines import TITLES
 from modjax.report.markdown import NOTHING, estimate_cell, markdown_table, seeds_cell
+from modjax.report.matched import MATCHED
+from modjax.report.modular import GROUPS
 from modjax.report.settings import ARMS, baseline_name, graphs_of, parts_of, setting_name
 from modjax.report.style import layer_title, measure_title, ordered_measures
 from modjax.report.untrained import Q_CHANGE
+from modjax.report.verdicts import IN_Q, SCORE_TITLES
 from modjax.store.exclusion import NO_RULE, exclusion_rule
 from modjax.store.sweep import Sweep
 
@@ -86,30 +90,32 @@ def _head(sweep: Sweep, trials: pl.DataFrame) -> str:
         f"- Device: {manifest.get('device', {}).get('kind', NOTHING)}. "
         f"Packages: {', '.join(f'{name} {packages.get(name, NOTHING)}' for name in ('modjax', 'jax'))}.",
         f"- Baseline: {baseline_name(sweep.trials)}.",
-        "- How intervals and p-values are made: docs/statistics.md of modjax. q is p adjusted by Benjamini-Hochberg.",
+        "- How intervals and p-values are made: docs/statistics.md of modjax. p is adjusted for a question's graphs.",
     ]
     return "\n".join(lines)
 
 
 def _claims_section(results: Claims) -> str:
     blocks = ["## What the claims come to"]
-    tables = {
-        "dropout": _dropout_table(results),
-        "arms": _arms_table(results),
-        "families": _families_table(results),
-        "training": _training_table(results),
+    tables: dict[str, list[str]] = {
+        "modular": [_modular_table(results)],
+        "families": [_families_table(results)],
+        **{
+            name: [write(results, score) for score in IN_Q]
+            for name, write in {"dropout": _dropout_table, "arms": _arms_table, "training": _training_table}.items()
+        },
     }
     for name, title in TITLES.items():
         blocks += [f"### {title}", "\n".join(f"- {line}" for line in results.headlines[name])]
-        blocks += [tables[name]] * bool(tables[name])
+        blocks += [table for table in tables[name] if table]
     blocks += ["\n".join(f"- {note}" for note in results.notes)] * bool(results.notes)
     return "\n\n".join(blocks)
 
 
-def _by_graph(table: pl.DataFrame) -> dict[tuple, dict[tuple, dict[str, Any]]]:
-    """Group rows about Q by graph, then by (quantity, networks)."""
+def _by_graph(table: pl.DataFrame, score: str) -> dict[tuple, dict[tuple, dict[str, Any]]]:
+    """Group rows about Q (or excess Q) by graph, then by (quantity, networks)."""
     rows_by_graph: dict[tuple, dict[tuple, dict[str, Any]]] = {}
-    for row in table.filter(pl.col("measure").is_not_null()).iter_rows(named=True):
+    for row in table.filter(pl.col("measure").is_not_null(), score=score).iter_rows(named=True):
         graph = (row["measure"], row["normalized"], row["layer"])
         rows_by_graph.setdefault(graph, {})[row["quantity"], row["networks"]] = row
     return rows_by_graph
@@ -120,22 +126,33 @@ def _graph_cells(graph: tuple) -> list[str]:
     return [measure_title(measure), "normalized" if normalized else "raw", layer_title(layer)]
 
 
-def _dropout_table(results: Claims) -> str:
-    header = ["measure", "scaling", "layer", "slope per unit of dropout", "rank correlation", "verdict"]
+def _modular_table(results: Claims) -> str:
+    groups = list(dict.fromkeys(results.modular["networks"]))
+    header = ["measure", "scaling", "layer", *(f"excess Q of {GROUPS.get(group, group)}" for group in groups)]
+    cells = _by_graph(results.modular, "excess_q").items()
+    rows = [[*_graph_cells(graph), *(estimate_cell(row.get(("excess Q", g))) for g in groups)] for graph, row in cells]
+    return markdown_table(header, rows) if rows else ""
+
+
+def _dropout_table(results: Claims, score: str) -> str:
+    header = ["measure", "scaling", "layer", f"slope of {SCORE_TITLES[score]} per unit of dropout"]
+    header += ["rank correlation", "verdict"]
     rows = []
-    for graph, cells in _by_graph(results.dropout).items():
+    for graph, cells in _by_graph(results.dropout, score).items():
         slope, rho = cells["slope", "dropout"], cells["rank correlation", "dropout"]
         rows.append(
-            [*_graph_cells(graph), estimate_cell(slope), estimate_cell(rho, has_q=False), str(slope["verdict"])]
+            [*_graph_cells(graph), estimate_cell(slope), estimate_cell(rho, has_p=False), str(slope["verdict"])]
         )
     return markdown_table(header, rows) if rows else ""
 
 
-def _arms_table(results: Claims) -> str:
-    header = ["measure", "scaling", "layer", *(f"gain of {arm}" for arm in ARMS)]
-    header += [f"{kind} {arm}" for arm in ("l2", "l1") for kind in ("dropout -", "dropout /")]
+def _arms_table(results: Claims, score: str) -> str:
+    header = ["measure", "scaling", "layer", *(f"gain of {arm} in {SCORE_TITLES[score]}" for arm in ARMS)]
+    header += [
+        f"{kind} {arm}" for arm in ("l2", "l1") for kind in ("dropout -", "dropout /", "at matched accuracy: dropout -")
+    ]
     rows = []
-    for graph, cells in _by_graph(results.arms).items():
+    for graph, cells in _by_graph(results.arms, score).items():
         estimates = []
         for arm in ARMS:
             gain = cells.get(("gain", arm))
@@ -144,6 +161,8 @@ def _arms_table(results: Claims) -> str:
         for arm in ("l2", "l1"):
             estimates.append(estimate_cell(cells.get(("difference of gains", f"dropout - {arm}"))))
             estimates.append(estimate_cell(cells.get(("ratio of gains", f"dropout / {arm}"))))
+            matched = f"difference of gains{MATCHED}"
+            estimates.append(estimate_cell(cells.get((matched, f"dropout - {arm}"))))
         rows.append([*_graph_cells(graph), *estimates])
     return markdown_table(header, rows) if rows else ""
 
@@ -160,11 +179,12 @@ def _families_table(results: Claims) -> str:
     return markdown_table(header, [[*name, *cells] for name, cells in lines.items()]) if lines else ""
 
 
-def _training_table(results: Claims) -> str:
-    groups = ("baseline", *ARMS)
-    header = ["measure", "scaling", "layer", *(f"Q of {group} - untrained (in sd of untrained)" for group in groups)]
+def _training_table(results: Claims, score: str) -> str:
+    groups, what = ("baseline", *ARMS), SCORE_TITLES[score]
+    header = ["measure", "scaling", "layer"]
+    header += [f"{what} of {group} - untrained (in sd of untrained)" for group in groups]
     rows = []
-    for graph, cells in _by_graph(results.training).items():
+    for graph, cells in _by_graph(results.training, score).items():
         estimates = []
         for group in groups:
             row = cells.get((Q_CHANGE, group))

@@ -12,6 +12,7 @@ from modjax.store.sweep import Sweep
 TRAINED = ("done", "diverged")
 ARMS = ("dropout", "l2", "l1")
 KNOWN = ("learning_rate", *ARMS)  # hyperparameters that the claims know what to do with
+ROTATION = "rotation"
 LEAST_SHARE = 0.5  # share of a setting's seeds that must be left, or the setting does not count
 
 
@@ -173,6 +174,25 @@ def baseline_name(trials: pl.DataFrame) -> str:
     """
     learning_rate, l2 = _base_of(trials.filter(pl.col("status").is_in(TRAINED)))
     return f"no dropout, no L1, L2 {l2:.3g}, learning rate {learning_rate:.3g}"
+
+
+def q_panels(sweep: Sweep, parts: pl.DataFrame) -> list[tuple[dict[str, Any], Panel]]:
+    """Return each graph, as columns of a row, with its Q; and where nulls rotate the units, with its excess Q too.
+
+    Excess Q over permuted or rewired weights is not used: such graphs are no similarities.
+    """
+    panels = []
+    is_rotated = pl.col("null_kind").is_null() | (pl.col("null_kind") == ROTATION)
+    rotated = sweep.modules.filter((pl.col("null_kind") == ROTATION).any() & is_rotated)
+    scores = {"q": sweep.modules, "excess_q": rotated}
+    for score, table in scores.items():
+        for measure, normalized, layer in graphs_of(sweep):
+            graph = {"measure": measure, "normalized": normalized, "layer": layer}
+            here = table.filter(*(pl.col(key) == value for key, value in graph.items()))
+            if here.height and here[score].drop_nulls().len():
+                values = here.select("trial_id", value=score)
+                panels.append(({**graph, "score": score}, panel_of(parts, values)))
+    return panels
 
 
 def graphs_of(sweep: Sweep) -> list[tuple[str, bool, int]]:

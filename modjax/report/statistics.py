@@ -1,4 +1,4 @@
-"""Statistics over seeds: bootstrap intervals, sign-flip and Welch tests, slopes and rank correlations.
+"""Statistics over seeds: t and bootstrap intervals, sign-flip and Welch tests, slopes and rank correlations.
 
 Seeds are the unit of replication: trials of one seed share initial weights, split and batch order, so each seed gives
 one number (a slope, a gain, a difference), and statistics are computed over those numbers. Below ``LEAST_SEEDS`` seeds,
@@ -24,8 +24,8 @@ class SeedSummary(NamedTuple):
 
     Attributes:
         estimate: Mean over seeds (for two groups: difference of their means).
-        low: Lower end of the 95 % bootstrap interval.
-        high: Upper end of the 95 % bootstrap interval.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
         least: Smallest number of a seed.
         most: Largest number of a seed.
         p: Two-sided p-value.
@@ -74,6 +74,32 @@ def bootstrap_mean(values: Any, seed: int = 0) -> tuple[float, float]:
     return bootstrap(np.asarray(values, np.float64)[:, None], lambda rows: rows[..., 0].mean(-1), seed)
 
 
+def t_interval(values: Any, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return Student's interval of a mean: mean +- t(n - 1) sd / sqrt(n), sd divided by n - 1.
+
+    It covers the mean of normal numbers as often as it says; with six seeds a percentile bootstrap of 95 % covers 87 %.
+
+    Args:
+        values: One number per seed, two at least.
+        confidence: Share of samples whose interval covers the mean.
+
+    Raises:
+        ValueError: Fewer than two numbers.
+
+    Example:
+        >>> low, high = t_interval([1.0, 2.0, 3.0])
+        >>> round(low, 3), round(high, 3)
+        (-0.484, 4.484)
+    """
+    from scipy.special import stdtrit
+
+    d = np.asarray(values, np.float64)
+    if len(d) < 2:
+        raise ValueError(f"an interval needs two numbers at least; got {len(d)}.")
+    half = float(stdtrit(len(d) - 1, (1 + confidence) / 2)) * float(d.std(ddof=1)) / np.sqrt(len(d))
+    return float(d.mean()) - half, float(d.mean()) + half
+
+
 def sign_flip_p(differences: Any, seed: int = 0) -> float:
     """Return the two-sided p of paired differences whose signs are exchangeable under the null.
 
@@ -118,13 +144,14 @@ def tails_p(flipped: np.ndarray, observed: float, is_exact: bool) -> float:
     return min(1.0, 2 * share)
 
 
-def summarize_seeds(values: Any) -> SeedSummary:
-    """Return the mean over seeds, its bootstrap interval, sign-flip p against zero, and mean / standard deviation.
+def summarize_seeds(values: Any, interval: str = "t") -> SeedSummary:
+    """Return the mean over seeds, its interval, sign-flip p against zero, and mean / standard deviation.
 
     Numbers within 1e-12 of zero are rounding errors and count as zero: all quantities summarized here are of order one.
 
     Args:
         values: One number per seed; NaN where a seed has none.
+        interval: ``t`` (:func:`t_interval`) or ``bootstrap`` (:func:`bootstrap_mean`).
 
     Example:
         >>> few = summarize_seeds([0.1, 0.2, float("nan"), 0.3])
@@ -136,22 +163,24 @@ def summarize_seeds(values: Any) -> SeedSummary:
     d = np.where(np.abs(d) <= ROUNDING, 0.0, d)
     if not len(d):
         return SeedSummary(None, None, None, None, None, None, None, 0)
-    low, high = bootstrap_mean(d) if len(d) >= LEAST_SEEDS else (None, None)
+    limits = t_interval if interval == "t" else bootstrap_mean
+    low, high = limits(d) if len(d) >= LEAST_SEEDS else (None, None)
     p = sign_flip_p(d) if len(d) >= LEAST_FLIPPED else None
     mean = float(d.mean())
     return SeedSummary(mean, low, high, float(d.min()), float(d.max()), p, _over_spread(mean, d), len(d))
 
 
-def compare_groups(values: Any, reference: Any) -> SeedSummary:
+def compare_groups(values: Any, reference: Any, interval: str = "t") -> SeedSummary:
     """Compare the seeds of one group with the mean of another: unpaired, with possibly different spreads.
 
-    estimate = mean(values) - mean(reference), its interval by resampling the seeds of both groups, p by Welch's t
-    (permuting labels would give too small a p where the small group has the larger spread), effect_size = estimate /
-    sd(reference). least and most are of values - mean(reference).
+    estimate = mean(values) - mean(reference), interval and p by Welch's t (permuting labels would give too small a p
+    where the small group has the larger spread), effect_size = estimate / sd(reference). least and most are of values -
+    mean(reference).
 
     Args:
         values: One number per seed; NaN where a seed has none.
         reference: Numbers of the other group, such as untrained networks, one per seed.
+        interval: ``t`` (Welch's), or ``bootstrap`` of the seeds of both groups.
 
     References:
         Welch, Biometrika 34, 28 (1947). Glass, Educational Researcher 5, 3 (1976), for the effect size.
@@ -163,9 +192,7 @@ def compare_groups(values: Any, reference: Any) -> SeedSummary:
         return SeedSummary(None, None, None, None, None, None, None, 0)
     shift, low, high, p = float(a.mean() - b.mean()), None, None, None
     if num_seeds >= LEAST_SEEDS:
-        # Different seeds, so that the draws of the two groups are independent.
-        means = [_resampled_means(group, seed) for seed, group in enumerate((a, b))]
-        low, high = _middle(means[0] - means[1])
+        low, high = _welch_interval(a, b) if interval == "t" else _resampled_interval(a, b)
         p = welch_p(a, b)
     ends = float(a.min() - b.mean()), float(a.max() - b.mean())
     return SeedSummary(shift, low, high, *ends, p, _over_spread(shift, b), num_seeds)
@@ -181,10 +208,31 @@ def welch_p(a: np.ndarray, b: np.ndarray) -> float | None:
 
     if not _varies(a) and not _varies(b):
         return None
+    error, freedom = _welch(a, b)
+    return float(2 * stdtr(freedom, -abs(float(a.mean() - b.mean())) / error))
+
+
+def _welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Return the standard error of a difference of means, and Welch's degrees of freedom."""
     u, v = (float(group.var(ddof=1)) / len(group) for group in (a, b))
-    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
-    t = abs(float(a.mean() - b.mean())) / np.sqrt(u + v)
-    return float(2 * stdtr(freedom, -t))
+    return float(np.sqrt(u + v)), (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1))
+
+
+def _welch_interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
+    shift = float(a.mean() - b.mean())
+    if not _varies(a) and not _varies(b):
+        return shift, shift
+    error, freedom = _welch(a, b)
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    return shift - half, shift + half
+
+
+def _resampled_interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    # Different seeds, so that the draws of the two groups are independent.
+    means = [_resampled_means(group, seed) for seed, group in enumerate((a, b))]
+    return _middle(means[0] - means[1])
 
 
 def slope(x: Any, y: Any) -> float:

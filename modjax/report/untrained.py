@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 
 from modjax.report.families import HIGHER, KINDS, SCORE_NAMES
-from modjax.report.settings import ARMS, graphs_of, panel_of, untrained_values
+from modjax.report.settings import ARMS, Panel, panel_of, q_panels, untrained_values
 from modjax.report.statistics import compare_groups
 from modjax.report.style import layer_title
 from modjax.report.verdicts import (
     NOT_SHOWN,
     NOT_TESTED,
+    SCORE_TITLES,
+    Testing,
     certainty_of,
     claim_row,
     claims_frame,
@@ -24,7 +26,7 @@ from modjax.store.sweep import Sweep
 Q_CHANGE = "trained - untrained"
 
 
-def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame) -> pl.DataFrame:
+def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame, testing: Testing) -> pl.DataFrame:
     """Return trained minus untrained of Q and alignment, for the baseline and each arm. Empty without both groups.
 
     Each seed of an arm contributes its mean over the arm's settings, each untrained seed its value. The groups are
@@ -35,26 +37,25 @@ def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame) -> pl
         sweep: A sweep.
         parts: Parts of the trials, as returned by :func:`modjax.report.settings.parts_of`.
         means: Mean alignments, as returned by :func:`modjax.report.families.family_means`.
+        testing: How to test.
     """
     rows = []
-    for measure, normalized, layer in graphs_of(sweep):
-        here = (pl.col("measure") == measure) & (pl.col("normalized") == normalized) & (pl.col("layer") == layer)
-        columns = {"score": "q", "measure": measure, "normalized": normalized, "layer": layer}
-        values = sweep.modules.filter(here).select("trial_id", value="q")
-        rows += _changes(parts, values, columns | {"quantity": Q_CHANGE})
+    for graph, panel in q_panels(sweep, parts):
+        here = sweep.modules.filter(*(pl.col(key) == graph[key] for key in ("measure", "normalized", "layer")))
+        untrained = untrained_values(parts, here.select("trial_id", value=graph["score"]))
+        rows += _changes(panel, untrained, {**graph, "quantity": Q_CHANGE}, testing)
     means = means.sort("score", "normalized", "layer", "trial_id", descending=[True, True, False, False])
     for keys, here in means.group_by("score", "normalized", "layer", maintain_order=True):
         columns = dict(zip(("score", "normalized", "layer"), keys, strict=True)) | {"measure": None}
         for kind in KINDS:
             values = here.select("trial_id", value=kind)
-            rows += _changes(parts, values, columns | {"quantity": kind})
-    return claims_frame(rows)
+            untrained = untrained_values(parts, values)
+            rows += _changes(panel_of(parts, values), untrained, columns | {"quantity": kind}, testing)
+    return claims_frame(rows, testing)
 
 
-def _changes(parts: pl.DataFrame, values: pl.DataFrame, columns: dict[str, Any]) -> list[dict[str, Any]]:
+def _changes(panel: Panel, untrained: np.ndarray, columns: dict[str, Any], testing: Testing) -> list[dict[str, Any]]:
     """Return one row per group of trained networks that has values."""
-    untrained = untrained_values(parts, values)
-    panel = panel_of(parts, values)
     rows = []
     # Trials of the part "other" differ in several hyperparameters: no row is about them.
     for part in ("baseline", *ARMS):
@@ -65,7 +66,7 @@ def _changes(parts: pl.DataFrame, values: pl.DataFrame, columns: dict[str, Any])
         # Settings that a seed lacks are left out of its mean; a seed without any stays NaN.
         by_seed = np.where(counts > 0, np.nansum(table, axis=0) / np.maximum(counts, 1), np.nan)
         num_left_out = panel.num_left_out[part]
-        summary = compare_groups(by_seed, untrained)
+        summary = compare_groups(by_seed, untrained, testing.interval)
         common = columns | {"claim": "training", "networks": part, "num_left_out": num_left_out}
         common["setting"] = f"against {len(untrained)} untrained"
         rows.append(claim_row(summary, HIGHER, _tell, **common))
@@ -78,7 +79,7 @@ def _tell(row: dict[str, Any]) -> str:
         NOT_TESTED: f"against untrained networks: {points_say(row, HIGHER)}",
     }.get(row["verdict"], f"is {row['verdict']} than in untrained networks")
     if row["measure"] is not None:
-        what = f"Q of {graph_name(row['measure'], row['normalized'], row['layer'])},"
+        what = f"{SCORE_TITLES[row['score']]} of {graph_name(row['measure'], row['normalized'], row['layer'])},"
     else:
         scaling = "normalized" if row["normalized"] else "raw"
         what = f"{SCORE_NAMES[row['score']]} agreement {row['quantity']}, {scaling}, {layer_title(row['layer'])},"

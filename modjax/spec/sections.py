@@ -194,9 +194,13 @@ class AlignmentSpec(Section):
 
 
 class AnalysisSpec(Section):
-    """Section ``[analysis]``: trained trials below ``min_accuracy`` are excluded; ``run`` names analyses."""
+    """Section ``[analysis]``: trained trials below ``min_accuracy`` are excluded; ``run`` names analyses.
+
+    ``margin`` is the largest difference in Q that claims count as none, for tests of equivalence.
+    """
 
     min_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    margin: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     run: Annotated[
         tuple[Annotated[str, known(tuple(BUILTIN.analyses), "analysis")], ...], AfterValidator(distinct)
     ] = ()
@@ -208,7 +212,7 @@ LATER_KEYS: dict[str, dict[str, Any]] = {
     "": {"task": "classification"},
     "training": {"num_train": None, "stopping": None, "steps_per_epoch": 1, "warmup_fraction": 0.1, "end_factor": 0.0},
     "modules": {"null_search": "method"},
-    "analysis": {"min_accuracy": 0.8, "run": []},
+    "analysis": {"min_accuracy": 0.8, "margin": None, "run": []},
 }
 
 

@@ -156,11 +156,11 @@ class SweepSpec(Section):
     def shared_settings(self) -> dict[str, Any]:
         """Return all settings that must not change when a sweep is extended.
 
-        That is all but name, question, seeds, arms, and the analyses to run, which may be added.
+        That is all but name, question, seeds, arms, the analyses to run, which may be added, and what only readers use.
         """
         content = self.model_dump(mode="json", exclude={"name": True, "question": True, "seeds": True, "arms": True})
         content["dataset"] = self._dataset_name()
-        del content["analysis"]["run"]
+        del content["analysis"]["run"], content["analysis"]["margin"]
         return {
             f"{section}.{key}" if isinstance(value, dict) else section: inner
             for section, value in content.items()

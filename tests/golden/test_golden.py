@@ -136,7 +136,10 @@ def test_searches_of_hard_graphs():
 
 
 def test_claims_about_the_kept_results():
-    current, golden = mj.claims(mj.open_sweep(MNIST_BASE)).table, pl.read_parquet(GOLDEN / "claims.parquet")
+    """By the statistics of version 0.2; quantities and the wording of sentences that joined later are left out."""
+    kept = mj.claims(mj.open_sweep(MNIST_BASE), correction="benjamini_hochberg", interval="bootstrap").table
+    golden = pl.read_parquet(GOLDEN / "claims.parquet").drop("sentence")
+    current = kept.filter(pl.col("quantity").is_in(golden["quantity"].unique().to_list()))
     assert_same_points(current, golden)
 
 

@@ -59,7 +59,8 @@ def test_slope_and_rank_correlation_are_found(found):
 
 def test_headline_says_where_the_claim_does_not_hold(found):
     (line,) = found.headlines["dropout"]
-    assert line.startswith("Q rises with dropout: rises for 4 of 16; ")
+    assert line.startswith("Does Q rise with dropout? In 4 of 16 graphs; ")
+    assert line.endswith(" (16 tests together, family-wise error 0.05).")
     assert "falls: normalized covariance (layers 0, 1), raw covariance (layers 0, 1)" in line
     assert "not shown: normalized output Jacobian (layers 0, 1), normalized loss Hessian (layers 0, 1), raw" in line
 
@@ -106,8 +107,8 @@ def test_gains_of_arms_are_compared(found):
     assert (ratio["p"], ratio["verdict"]) == (None, None)
     # L1 does nothing: near zero, not divided by.
     assert not found.arms.filter(pl.col("networks") == "dropout / l1").height
-    against_l2, against_l1 = found.headlines["arms"]
-    assert against_l2.startswith("Dropout raises Q more than L2 does at its best: more for 4 of 16; ")
+    against_l2, against_l1 = found.headlines["arms"][:2]
+    assert against_l2.startswith("Does dropout raise Q more than L2 at its best? In 4 of 16 graphs; ")
     assert "less: normalized covariance" in against_l2
     assert "than L1" in against_l1
 
@@ -119,7 +120,8 @@ def test_dropout_that_only_lowers_less_does_not_raise_more(tmp_path):
     trials = paper_trials()
     found = mj.claims(write_sweep(tmp_path, trials, module_rows(trials, q)))
     assert set(found.arms.filter(pl.col("networks") == "dropout - l2")["verdict"]) == {"more"}
-    assert "more for 0 of 16; more, but dropout's own gain lowered: normalized covariance" in found.headlines["arms"][0]
+    (line, *_) = found.headlines["arms"]
+    assert "In none of 16 graphs; more, but dropout's own gain lowered: normalized covariance" in line
 
 
 def test_families_within_above_across(found):
@@ -137,10 +139,10 @@ def test_families_within_above_across(found):
         assert row["verdict"] == verdict
         assert row["num_seeds"] == (9 if networks == "trained" else 20)
     lines = found.headlines["families"]
-    assert "Trained networks: modules agree more within families than across families: higher for all 4." in lines
-    assert lines[-1].startswith(
-        "Untrained networks: modules agree more within downstream than across families: higher for 0 of 4; lower"
-    )
+    question = "Do modules of trained networks agree more within families than across families?"
+    assert f"{question} Yes, in all 2 graphs (2 tests together, family-wise error 0.05)." in lines
+    question = "Do modules of untrained networks agree more within downstream than across families?"
+    assert f"{question} No, the contrary: lower in all 2 graphs (2 tests together, family-wise error 0.05)." in lines
 
 
 def test_families_that_do_not_agree_more_are_not_said_to(tmp_path):
@@ -154,8 +156,8 @@ def test_families_that_do_not_agree_more_are_not_said_to(tmp_path):
     rows = alignment_rows(trials, score)
     found = mj.claims(write_sweep(tmp_path, trials, (), rows))
     assert set(found.families["verdict"]) == {"not shown"}
-    assert "higher for 0 of 4; not shown: normalized element-centric (layer 0)" in found.headlines["families"][0]
-    assert "cannot be tested" in found.headlines["dropout"][0]
+    assert "In none of 2 graphs; not shown: normalized AMI (layer 0)" in found.headlines["families"][0]
+    assert "Cannot be tested" in found.headlines["dropout"][0]
 
 
 def test_training_is_compared_with_untrained(found):
@@ -230,7 +232,8 @@ def test_few_seeds_are_told_as_points(tmp_path):
     assert row["least"] <= row["estimate"] <= row["most"]
     assert "(points " in row["sentence"]
     assert "not tested: 3 seeds" in row["sentence"]
-    assert "not tested (3 seeds, 6 are needed); rises in every seed for" in found.headlines["dropout"][0]
+    assert found.headlines["dropout"] == found.headlines["arms"] == found.headlines["training"] == ()
+    assert found.notes[0] == "Too few seeds to test: 3 seeds, 6 are needed. The tables hold the points."
 
 
 def test_scores_that_never_differ_show_nothing(tmp_path):
@@ -240,7 +243,7 @@ def test_scores_that_never_differ_show_nothing(tmp_path):
     found = mj.claims(write_sweep(tmp_path, trials, rows[1], rows[0]))
     assert set(found.table["verdict"]) == {"not shown", "not tested"}
     assert set(found.training["verdict"]) == {"not tested"}
-    assert "not tested (no spread to test against); higher in every seed for 0 of 16" in found.headlines["training"][0]
+    assert found.headlines["training"] == ()
 
 
 @pytest.mark.parametrize(("num_seeds", "p", "verdict"), [(5, None, "not tested"), (6, 2 / 64, "rises")])
@@ -253,16 +256,19 @@ def test_five_seeds_cannot_reach_the_level_and_are_not_tested(tmp_path, num_seed
     assert (
         only(found.training, quantity="trained - untrained", networks="dropout", **JACOBIAN)["verdict"] == "higher"
     )  # Welch's
-    for line in (found.headlines["dropout"][0], found.headlines["arms"][0], found.headlines["families"][0]):
-        assert ("not tested (5 seeds, 6 are needed)" in line) == (p is None)
+    for name in ("dropout", "arms"):
+        assert (found.headlines[name] == ()) == (p is None)
+    about_trained = [line for line in found.headlines["families"] if "of trained" in line]
+    assert (about_trained == []) == (p is None)
+    assert ("Too few seeds to test: 5 seeds, 6 are needed. The tables hold the points." in found.notes) == (p is None)
 
 
 @pytest.mark.parametrize("missing", ["dropout", "l2", "l1"])
 def test_missing_arms_get_a_line(tmp_path, missing):
     trials = paper_trials(untrained=0, arms={"dropout", "l2", "l1"} - {missing})
     found = mj.claims(write_sweep(tmp_path, trials, module_rows(trials, rising_q)))
-    lines = [line for lines in found.headlines.values() for line in lines if "cannot be tested" in line]
-    expected = {"dropout": 5, "l2": 3, "l1": 3}  # families and training are always missing here
+    lines = [line for lines in found.headlines.values() for line in lines if "Cannot be tested" in line]
+    expected = {"dropout": 4, "l2": 3, "l1": 3}  # nulls, families and training are always missing here
     assert len(lines) == expected[missing]
     assert all("\n" not in line for line in lines)
 
@@ -272,7 +278,7 @@ def test_a_sweep_without_results_is_no_error(tmp_path, rows):
     sweep = write_sweep(tmp_path, rows)
     found = mj.claims(sweep)
     assert found.table.height == 0
-    assert all("cannot be tested" in line for lines in found.headlines.values() for line in lines)
+    assert all("Cannot be tested" in line for lines in found.headlines.values() for line in lines)
     assert reproduction_text(sweep).startswith("# The numbers of made")
 
 
@@ -281,9 +287,10 @@ def test_one_measure_only(tmp_path):
     modules = module_rows(trials, rising_q, measures=("input_jacobian",), layers=(0,))
     alignment = alignment_rows(trials, agreement, measures=("input_jacobian",))
     found = mj.claims(write_sweep(tmp_path, trials, modules, alignment))
-    assert found.headlines["dropout"] == ("Q rises with dropout: rises for all 2.",)
+    answer = "Does Q rise with dropout? Yes, in all 2 graphs (2 tests together, family-wise error 0.05)."
+    assert found.headlines["dropout"] == (answer,)
     assert found.families.height == 0
-    assert "cannot be tested" in found.headlines["families"][0]
+    assert "Cannot be tested" in found.headlines["families"][0]
 
 
 def test_graphs_without_living_units_are_left_out(tmp_path):
@@ -363,3 +370,153 @@ def test_document_tells_times_and_small_sweeps(tmp_path):
 def test_measures_are_told_upstream_first(found):
     slopes = found.dropout.filter(pl.col("quantity") == "slope")
     assert slopes["measure"].to_list()[:4] == list(MEASURES)
+
+
+# Excess Q, matched accuracy, living units, equivalence.
+
+
+def with_nulls(rows, kind="rotation", null=0.1):
+    """Module rows with nulls whose mean is the same for all graphs."""
+    for row in rows:
+        row |= {"null_kind": kind, "null_n": 19, "null_q": row["q"], "null_mean": null, "null_sd": 0.01, "p": 0.05}
+        row |= {"excess_q": row["q"] - null}
+    return rows
+
+
+def test_excess_q_is_reported_beside_q(tmp_path):
+    trials = paper_trials()
+    rows = with_nulls(module_rows(trials, rising_q))
+    found = mj.claims(write_sweep(tmp_path, trials, rows))
+    slopes = [only(found.dropout, quantity="slope", score=score, **JACOBIAN) for score in ("q", "excess_q")]
+    assert slopes[1]["estimate"] == pytest.approx(slopes[0]["estimate"])  # the null does not depend on dropout
+    assert slopes[1]["sentence"].startswith("Excess Q of the normalized input Jacobian, layer 0, rises with dropout")
+    assert [line.split("?")[0] for line in found.headlines["dropout"]] == [
+        "Does Q rise with dropout",
+        "Does excess Q rise with dropout",
+    ]
+    assert set(found.training["score"]) == {"q", "excess_q"}
+    # Permuted weights are no similarity: nothing is said of Q in excess of theirs.
+    permuted = mj.claims(write_sweep(tmp_path / "old", trials, with_nulls(rows, "weight_permutation")))
+    assert set(permuted.dropout["score"]) == {"q"}
+    assert permuted.modular.height == 0
+
+
+def test_a_null_that_rises_with_q_leaves_no_excess(tmp_path):
+    trials = paper_trials()
+    rows = with_nulls(module_rows(trials, rising_q))
+    rates = {one["trial_id"]: one["dropout"] for one in trials}
+    for row in rows:
+        row["excess_q"] = 0.1 + 0.001 * noise(row["trial_id"], row["measure"], row["normalized"], row["layer"])
+        assert rates[row["trial_id"]] >= 0
+    found = mj.claims(write_sweep(tmp_path, trials, rows), margin=0.02)
+    assert only(found.dropout, quantity="slope", score="q", **JACOBIAN)["verdict"] == "rises"
+    assert set(found.dropout.filter(score="excess_q", quantity="slope")["verdict"]) == {"no difference"}
+
+
+def test_whether_there_are_modules(tmp_path):
+    """Q is 0.1 above the null in the baseline, and as high as the null in untrained networks."""
+
+    def q(one, *graph):
+        return 0.1 + 0.1 * (one["status"] == "done") + 0.005 * noise(one["trial_id"], *graph)
+
+    trials = paper_trials()
+    found = mj.claims(write_sweep(tmp_path, trials, with_nulls(module_rows(trials, q))))
+    baseline = only(found.modular, networks="baseline", **JACOBIAN)
+    assert baseline["verdict"] == "higher"
+    assert baseline["estimate"] == pytest.approx(0.1, abs=0.005)
+    assert baseline["p_combined"] == pytest.approx(mj.combined_p([0.05] * 9))
+    untrained = only(found.modular, networks="untrained", **JACOBIAN)
+    assert untrained["verdict"] == "not shown"
+    assert untrained["num_seeds"] == 20
+    answers = {line.split("?")[0]: line.split("? ")[1] for line in found.headlines["modular"]}
+    assert answers["Is Q of the baseline higher than of rotated units"].startswith("Yes, in all 16 graphs")
+    assert answers["Is Q of untrained networks higher than of rotated units"].startswith("In none of 16 graphs")
+
+
+def trade_off(trials):
+    """L2 buys Q with accuracy, dropout does not."""
+    for one in trials:
+        one["test_accuracy"] = 0.97 - 5 * one["l2"] - 0.005 * one["dropout"] + 1e-4 * one["seed"]
+    return trials
+
+
+def test_arms_are_compared_at_matched_accuracy(tmp_path):
+    def q(one, *graph):
+        return 0.2 + 10 * one["l2"] + 0.1 * one["dropout"] + 0.001 * noise(one["trial_id"], *graph)
+
+    trials = trade_off(paper_trials())
+    found = mj.claims(write_sweep(tmp_path, trials, module_rows(trials, q)))
+    for graph in ({"measure": measure, "normalized": True, "layer": 0} for measure in MEASURES):
+        at_best = only(found.arms, quantity="gain", networks="l2", **graph)
+        assert at_best["setting"] == "l2 0.01 in 9 of 9 seeds"
+        assert at_best["accuracy"] == pytest.approx(0.92, abs=0.001)
+        matched = only(found.arms, quantity="gain at matched accuracy", networks="l2", **graph)
+        assert matched["setting"] == "l2 0.0001 in 9 of 9 seeds"
+        assert matched["accuracy"] == pytest.approx(0.97, abs=0.001)
+        name = "dropout - l2"
+        assert only(found.arms, quantity="difference of gains", networks=name, **graph)["verdict"] == "less"
+        quantity = "difference of gains at matched accuracy"
+        assert only(found.arms, quantity=quantity, networks=name, **graph)["verdict"] == "more"
+        along = only(found.arms, quantity="difference along accuracy", networks=name, **graph)
+        # Both curves begin at the baseline: over the last 0.003 of accuracy dropout gains 0.06, L2 0.006.
+        assert along["estimate"] == pytest.approx((0.06 - 0.006) / 2, abs=0.004)
+        assert along["verdict"] == "more"
+    assert "In none of 16 graphs" in found.headlines["arms"][0] or "contrary" in found.headlines["arms"][0]
+    (line,) = [line for line in found.headlines["arms"] if "L2 at its best at matched accuracy" in line]
+    assert "Yes, in all 16 graphs" in line
+
+
+def test_settings_that_lost_their_units_are_left_out_on_request(tmp_path):
+    def q(one, *graph):
+        return 0.2 + 10 * one["l2"] + 0.001 * noise(one["trial_id"], *graph)
+
+    trials = paper_trials()
+    strong = {one["trial_id"] for one in trials if one["l2"] == 1e-2}
+    rows = module_rows(trials, q)
+    for row in rows:
+        row["labels"] = [-1] * 8 + [0] * 2 if row["trial_id"] in strong else [0] * 10
+        row["num_dead"] = row["labels"].count(-1)
+    sweep = write_sweep(tmp_path, trials, rows)
+    gain = only(mj.claims(sweep).arms, quantity="gain", networks="l2", **JACOBIAN)
+    assert (gain["setting"], gain["living"]) == ("l2 0.01 in 9 of 9 seeds", pytest.approx(0.2))
+    assert "20% of units alive" in gain["sentence"]
+    alive = only(mj.claims(sweep, min_living=0.5).arms, quantity="gain", networks="l2", **JACOBIAN)
+    assert (alive["setting"], alive["living"]) == ("l2 0.0001 in 9 of 9 seeds", pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("in_spec", [False, True])
+def test_no_difference_is_claimed_by_an_equivalence_test_alone(tmp_path, in_spec):
+    trials = paper_trials()
+    sweep = write_sweep(tmp_path, trials, module_rows(trials, rising_q))
+    if in_spec:
+        (tmp_path / "spec.toml").write_text("[analysis]\nmargin = 0.05\n")
+    found = mj.claims(sweep) if in_spec else mj.claims(sweep, margin=0.05)
+    where = {"quantity": "gain", "networks": "l1", "normalized": True, "layer": 0}
+    row = only(found.arms, measure="output_jacobian", **where)
+    assert row["verdict"] == "no difference"
+    assert row["p_equivalence"] <= 0.05
+    assert "no difference beyond the margin" in row["sentence"]
+    assert found.families["p_equivalence"].null_count() == found.families.height  # agreement is not in units of Q
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"correction": "bonferroni"}, "Unknown correction 'bonferroni'. Available: max_t, benjamini_hochberg"),
+        ({"interval": "z"}, "Unknown interval 'z'. Available: t, bootstrap"),
+        ({"margin": 0.0}, "margin of an equivalence test must be a positive number; got 0.0"),
+        ({"min_living": 1.5}, "min_living is a share of units, from 0 to 1; got 1.5"),
+    ],
+)
+def test_bad_options(known, options, message):
+    with pytest.raises(ValueError, match=message):
+        mj.claims(known, **options)
+
+
+def test_the_statistics_of_version_0_2_stay_available(known):
+    found = mj.claims(known, correction="benjamini_hochberg", interval="bootstrap")
+    row = only(found.dropout, quantity="slope", **JACOBIAN)
+    assert "q = 0." in row["sentence"]
+    assert "false discovery rate 0.05" in found.headlines["dropout"][0]
+    slopes = found.dropout.filter(quantity="slope")
+    np.testing.assert_allclose(slopes["p_adjusted"], mj.adjusted_p(slopes["p"]))

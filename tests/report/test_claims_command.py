@@ -18,9 +18,9 @@ def test_prints_verdicts_and_writes_nothing_unasked(capsys, sweep):
     before = sorted(sweep.paths.root.iterdir())
     status, out, err = run(capsys, "claims", sweep.paths.root)
     assert (status, err) == (0, "")
-    assert "Q rises with dropout: rises for all 16." in out
+    assert "Does Q rise with dropout? Yes, in all 16 graphs (16 tests together, family-wise error 0.05)." in out
     assert "effect_size" in out
-    assert sum("cannot be tested" in line for line in out.splitlines()) == 2
+    assert sum("Cannot be tested" in line for line in out.splitlines()) == 3
     assert sorted(sweep.paths.root.iterdir()) == before
 
 
@@ -45,5 +45,5 @@ def test_a_directory_that_is_no_sweep_exits_2(capsys, tmp_path):
 def test_a_real_sweep(capsys, finished, tmp_path):
     status, out, _ = run(capsys, "claims", finished.paths.root, "--markdown", tmp_path / "r.md")
     assert status == 0
-    assert "not tested (2 seeds, 6 are needed)" in out
+    assert "Too few seeds to test: 3 seeds, 6 are needed." in out
     assert "## Q, normalized, all layers" in (tmp_path / "r.md").read_text()
