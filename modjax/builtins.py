@@ -4,7 +4,10 @@ Spec, tables, command line, plan, figures and report read these tables; nothing 
 datasets by name. A new one is a line here and, where it needs code, a file of its own.
 """
 
+import polars as pl
+
 from modjax.records import (
+    AnalysisInfo,
     DatasetInfo,
     HyperparameterInfo,
     MeasureInfo,
@@ -111,4 +114,13 @@ NULLS: dict[str, NullInfo] = by_name(
     NullInfo("weight_permutation", "modjax.clustering.null_models:permute_weights"),
     NullInfo("strength_rewiring", "modjax.clustering.null_models:rewire_strengths"),
     NullInfo("hirschberger", "modjax.clustering.null_models:match_covariance", needs_gram=True),
+)
+ANALYSES: dict[str, AnalysisInfo] = by_name(
+    AnalysisInfo(
+        "noise_ceiling",
+        "noise_ceiling",
+        {f"{pair}_{score}": pl.Float64 for pair in ("search", "halves") for score in ("element_centric", "ami")},
+        {"layer": pl.Int32, "measure": pl.String, "normalized": pl.Boolean},
+        "modjax.analysis.noise_ceiling:noise_ceiling",
+    ),
 )

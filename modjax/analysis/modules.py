@@ -125,6 +125,8 @@ def module_rows(trial_id: str, layer: int, graphs: list[Graph], layer_modules: L
             "joint_labels": joint[position][0].labels.tolist(),
             "profile_q": modules.profile_q,
             "profile_num_modules": modules.profile_num_modules,
+            "profile_stability": modules.profile_stability,
+            "recommended_resolution": modules.recommended_resolution if modules.profile_q else None,
             **_null_columns(modules.null),
             "null_q": modules.null.observed,
             "excess_q": modules.null.effect,

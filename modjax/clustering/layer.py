@@ -16,6 +16,7 @@ from modjax.clustering.module_test import ModuleTest, NullModules, compare_modul
 from modjax.clustering.null_test import NO_NULL, NullSummary, score_null
 from modjax.clustering.partition import Partition, effective_number
 from modjax.clustering.quick import quick_labels
+from modjax.clustering.resolution import recommend, stability_of
 from modjax.clustering.roles import participation_of, zscore_of
 from modjax.clustering.search import search_living, search_of
 from modjax.clustering.transfer import normalized_transfer, rank_correlation, transfer_modularity_of, weight_ranks
@@ -71,6 +72,8 @@ class GraphModules(NamedTuple):
         certainty: ``[units]`` certainty of the consensus of single runs; None if not asked for.
         profile_q: ``[resolutions]`` Q at each resolution asked for.
         profile_num_modules: ``[resolutions]`` number of modules at each.
+        profile_stability: ``[resolutions]`` agreement with the partitions at the resolutions beside it.
+        recommended_resolution: The resolution of the highest stability; NaN if there is none.
     """
 
     partition: Partition
@@ -82,6 +85,8 @@ class GraphModules(NamedTuple):
     certainty: np.ndarray | None
     profile_q: list[float]
     profile_num_modules: list[int]
+    profile_stability: list[float]
+    recommended_resolution: float
 
 
 class PairScores(NamedTuple):
@@ -141,6 +146,7 @@ def _search_graph(graph: SignedGraph, matrix: np.ndarray, settings: SearchSettin
         )
         certainty = runs.certainty
     profile = [find(matrix, seed, resolution) for resolution in settings.resolutions]
+    stability = stability_of(settings.resolutions, [result.labels for result in profile])
     unknown = np.full(len(matrix), np.nan)
     return GraphModules(
         partition,
@@ -152,6 +158,8 @@ def _search_graph(graph: SignedGraph, matrix: np.ndarray, settings: SearchSettin
         certainty,
         [result.q for result in profile],
         [result.num_modules for result in profile],
+        stability.tolist(),
+        recommend(settings.resolutions, stability),
     )
 
 

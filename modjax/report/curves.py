@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from modjax.report.matched import LEAST_LIVING
 from modjax.report.style import (
     ARM_COLOURS,
     ARM_MARKERS,
@@ -30,7 +31,12 @@ PANELS = {
     "nuclear norm": ("nuclear_norm",),
     "share of |W| < 1e-3": ("sparsity",),
 }
-MODULE_COLUMNS = {"q": "modularity Q", "effective_modules": "effective modules"}
+MODULE_COLUMNS = {
+    "q": "modularity Q",
+    "excess_q": "excess Q",
+    "effective_modules": "effective modules",
+    "effective_modules_strength": "effective modules, by strength",
+}
 
 
 def performance_figure(sweep: Sweep) -> Drawn | None:
@@ -63,9 +69,11 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     trials = sweep.trials.filter(~pl.col("status").is_in(["pending", "failed"]))
     varied = varied_by_arm(trials)
     modules = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
+    modules = modules.filter(pl.col(column).is_not_null())
     if not varied or not modules.height:
         return None
-    values = modules.select("trial_id", "layer", "measure", value=column)
+    living = 1 - pl.col("num_dead") / pl.col("labels").list.len()
+    values = modules.select("trial_id", "layer", "measure", value=column, living=living)
     excluded = trials.select("trial_id", "excluded")
     points = _arm_points(trials, varied).join(values, on="trial_id").join(excluded, on="trial_id")
     untrained = values.join(trials.filter(pl.col("status") == "untrained").select("trial_id", "arm"), on="trial_id")
@@ -74,16 +82,19 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     layers, measures = points["layer"].unique().sort().to_list(), ordered_measures(points["measure"])
     figure = Figure(figsize=(2.7 * len(varied) + 0.9, 2.3 * len(layers) + 0.9), layout="constrained")
     axes = figure.subplots(len(layers), len(varied), sharex="col", sharey="row", squeeze=False)
+    has_lost_units = False
     for row, layer in enumerate(layers):
         for arm_index, (arm, varying) in enumerate(varied.items()):
             axis = axes[row][arm_index]
             for measure in measures:
                 is_here = (pl.col("layer") == layer) & (pl.col("measure") == measure)
                 _draw_band(axis, untrained.filter(is_here)["value"].to_numpy(), look_of_measure(measure).colour)
-                _draw_line(axis, points.filter(is_here & (pl.col("arm") == arm)), look_of_measure(measure), None)
+                here = points.filter(is_here & (pl.col("arm") == arm))
+                _draw_line(axis, here, look_of_measure(measure), None)
+                has_lost_units |= _mark_lost_units(axis, here)
             _label(axis, arm, varying, is_top=row == 0, is_bottom=row == len(layers) - 1)
         axes[row][0].set_ylabel(f"{MODULE_COLUMNS[column]}\n{layer_title(layer)}")
-    _measure_legend(figure, measures, bool(untrained.height))
+    _measure_legend(figure, measures, bool(untrained.height), has_lost_units)
     kind = "normalized" if normalized else "raw"
     figure.suptitle(f"{MODULE_COLUMNS[column]}, {kind} matrices: mean over seeds, bars: standard error", fontsize=9)
     # Untrained networks have no value on an arm's axis: those columns are null in the CSV.
@@ -159,6 +170,16 @@ def _draw_line(axis: Axes, points: pl.DataFrame, look: tuple[str, str, str], lab
         axis.scatter(out["value_of_arm"], out["value"], s=9, facecolors="none", edgecolors=colour, lw=0.7)
 
 
+def _mark_lost_units(axis: Axes, points: pl.DataFrame) -> bool:
+    """Cross out settings whose networks have lost more than half of their units; return whether there is one."""
+    kept = points.filter(~pl.col("excluded"))
+    means = kept.group_by("value_of_arm").agg(pl.col("value").mean(), pl.col("living").mean())
+    lost = means.filter(pl.col("living") < LEAST_LIVING)
+    if lost.height:
+        axis.scatter(lost["value_of_arm"], lost["value"], marker="x", s=36, color="k", lw=1.0, zorder=5)
+    return lost.height > 0
+
+
 def _draw_band(axis: Axes, values: np.ndarray, colour: str) -> None:
     """Draw the mean of untrained networks, plus and minus one standard deviation, as a band."""
     if len(values):
@@ -176,7 +197,7 @@ def _label(axis: Axes, arm: str, varying: str, is_top: bool, is_bottom: bool) ->
         axis.set_xlabel(info.title)
 
 
-def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool) -> None:
+def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool, has_lost_units: bool = False) -> None:
     handles: list[Line2D | Patch] = []
     labels = []
     for measure in measures:
@@ -186,4 +207,7 @@ def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool) ->
     if has_untrained:
         handles.append(Patch(color=UNTRAINED_COLOUR, alpha=0.2))
         labels.append("untrained: mean, 1 sd, in the measure's colour")
+    if has_lost_units:
+        handles.append(Line2D([], [], color="k", marker="x", ls="", ms=6))
+        labels.append("more than half of the units dead")
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)

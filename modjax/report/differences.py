@@ -16,7 +16,7 @@ _TRIAL_QUANTITIES = [
     "nuclear_norm",
     "sparsity",
 ]
-_MODULE_QUANTITIES = ("q", "effective_modules", "num_modules", "num_dead")
+_MODULE_QUANTITIES = ("q", "excess_q", "effective_modules", "num_modules", "num_dead")
 _QUANTITY = ["quantity", "layer", "measure", "normalized"]
 CLAIM_KEYS = ("claim", "quantity", "networks", "score", "measure", "normalized", "layer")
 CLAIM_RESULTS = ("estimate", "verdict")

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from modjax.io.checksums import write_summed
+from modjax.report.accuracies import against_accuracy_figure
 from modjax.report.alignments import (
     alignment_by_arm_figure,
     alignment_figure,
@@ -197,6 +198,10 @@ FIGURES: dict[str, Callable[[Sweep], Drawn | None]] = {
     "modularity_raw": partial(arms_figure, normalized=False),
     "q_normalized": partial(modules_figure, column="q", normalized=True),
     "q_raw": partial(modules_figure, column="q", normalized=False),
+    "excess_q_normalized": partial(modules_figure, column="excess_q", normalized=True),
+    "excess_q_raw": partial(modules_figure, column="excess_q", normalized=False),
+    "q_against_accuracy": partial(against_accuracy_figure, column="q"),
+    "excess_q_against_accuracy": partial(against_accuracy_figure, column="excess_q"),
     "effective_modules_normalized": partial(modules_figure, column="effective_modules", normalized=True),
     "effective_modules_raw": partial(modules_figure, column="effective_modules", normalized=False),
     "q_by_layer": depth_figure,

@@ -68,6 +68,8 @@ MODULES: Schema = {
     "joint_labels": pl.List(pl.Int32),
     "profile_q": pl.List(pl.Float64),
     "profile_num_modules": pl.List(pl.Int32),
+    "profile_stability": pl.List(pl.Float64),
+    "recommended_resolution": pl.Float64,
     "null_q": pl.Float64,
     **_NULL,
     "excess_q": pl.Float64,

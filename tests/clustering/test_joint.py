@@ -93,6 +93,22 @@ def test_profile_counts_modules_over_resolutions():
     assert profile.q[at_one] == mj.find_modules(a).q
 
 
+def test_the_recommended_resolution_is_that_of_the_planted_modules():
+    a, truth = planted(outside=0.2)
+    profile = mj.resolution_profile(a)
+    at = profile.resolutions.tolist().index(profile.recommended)
+    assert mj.alignment(profile.labels[at], truth)["ami"] > 0.95
+    assert profile.stability[at] == profile.stability.max()
+    near = [mj.alignment(profile.labels[at], profile.labels[at + step])["ami"] for step in (-1, 1)]
+    assert profile.stability[at] == pytest.approx(np.mean(near))
+    backwards = mj.resolution_profile(a, profile.resolutions[::-1].tolist())
+    np.testing.assert_allclose(backwards.stability[::-1], profile.stability)
+    # One module, or a module for each unit, is stable for no good reason.
+    assert np.isnan(mj.resolution_profile(a, [0.01, 0.02]).recommended)
+    assert np.isnan(mj.resolution_profile(a, [1.0]).recommended)
+    assert np.isnan(mj.resolution_profile(np.zeros((3, 3))).recommended)
+
+
 def test_profile_of_a_dead_graph_and_bad_input():
     dead = mj.resolution_profile(np.zeros((3, 3)), [1.0, 2.0])
     assert np.isnan(dead.q).all()

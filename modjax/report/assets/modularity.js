@@ -2,7 +2,7 @@
 // Modularity and numbers of modules: against regularization, and against depth.
 
 M.QUANTITIES = [
-  ["q", "modularity Q"], ["effective_modules", "effective modules"], ["num_modules", "number of modules"], ["num_dead", "dead units"],
+  ["q", "modularity Q"], ["excess_q", "excess Q (Q minus its null's mean)"], ["effective_modules", "effective modules"], ["effective_modules_strength", "effective modules, by strength"], ["num_modules", "number of modules"], ["num_dead", "dead units"],
   ["z", "z against its null"], ["untrained_z", "z against untrained"], ["joint_q", "Q under the joint modules"],
 ];
 

@@ -1,10 +1,10 @@
 "use strict";
-// How far Q stands out from what chance gives: networks with permuted weights or rewired graphs, and untrained networks.
+// How far Q stands out from what chance gives: graphs without structure, such as rotated similarities, and untrained networks.
 
 M.nulls = (sweep) => M.section("nulls", "Against nulls",
-  "z = (Q - mean of the null) / its standard deviation. Left of 0 is less modular than the null. On the diagonals Q equals the null's mean.",
+  "z = (Q - mean of the null) / its standard deviation, Q found by the null's own search. Left of 0 is less modular than the null. On the diagonals Q equals the null's mean.",
   (section) => {
-    const kinds = [["z", "null_mean", "the graph's own null"], ["untrained_z", "untrained_mean", "untrained networks"]]
+    const kinds = [["z", "null_mean", "the graph's own null", "null_q"], ["untrained_z", "untrained_mean", "untrained networks", "q"]]
       .filter(([z]) => sweep.modules.some((row) => M.isNumber(row[z])));
     const state = { kind: kinds[0], normalized: 1, layer: M.firstLayer(sweep) };
     if (!kinds.some(([z]) => z === "z")) {
@@ -21,11 +21,11 @@ M.nulls = (sweep) => M.section("nulls", "Against nulls",
     const scatters = sweep.facts.measures.map((measure) => M.panel(grid, `Q against its null, ${M.measureTitle(measure)}`));
     M.on("arms", section.refresh);
     return () => {
-      const [z, mean] = state.kind ?? ["z", "null_mean"];
+      const [z, mean, , q] = state.kind ?? ["z", "null_mean", "", "null_q"];
       const here = sweep.modules.filter((one) => one.layer === state.layer && one.normalized === state.normalized && one.trial.counts && !M.isHidden(one.trial));
       return Promise.all(panels.flatMap(([panel], place) => {
         const rows = here.filter((one) => one.measure === place);
-        return [M.drawZ(sweep, panel, rows, z, sweep.facts.measures[place].colour), M.drawAgainstNull(sweep, scatters[place], rows, mean)];
+        return [M.drawZ(sweep, panel, rows, z, sweep.facts.measures[place].colour), M.drawAgainstNull(sweep, scatters[place], rows, mean, q)];
       }));
     };
   });
@@ -59,19 +59,19 @@ M.drawZGroups = (draw, panel, groups, z) => {
   });
 };
 
-M.drawAgainstNull = (sweep, panel, rows, mean) => {
-  const known = rows.filter((row) => M.isNumber(row[mean]) && M.isNumber(row.q));
+M.drawAgainstNull = (sweep, panel, rows, mean, q) => {
+  const known = rows.filter((row) => M.isNumber(row[mean]) && M.isNumber(row[q]));
   const groups = [...M.groupBy(known, (row) => (row.trial.isUntrained ? "untrained" : row.trial.arm))];
   const traces = groups.map(([key, some]) => {
     const arm = key === "untrained" ? { name: "untrained", colour: sweep.facts.untrained_colour, symbol: "circle" } : sweep.facts.arms[key];
     return {
-      type: "scatter", mode: "markers", name: arm.name, x: some.map((row) => row[mean]), y: some.map((row) => row.q), marker: { color: M.visible(arm.colour), symbol: arm.symbol, size: 6, opacity: 0.6 },
-      customdata: some.map((row) => row.trial.index), text: some.map((row) => `${M.plain(M.describe(row.trial))}<br>Q ${M.format(row.q)}, null ${M.format(row[mean])}<br>trial ${row.trial.id}`), hovertemplate: "%{text}<extra></extra>",
+      type: "scatter", mode: "markers", name: arm.name, x: some.map((row) => row[mean]), y: some.map((row) => row[q]), marker: { color: M.visible(arm.colour), symbol: arm.symbol, size: 6, opacity: 0.6 },
+      customdata: some.map((row) => row.trial.index), text: some.map((row) => `${M.plain(M.describe(row.trial))}<br>Q ${M.format(row[q])}, null ${M.format(row[mean])}<br>trial ${row.trial.id}`), hovertemplate: "%{text}<extra></extra>",
     };
   });
-  const all = known.flatMap((row) => [row[mean], row.q]);
+  const all = known.flatMap((row) => [row[mean], row[q]]);
   const low = Math.min(...all), high = Math.max(...all);
-  panel.tell(known.length ? `${known.filter((row) => row.q > row[mean]).length} of ${known.length} networks are above the diagonal.` : "No null to show.");
-  return M.draw(sweep, panel.plot, traces, { xaxis: { title: "mean Q of the null" }, yaxis: { title: "modularity Q" },
+  panel.tell(known.length ? `${known.filter((row) => row[q] > row[mean]).length} of ${known.length} networks are above the diagonal.` : "No null to show.");
+  return M.draw(sweep, panel.plot, traces, { xaxis: { title: "mean Q of the null" }, yaxis: { title: q === "q" ? "modularity Q" : "modularity Q, by the null's search" },
     shapes: known.length ? [{ type: "line", x0: low, y0: low, x1: high, y1: high, line: { color: M.colour("soft"), width: 1, dash: "dot" } }] : [] });
 };

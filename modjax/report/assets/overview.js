@@ -20,7 +20,7 @@ M.overview = (sweep) => M.section("overview", "Overview", "", (section) => {
   if (!sweep.modules.length) said.push("No similarity was measured ([similarity] measures is empty, or no trial is finished): sections on modules have nothing to show.");
   if (said.length) M.note(section.body, said.join(" "));
   if (facts.verdicts.length) {
-    section.body.append(M.element("h3", {}, "What it says about the claims"),
+    section.body.append(M.element("h3", {}, "Questions and answers"),
       M.element("ul", { class: "verdicts" }, ...facts.verdicts.map((one) => M.element("li", {}, one))));
   }
   if (facts.verdict_table) section.body.append(M.plainTable(facts.verdict_table, "Numbers behind the claims"));
