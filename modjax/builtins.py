@@ -108,6 +108,7 @@ SEARCHES: dict[str, SearchInfo] = by_name(
     SearchInfo("leidenalg", "modjax.clustering.leidenalg:leidenalg_search"),
     SearchInfo("spectral", "modjax.clustering.spectral:spectral"),
     SearchInfo("monte_carlo", "modjax.clustering.monte_carlo:monte_carlo"),
+    SearchInfo("monte_carlo_svd", "modjax.clustering.authors:monte_carlo_svd"),
 )
 NULLS: dict[str, NullInfo] = by_name(
     NullInfo("rotation", "modjax.clustering.null_models:rotate", needs_gram=True),

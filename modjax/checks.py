@@ -68,6 +68,12 @@ def check_adjacency(matrix: ArrayLike) -> np.ndarray:
     return (array + array.T) / 2
 
 
+def check_weights(matrix: ArrayLike) -> np.ndarray:
+    """Return signed weights as float64, exactly symmetric, their diagonal zero; raise unless square and finite."""
+    array = check_similarity_like("weights", matrix)
+    return (array + array.T) / 2 * (1 - np.eye(len(array)))
+
+
 def check_validation(validation_fraction: float, schedule: Any, keep: str, early_stopping: bool) -> None:
     """Raise if settings of training need a validation loss and there is none."""
     wrong = {

@@ -74,7 +74,7 @@ def searches() -> dict[str, Find]:
     methods: dict[str, Find] = {"leiden (default)": partial(find, "leiden", None)}
     methods |= {f"leiden, best of {runs}": partial(find, "leiden", runs) for runs in (1, 10, 40)}
     methods |= {f"leidenalg, best of {runs}": partial(find, "leidenalg", runs) for runs in (1, 10)}
-    return methods | {method: partial(find, method, None) for method in ("spectral", "monte_carlo")}
+    return methods | {method: partial(find, method, None) for method in ("spectral", "monte_carlo", "monte_carlo_svd")}
 
 
 def time_searches(

@@ -19,7 +19,7 @@ def adjacency_or_nan(S: np.ndarray, normalized: bool) -> np.ndarray:  # noqa: N8
     return adjacency(S, normalized) if np.any(np.diagonal(S)) else np.asarray(S)
 
 
-def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the formula's letter
+def adjacency(S: Any, normalized: bool = False, signed: bool = False) -> Any:  # noqa: N803 - the formula's letter
     """Return the adjacency of a similarity: non-negative, exactly symmetric weights with a zero diagonal.
 
     A_ij = |S_ij|, divided by sqrt(|S_ii| |S_jj|) if ``normalized``. A unit is dead if |S_ii| <= 1e-12 max_k |S_kk|: its
@@ -28,6 +28,7 @@ def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the form
     Args:
         S: Similarity matrices ``[... units units]``, NumPy or JAX; the result is of the same kind.
         normalized: Whether to scale by the diagonal, as correlations are.
+        signed: Whether to keep the signs of S, for signed modularity.
 
     Raises:
         ValueError: If the matrices are not square, or NumPy values are not finite.
@@ -48,7 +49,7 @@ def adjacency(S: Any, normalized: bool = False) -> Any:  # noqa: N803 - the form
         check_finite("S", S)
     variance = xp.abs(xp.diagonal(S, axis1=-2, axis2=-1))
     is_alive = variance > DEAD_BELOW * xp.max(variance, axis=-1, keepdims=True) if S.shape[-1] else variance > 0
-    sizes = xp.abs(S)
+    sizes = S if signed else xp.abs(S)
     weights = (sizes + xp.swapaxes(sizes, -1, -2)) / 2
     if normalized:
         scale = xp.sqrt(xp.where(is_alive, variance, 1))

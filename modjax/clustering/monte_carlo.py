@@ -1,4 +1,4 @@
-"""The paper's Monte Carlo search: single units choose their modules at random, better modules more often."""
+"""The paper's Monte Carlo moves: single units choose their modules at random, better modules more often."""
 
 import numpy as np
 
@@ -28,11 +28,26 @@ def monte_carlo(adjacency: np.ndarray, resolution: float, restarts: int | None, 
 
     References:
         Lange, Rolnick & Kording, TMLR 2022, section 2.3 (their code recomputes Q for each option; here each option's
-        gain is known beforehand and a move costs O(units)).
+        gain is known beforehand and a move costs O(units)). They start from other splits:
+        :func:`modjax.clustering.authors.monte_carlo_svd`.
     """
-    gains = gain_matrix(adjacency, resolution)
     start = canonical(spectral(adjacency, resolution, None, 0)).astype(np.int64)
-    trace = np.empty((MOVES, 3))
+    return best_of_runs(adjacency, resolution, start, restarts, seed)
+
+
+def best_of_runs(
+    adjacency: np.ndarray, resolution: float, start: np.ndarray, restarts: int | None, seed: int
+) -> np.ndarray:
+    """Return the best labels met in runs of 5,000 moves from a partition.
+
+    Args:
+        adjacency: ``[units units]`` of living units.
+        resolution: g of :func:`modjax.modularity`.
+        start: Labels 0 to count - 1, none missing.
+        restarts: Number of runs; None is one.
+        seed: Same seed, same labels.
+    """
+    gains, trace = gain_matrix(adjacency, resolution), np.empty((MOVES, 3))
     runs = [
         gibbs_moves(gains, start.copy(), ENTROPY, np.random.default_rng([seed, run]), trace)
         for run in range(1 if restarts is None else restarts)

@@ -69,10 +69,15 @@ def effective_number(labels: np.ndarray, weights: np.ndarray | None = None) -> f
 
 def make_partition(adjacency: np.ndarray, labels: np.ndarray, resolution: float) -> Partition:
     """Make a partition, with everything that follows from its labels."""
+    return partition_of(labels, modularity_of(adjacency, labels, resolution))
+
+
+def partition_of(labels: np.ndarray, q: float) -> Partition:
+    """Make a partition of which Q is known."""
     labels = canonical(labels)
     return Partition(
         labels,
-        modularity_of(adjacency, labels, resolution),
+        q,
         int(labels.max(initial=DEAD)) + 1,
         effective_number(labels),
         int((labels < 0).sum()),

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modjax.builtins import SEARCHES
-from modjax.checks import check_adjacency
+from modjax.checks import check_adjacency, check_weights
 from modjax.clustering.leidenalg import leidenalg_search
-from modjax.clustering.modularity import check_resolution
-from modjax.clustering.partition import DEAD, Partition, make_partition
+from modjax.clustering.modularity import check_resolution, signed_modularity_of
+from modjax.clustering.partition import DEAD, Partition, make_partition, partition_of
+from modjax.clustering.signed import search_signed
 from modjax.names import QUALITY_FUNCTIONS, SEARCH_METHODS, one_of
 from modjax.records import resolve
 
@@ -25,6 +26,7 @@ def find_modules(
     restarts: int | None = None,
     seed: int = 0,
     quality: str = "modularity",
+    signed: bool = False,
 ) -> Partition:
     """Find the partition of the units with the highest modularity Q.
 
@@ -32,17 +34,20 @@ def find_modules(
     graph without any weight has no modules, and Q = NaN.
 
     leiden: igraph's Leiden and iterated moves, the default and the best. leidenalg: the package of that name, with
-    other quality functions. spectral: leading-eigenvector splits. monte_carlo: the paper's search.
+    other quality functions. spectral: leading-eigenvector splits. monte_carlo: the paper's moves from the spectral
+    partition. monte_carlo_svd: the same moves from the authors' own start, to compare numbers of modules with theirs.
 
     Args:
         adjacency: ``[units units]``, symmetric, non-negative: what :func:`modjax.adjacency` returns.
-        method: ``leiden``, ``leidenalg``, ``spectral`` or ``monte_carlo``.
+        method: ``leiden``, ``leidenalg``, ``spectral``, ``monte_carlo`` or ``monte_carlo_svd``.
         resolution: g of :func:`modjax.modularity`.
         restarts: Number of searches from different starts, of which the best is kept; None is the method's own recipe.
         seed: Random seed; the same seed gives the same labels.
         quality: What ``leidenalg`` maximizes: ``modularity``, ``cpm``, ``rber`` or ``surprise``
             (:func:`modjax.clustering.leidenalg.leidenalg_search`). The result's ``q`` is always modularity, with g = 1
             where the resolution is that of another quality.
+        signed: Whether the weights have signs: ``adjacency`` is then a similarity, whose diagonal does not count, and
+            the result's ``q`` is Q* of :func:`modjax.clustering.modularity.signed_modularity_of`.
 
     Raises:
         ValueError: Not square, symmetric, finite or non-negative; unknown method or quality; a resolution, restarts or
@@ -55,9 +60,21 @@ def find_modules(
         ([0, 0, 0, 1, 1, 1], 0.5, 2)
     """
     search = search_of(method, quality)
-    matrix = check_adjacency(adjacency)
     resolution, restarts, seed = check_search(resolution, restarts, seed)
+    if signed:
+        if (method, quality) != ("leiden", "modularity"):
+            raise ValueError(f"signed modularity has a search of its own; leave method out; got {method!r}.")
+        return _find_signed(check_weights(adjacency), resolution, restarts, seed)
+    matrix = check_adjacency(adjacency)
     return search_living(search, matrix, resolution, restarts, seed, 1.0 if quality != "modularity" else resolution)
+
+
+def _find_signed(weights: np.ndarray, resolution: float, restarts: int | None, seed: int) -> Partition:
+    labels = np.full(len(weights), DEAD, np.int64)
+    alive = np.flatnonzero(weights.any(1))
+    if len(alive):
+        labels[alive] = search_signed(np.ascontiguousarray(weights[np.ix_(alive, alive)]), resolution, restarts, seed)
+    return partition_of(labels, signed_modularity_of(weights, labels, resolution))
 
 
 def search_of(method: str, quality: str = "modularity") -> Search:
