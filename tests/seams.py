@@ -19,6 +19,7 @@ from modjax.export.records import trial_records as trial_records
 from modjax.export.trackers import TRACKERS as TRACKERS
 from modjax.extensions import catalog_of as catalog_of
 from modjax.integrity import fork as fork
+from modjax.integrity.directory import with_settings_of as with_settings_of
 from modjax.integrity.fork_rows import as_trained as as_trained
 from modjax.io import untrusted as untrusted
 from modjax.io.checksums import SUMS as SUMS

@@ -20,6 +20,7 @@ from modjax.clustering.adjacency import adjacency
 from modjax.clustering.alignment_null import LayerPermutations
 from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
 from modjax.clustering.modularity import modularity_of
+from modjax.clustering.null_test import modularity_null, score_null
 from modjax.clustering.search import METHODS, search_living
 from modjax.data.datasets import load_dataset
 from modjax.measures.similarity import similarity
@@ -32,7 +33,8 @@ from modjax.training.train import train
 WIDTHS = (64, 256, 1024)
 DROPOUT, EPOCHS = 0.5, 30
 MOST_SECONDS = 20.0  # a method that takes longer for the first graph is not tried on the others of that width
-PERMUTATIONS, NULLS = 5000, 10
+PERMUTATIONS, NULLS, MOST_NULLS = 5000, 19, 99
+NULLS_0_2 = 10  # as many as sweeps had with version 0.2
 COLUMNS = ("units", "method", "ms_per_graph", "graphs", "q_mean", "q_below_best", "q_most_below_best")
 COST_COLUMNS = ("units", "what", "ms", "amount")
 
@@ -46,8 +48,8 @@ class Other(NamedTuple):
     most_units: int = max(WIDTHS)
 
 
-def graphs_of_width(width: int) -> np.ndarray:
-    """Return graphs ``[graphs units units]`` of both networks: 4 measures x raw, normalized x untrained, trained."""
+def graphs_of_width(width: int) -> list[SignedGraph]:
+    """Return the graphs of both networks: 4 measures x raw, normalized x untrained, trained."""
     data = load_dataset("digits")
     network = mlp(data.in_features, (width, width), data.num_outputs)
     hyperparams = Hyperparams(*(np.full(1, value, np.float32) for value in (1e-3, 0.0, 1e-5, DROPOUT)))
@@ -55,14 +57,12 @@ def graphs_of_width(width: int) -> np.ndarray:
     examples = Batch(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
     trained = train(classification(network), hyperparams, examples, config)
     params = (network.init(0), jax.tree.map(lambda leaf: leaf[0], trained.params))
-    return np.stack(
-        [
-            adjacency(np.asarray(layers[0], np.float64), normalized)
-            for network_params in params
-            for layers in similarity(network, network_params, data.x_test, data.y_test, MEASURES).values()
-            for normalized in (False, True)
-        ]
-    )
+    return [
+        SignedGraph(np.asarray(layers[0], np.float64), normalized)
+        for network_params in params
+        for layers in similarity(network, network_params, data.x_test, data.y_test, MEASURES).values()
+        for normalized in (False, True)
+    ]
 
 
 def searches() -> dict[str, Find]:
@@ -112,10 +112,11 @@ def time_searches(
     ]
 
 
-def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
-    """Time the alignment null per pair, and everything about a layer, with and without nulls."""
-    layer, units = graphs[: 2 * len(MEASURES)], len(graphs[0])
-    labels = [search_living(METHODS["leiden"], graph, 1.0, 1, 0).labels for graph in layer]
+def time_costs(graphs: Sequence[SignedGraph], passes: int) -> list[dict[str, Any]]:
+    """Time nulls per graph, the alignment null per pair, and everything about a layer, with and without nulls."""
+    layer, units = graphs[: 2 * len(MEASURES)], len(graphs[0].matrix)
+    adjacencies = [adjacency(graph.matrix, graph.normalized) for graph in layer]
+    labels = [search_living(METHODS["leiden"], graph, 1.0, 1, 0).labels for graph in adjacencies]
     pairs = [(a, b) for a in range(len(layer)) for b in range(a, len(layer))]
     # Raw and normalized graphs alternate; each kind gets joint modules, as in a sweep.
     groups = [list(range(kind, len(layer), 2)) for kind in (0, 1)]
@@ -126,10 +127,22 @@ def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
             permutations.null(labels[a], labels[b])
 
     def whole(settings: SearchSettings) -> None:
-        cluster_layer([SignedGraph(graph) for graph in layer], settings, 0, groups)
+        cluster_layer(layer, settings, 0, groups)
+
+    def rotations(num: int) -> None:
+        for graph in layer:
+            modularity_null(graph.matrix, "rotation", num, graph.normalized)
+
+    def permuted_weights() -> None:
+        """The nulls of version 0.2, which the method's own search was run on."""
+        for graph in layer:
+            score_null(graph.matrix, graph.normalized, whole_search, NULLS_0_2, 0, "weight_permutation")
 
     with_nulls = SearchSettings(nulls=NULLS, permutations=PERMUTATIONS)
     what = {
+        f"null a graph: {NULLS} rotations by the quick search": (partial(rotations, NULLS), len(layer)),
+        f"null a graph: {MOST_NULLS} rotations by the quick search": (partial(rotations, MOST_NULLS), len(layer)),
+        f"null a graph: {NULLS_0_2} permuted weights by the default search": (permuted_weights, len(layer)),
         f"alignment null a pair, {PERMUTATIONS} permutations": (all_pairs, len(pairs)),
         f"a layer: {len(layer)} searches, joint modules, {len(pairs)} alignments": (
             partial(whole, SearchSettings()),
@@ -141,6 +154,11 @@ def time_costs(graphs: np.ndarray, passes: int) -> list[dict[str, Any]]:
         {"units": units, "what": name, "ms": 1e3 * _time(call, passes)[0] / amount, "amount": amount}
         for name, (call, amount) in what.items()
     ]
+
+
+def whole_search(graph: np.ndarray, number: int) -> float:
+    """Return Q by the default search."""
+    return search_living(METHODS["leiden"], graph, 1.0, None, number).q
 
 
 def _time(call: Callable[[], Any], passes: int) -> tuple[float, Any]:
@@ -182,9 +200,10 @@ def run_benchmark(
         raise ValueError(f"passes must be at least 1 and widths at least 8; got {passes} and {list(widths)}.")
     timed, costs = [], []
     for width in widths:
-        graphs = graphs_of_width(width)
+        signed = graphs_of_width(width)
+        graphs = np.stack([adjacency(graph.matrix, graph.normalized) for graph in signed])
         if not costs:
-            costs = time_costs(graphs, passes)
+            costs = time_costs(signed, passes)
         methods = searches() | {name: other.find for name, other in others.items() if width <= other.most_units}
         # Searches of the largest graphs take seconds each: every fourth graph must do.
         timed += time_searches(graphs if width < max(WIDTHS) else graphs[::4], methods, passes, say)

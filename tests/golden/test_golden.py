@@ -25,7 +25,7 @@ from tests.golden.making import (
     search_rows,
     specs_in,
 )
-from tests.seams import FIGURES, describe_machine, draw_few_figures
+from tests.seams import FIGURES, describe_machine, draw_few_figures, with_settings_of
 from tests.test_cli import run as run_command
 
 # The interrupted sweeps end with the tables of the long one, in the quick part too.
@@ -107,6 +107,22 @@ def test_a_finished_sweep_of_version_0_2_is_whole_and_has_nothing_to_do(golden):
     assert bytes_of(out) == before
     trial_id = mj.open_sweep(out).trials["trial_id"][0]
     assert {name: set(layer) for name, layer in mj.load_params(out, trial_id).items()}["dense_0"] == {"kernel", "bias"}
+
+
+def test_a_spec_without_the_keys_of_nulls_goes_on_as_version_0_2_did():
+    """The default null is another one now; the directory's own spec has no key for its search."""
+    spec, paths = (
+        mj.load_spec(GOLDEN / "specs" / "features.toml"),
+        mj.open_sweep(GOLDEN / "finished" / "features").paths,
+    )
+    assert (spec.modules.null_kind, spec.modules.null_search) == ("rotation", "quick")
+    inherited = with_settings_of(spec, paths)
+    assert (inherited.modules.null_kind, inherited.modules.null_search) == ("weight_permutation", "method")
+    assert inherited.spec_hash() == mj.open_sweep(GOLDEN / "finished" / "features").manifest["spec_hash"]
+    modules = mj.open_sweep(GOLDEN / "finished" / "features").modules
+    has_null = modules["null_kind"].is_not_null()
+    assert modules.filter(has_null)["null_q"].equals(modules.filter(has_null)["q"])
+    assert modules["effective_modules_strength"].null_count() == modules.height
 
 
 @pytest.mark.parametrize("stage", INTERRUPTED)
