@@ -31,6 +31,7 @@ LEVELS = [
     {"sweep"},
     {"estimate", "export", "bench"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 MAY_JIT = {

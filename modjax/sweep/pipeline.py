@@ -238,7 +238,7 @@ def _run_to_the_end(run: _Run) -> None:
             complete(paths, {**manifest, "analysed": [*paths.tables.analyses]})
             is_whole = True
             for warning in exclusion_warnings(open_sweep(paths.root)):
-                progress.say(f"WARNING: {warning}")
+                progress.warn(warning)
             if problem is not None:
                 raise problem
             # 5. The page comes last, since it shows the manifest.

@@ -21,7 +21,7 @@ class SweepProgress:
 
     Args:
         num_trials: Number of trials of the sweep.
-        is_quiet: Whether to print nothing.
+        is_quiet: Whether to print nothing but warnings.
         path: Path of the file for other processes; None writes none.
         expected_epochs: Expected epochs per trial, for the time left.
     """
@@ -68,6 +68,10 @@ class SweepProgress:
     def say(self, line: str) -> None:
         """Print a line that stays."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Print a warning that stays, also where progress is not to be shown."""
+        Console(stderr=True).print(f"WARNING: {line}", highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, name: str) -> None:
         """Show the name of the current stage."""
