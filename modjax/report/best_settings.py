@@ -67,10 +67,8 @@ def best_gains_p(gains: np.ndarray, rival: np.ndarray | None = None) -> float:
         Wu, "Jackknife, bootstrap and other resampling methods in regression analysis", Annals of Statistics 14, 1261
         (1986), for flipped residuals; Mammen, Annals of Statistics 21, 255 (1993).
     """
-    # One sign per seed, shared by all settings and both arms: what is paired within a seed stays paired.
-    signs = sign_flips(gains.shape[-1])[:, None, :]
-    flipped = _mean_best(signs * _residuals(gains), None if rival is None else signs * _residuals(rival))
-    return tails_p(flipped, float(_mean_best(gains, rival)), is_exact=False)
+    test = best_gains_test(gains, rival)
+    return tails_p(test.flipped, test.observed, is_exact=False)
 
 
 def _residuals(gains: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from modjax.report.headlines import FAMILIES, TITLES, headline
 from modjax.report.modular import modular_claim
 from modjax.report.multiplicity import check_margin
 from modjax.report.regularization import arms_claim, dropout_claim
-from modjax.report.settings import parts_of, setting_name
+from modjax.report.settings import parts_of, q_panels, setting_name
 from modjax.report.statistics import LEAST_FLIPPED
 from modjax.report.untrained import training_claim
 from modjax.report.verdicts import CORRECTIONS, INTERVALS, NOT_TESTED, Testing
@@ -60,8 +60,12 @@ class Claims(NamedTuple):
         return [sentence for lines in self.headlines.values() for sentence in lines] + list(self.notes)
 
     def shown(self, claim: str) -> pl.DataFrame:
-        """Return a claim's table for the screen: without sentences and columns that have a single value."""
-        frame: pl.DataFrame = getattr(self, claim).drop("claim", "sentence")
+        """Return a claim's table for the screen: without sentences and columns that have a single value.
+
+        Raises:
+            ValueError: An unknown claim.
+        """
+        frame: pl.DataFrame = getattr(self, one_of(claim, tuple(TITLES), "claim")).drop("claim", "sentence")
         always_shown = ("estimate", "p_adjusted", "effect_size", "num_seeds", "verdict")
         return frame.select(name for name in frame.columns if name in always_shown or frame[name].n_unique() > 1)
 
@@ -101,12 +105,13 @@ def claims(
         raise ValueError(f"min_living is a share of units, from 0 to 1; got {min_living}.")
     testing = Testing(correction, interval, margin, min_living)
     parts, means = _analysed(sweep, parts_of(sweep.trials)), family_means(sweep)
+    panels = q_panels(sweep, parts)
     tables = {
-        "modular": modular_claim(sweep, parts, testing),
-        "dropout": dropout_claim(sweep, parts, testing),
-        "arms": arms_claim(sweep, parts, testing),
+        "modular": modular_claim(sweep, parts, panels, testing),
+        "dropout": dropout_claim(panels, testing),
+        "arms": arms_claim(sweep, parts, panels, testing),
         "families": families_claim(means, parts, testing),
-        "training": training_claim(sweep, parts, means, testing),
+        "training": training_claim(sweep, parts, panels, means, testing),
     }
     headlines = {
         name: tuple(line for family in FAMILIES[name](table.to_dicts()) for line in headline(family, correction))

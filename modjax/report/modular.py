@@ -7,7 +7,7 @@ import polars as pl
 
 from modjax.report.families import HIGHER
 from modjax.report.multiplicity import combined_p, flip_test
-from modjax.report.settings import ARMS, panel_of, q_panels
+from modjax.report.settings import ARMS, Panels, panel_of
 from modjax.report.statistics import summarize_seeds
 from modjax.report.verdicts import (
     NO_DIFFERENCE,
@@ -26,7 +26,7 @@ from modjax.store.sweep import Sweep
 GROUPS = {"baseline": "the baseline", "untrained": "untrained networks"}
 
 
-def modular_claim(sweep: Sweep, parts: pl.DataFrame, testing: Testing) -> pl.DataFrame:
+def modular_claim(sweep: Sweep, parts: pl.DataFrame, panels: Panels, testing: Testing) -> pl.DataFrame:
     """Return excess Q of the baseline, each arm and untrained networks: one row per group of networks and graph.
 
     Each seed contributes its mean over the group's settings. ``p_combined`` is Stouffer's of the networks' own
@@ -35,10 +35,11 @@ def modular_claim(sweep: Sweep, parts: pl.DataFrame, testing: Testing) -> pl.Dat
     Args:
         sweep: A sweep.
         parts: Parts of the trials, as returned by :func:`modjax.report.settings.parts_of`.
+        panels: Q of every graph, as returned by :func:`modjax.report.settings.q_panels`.
         testing: How to test.
     """
     rows = []
-    for graph, panel in q_panels(sweep, parts):
+    for graph, panel in panels:
         if graph["score"] != "excess_q":
             continue
         here = sweep.modules.filter(*(pl.col(key) == graph[key] for key in ("measure", "normalized", "layer")))

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from modjax.report.best_settings import best_gains, best_gains_p, best_gains_test
+from modjax.report.best_settings import best_gains, best_gains_test
 from modjax.report.matched import MATCHED, along_accuracy, at_matched_accuracy, of_living
 from modjax.report.multiplicity import FlipTest, flip_test
-from modjax.report.settings import ARMS, Panel, panel_of, q_panels, setting_name
-from modjax.report.statistics import LEAST_SEEDS, SeedSummary, bootstrap, slope, spearman, summarize_seeds
+from modjax.report.settings import ARMS, Panel, Panels, panel_of, setting_name
+from modjax.report.statistics import LEAST_SEEDS, SeedSummary, bootstrap, slope, spearman, summarize_seeds, tails_p
 from modjax.report.verdicts import (
     NO_DIFFERENCE,
     NOT_SHOWN,
@@ -34,14 +34,14 @@ LEAST_DENOMINATOR = 0.01  # a gain in Q below this is too close to zero to divid
 ARM_NAMES = {"dropout": "dropout", "l2": "L2", "l1": "L1"}
 
 
-def dropout_claim(sweep: Sweep, parts: pl.DataFrame, testing: Testing) -> pl.DataFrame:
+def dropout_claim(panels: Panels, testing: Testing) -> pl.DataFrame:
     """Return slope and rank correlation of Q against dropout for each graph; empty without two dropout rates.
 
     The rates are those of the dropout arm, and 0 for the baseline. Slope and correlation are computed for each seed,
     over the rates at which it has a Q.
     """
     rows = []
-    for graph, panel in q_panels(sweep, parts):
+    for graph, panel in panels:
         rates = np.concatenate([panel.strengths["baseline"], panel.strengths["dropout"]])
         if len(np.unique(rates)) < 2:
             continue
@@ -84,7 +84,7 @@ class _Arms(NamedTuple):
     suffix: str = ""
 
 
-def arms_claim(sweep: Sweep, parts: pl.DataFrame, testing: Testing) -> pl.DataFrame:
+def arms_claim(sweep: Sweep, parts: pl.DataFrame, panels: Panels, testing: Testing) -> pl.DataFrame:
     """Return each arm's best gain over the baseline, and dropout's against the others', for each graph.
 
     The best setting of an arm is chosen for each seed by the other seeds, so that the choice does not inflate the gain;
@@ -97,7 +97,7 @@ def arms_claim(sweep: Sweep, parts: pl.DataFrame, testing: Testing) -> pl.DataFr
     accuracy = None
     if accuracies is not None and accuracies.drop_nulls().len():
         accuracy = panel_of(parts, sweep.trials.select("trial_id", value="test_accuracy"))
-    for graph, panel in q_panels(sweep, parts):
+    for graph, panel in panels:
         living = of_living(sweep, parts, graph)
         arms = _Arms(graph, panel, accuracy, living, testing)
         gains = {arm: _gains(panel, arm) for arm in ARMS}
@@ -165,7 +165,8 @@ def _tested(
     """Replace p, if there are enough seeds for one, by the p that accounts for the choice of settings."""
     if summary.p is None:
         return summary, None
-    return summary._replace(p=best_gains_p(gain, rival)), best_gains_test(gain, rival)
+    test = best_gains_test(gain, rival)
+    return summary._replace(p=tails_p(test.flipped, test.observed, is_exact=False)), test
 
 
 def _trend(rates: np.ndarray, q: np.ndarray) -> tuple[float, float]:

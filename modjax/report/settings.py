@@ -32,6 +32,9 @@ class Panel(NamedTuple):
     num_left_out: dict[str, int]
 
 
+Panels = list[tuple[dict[str, Any], Panel]]  # each graph and score, as columns of a row, with its values
+
+
 def parts_of(trials: pl.DataFrame) -> pl.DataFrame:
     """Return ``trial_id, seed, part, strength, is_kept``: the part of each finished trial in the claims.
 
@@ -176,7 +179,7 @@ def baseline_name(trials: pl.DataFrame) -> str:
     return f"no dropout, no L1, L2 {l2:.3g}, learning rate {learning_rate:.3g}"
 
 
-def q_panels(sweep: Sweep, parts: pl.DataFrame) -> list[tuple[dict[str, Any], Panel]]:
+def q_panels(sweep: Sweep, parts: pl.DataFrame) -> Panels:
     """Return each graph, as columns of a row, with its Q; and where nulls rotate the units, with its excess Q too.
 
     Excess Q over permuted or rewired weights is not used: such graphs are no similarities.

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from modjax.report.families import HIGHER, KINDS, SCORE_NAMES
-from modjax.report.settings import ARMS, Panel, panel_of, q_panels, untrained_values
+from modjax.report.settings import ARMS, Panel, Panels, panel_of, untrained_values
 from modjax.report.statistics import compare_groups
 from modjax.report.style import layer_title
 from modjax.report.verdicts import (
@@ -26,7 +26,9 @@ from modjax.store.sweep import Sweep
 Q_CHANGE = "trained - untrained"
 
 
-def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame, testing: Testing) -> pl.DataFrame:
+def training_claim(
+    sweep: Sweep, parts: pl.DataFrame, panels: Panels, means: pl.DataFrame, testing: Testing
+) -> pl.DataFrame:
     """Return trained minus untrained of Q and alignment, for the baseline and each arm. Empty without both groups.
 
     Each seed of an arm contributes its mean over the arm's settings, each untrained seed its value. The groups are
@@ -36,11 +38,12 @@ def training_claim(sweep: Sweep, parts: pl.DataFrame, means: pl.DataFrame, testi
     Args:
         sweep: A sweep.
         parts: Parts of the trials, as returned by :func:`modjax.report.settings.parts_of`.
+        panels: Q of every graph, as returned by :func:`modjax.report.settings.q_panels`.
         means: Mean alignments, as returned by :func:`modjax.report.families.family_means`.
         testing: How to test.
     """
     rows = []
-    for graph, panel in q_panels(sweep, parts):
+    for graph, panel in panels:
         here = sweep.modules.filter(*(pl.col(key) == graph[key] for key in ("measure", "normalized", "layer")))
         untrained = untrained_values(parts, here.select("trial_id", value=graph["score"]))
         rows += _changes(panel, untrained, {**graph, "quantity": Q_CHANGE}, testing)

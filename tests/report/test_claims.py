@@ -513,6 +513,11 @@ def test_bad_options(known, options, message):
         mj.claims(known, **options)
 
 
+def test_an_unknown_claim_is_named(found):
+    with pytest.raises(ValueError, match=r"Unknown claim 'dropuot'\. Available: modular, dropout"):
+        found.shown("dropuot")
+
+
 def test_the_statistics_of_version_0_2_stay_available(known):
     found = mj.claims(known, correction="benjamini_hochberg", interval="bootstrap")
     row = only(found.dropout, quantity="slope", **JACOBIAN)
