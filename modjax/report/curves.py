@@ -210,4 +210,5 @@ def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool, ha
     if has_lost_units:
         handles.append(Line2D([], [], color="k", marker="x", ls="", ms=6))
         labels.append("more than half of the units dead")
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
+    ncols = 3 if figure.get_figwidth() > 8 else 2
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize=7)

@@ -13,6 +13,7 @@ from modjax.report.verdicts import NOT_TESTED, Words
 
 Rows = list[dict[str, Any]]
 HEADLINE_SCORE = "ami"
+MOST_NAMED = 6  # graphs of one verdict that a line names; of more it gives the number, and the table names them
 TITLES = {
     "modular": "Are there modules?",
     "dropout": "Does Q rise with dropout?",
@@ -138,12 +139,13 @@ def headline(family: Family, correction: str) -> list[str]:
 
 
 def _others(rows: Rows, verdicts: list[str], holds: str) -> str:
-    """Return ``not shown: ...; falls: ...``, which names the rows that do not hold."""
-    return "; ".join(
-        f"{verdict}: {_names([r for r, v in zip(rows, verdicts, strict=True) if v == verdict])}"
-        for verdict in dict.fromkeys(verdicts)
-        if verdict != holds
-    )
+    """Return ``not shown: ...; falls: ...``: the rows that do not hold, by name if they are few."""
+    clauses = []
+    for verdict in dict.fromkeys(verdicts):
+        here = [row for row, its in zip(rows, verdicts, strict=True) if its == verdict]
+        if verdict != holds:
+            clauses.append(f"{verdict}: {_names(here)}" if len(here) <= MOST_NAMED else f"{verdict} in {len(here)}")
+    return "; ".join(clauses)
 
 
 def _names(rows: Rows) -> str:
