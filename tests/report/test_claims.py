@@ -121,7 +121,7 @@ def test_dropout_that_only_lowers_less_does_not_raise_more(tmp_path):
     found = mj.claims(write_sweep(tmp_path, trials, module_rows(trials, q)))
     assert set(found.arms.filter(pl.col("networks") == "dropout - l2")["verdict"]) == {"more"}
     (line, *_) = found.headlines["arms"]
-    assert "In none of 16 graphs; more, but dropout's own gain lowered: normalized covariance" in line
+    assert "In none of 16 graphs; more, but dropout's own gain lowered in 16 (" in line
 
 
 def test_families_within_above_across(found):
