@@ -84,7 +84,7 @@ def max_t_p(differences: Any) -> np.ndarray:
 
     Example:
         >>> max_t_p([[1.0, 2.0, 1.5, 2.5, 1.0, 2.0], [1.0, -1.0, 0.5, -0.5, 0.2, -0.1]]).tolist()
-        [0.03125, 0.96875]
+        [0.03125, 1.0]
 
     References:
         Westfall & Young, "Resampling-Based Multiple Testing" (1993).

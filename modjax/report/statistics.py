@@ -96,7 +96,7 @@ def t_interval(values: Any, confidence: float = CONFIDENCE) -> tuple[float, floa
     d = np.asarray(values, np.float64)
     if len(d) < 2:
         raise ValueError(f"an interval needs two numbers at least; got {len(d)}.")
-    half = float(stdtrit(len(d) - 1, (1 + confidence) / 2)) * float(d.std(ddof=1)) / np.sqrt(len(d))
+    half = float(stdtrit(len(d) - 1, (1 + confidence) / 2) * d.std(ddof=1) / np.sqrt(len(d)))
     return float(d.mean()) - half, float(d.mean()) + half
 
 
