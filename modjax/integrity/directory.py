@@ -94,16 +94,28 @@ def _with(spec: SweepSpec, section: str, **values: Any) -> SweepSpec:
 
 def with_settings_of(spec: SweepSpec, paths: SweepPaths) -> SweepSpec:
     """Return a spec that takes from the directory's own spec the keys that it does not name and 0.2 did not have."""
-    if not paths.spec.is_file():
-        return spec
     try:
-        own = spec_in(paths)
-    except ValueError:  # damaged: compared by its hash
+        manifest = read_manifest(paths.manifest)
+    except (ValueError, OSError):  # no sweep yet, or refused later
         return spec
+    if not _is_damaged(paths.spec, manifest):
+        return _inheriting(spec, spec_in(paths))
+    # What a damaged spec leaves out says nothing: its hash tells whether it was one of version 0.2.
+    earlier = _inheriting(spec, _as_earlier(spec))
+    return earlier if earlier.spec_hash() == manifest.get("spec_hash") else spec
+
+
+def _inheriting(spec: SweepSpec, other: SweepSpec) -> SweepSpec:
+    """Return a spec with another one's values of the keys in ``INHERITED`` that it does not name."""
     for section, names in INHERITED.items():
-        named, there = getattr(spec, section).model_fields_set, getattr(own, section)
+        named, there = getattr(spec, section).model_fields_set, getattr(other, section)
         spec = _with(spec, section, **{name: getattr(there, name) for name in names if name not in named})
     return spec
+
+
+def _as_earlier(spec: SweepSpec) -> SweepSpec:
+    """Return a spec that does what version 0.2 did in place of the keys in ``INHERITED``."""
+    return _with(_with(spec, "analysis", min_accuracy=EARLIER_MIN_ACCURACY), "modules", **EARLIER_NULL)
 
 
 def changed_sources(before: tuple[Source, ...], now: tuple[Source, ...]) -> list[str]:
