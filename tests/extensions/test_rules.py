@@ -1,7 +1,7 @@
 """Rules of extensions that need no training: precedence, identity, trust, and what is refused before anything runs.
 
-What needs a sweep is in test_studies.py (tables, resuming, sources, analyses), test_portable.py and test_ray_studies.py
-(engines), test_docs.py (a file of searches that imports without JAX).
+What needs a sweep is in test_studies.py (tables, resuming, sources, analyses), test_portable.py and
+tests/ray/test_cluster.py (engines), test_docs.py (a file of searches that imports without JAX).
 """
 
 import json

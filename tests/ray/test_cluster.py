@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import warnings
 
 import polars as pl
 import pytest
 
 from modjax.engines.snapshots import find_saved
+from tests.extensions.test_studies import CONTENT, GRAPHS, HERE, REGRESSION, STUDY, assert_same, command
 from tests.reliability.harness import record
 from tests.seams import GRACE_SECONDS, SweepPaths, read_heartbeat
 
@@ -42,8 +44,9 @@ if options.get("engine") == "ray":
             epochs.append((time.perf_counter(), report.num_epochs))
             yield report
     engine.dispatch = timed
-fork = options.pop("fork", None)
-pipeline.run_sweep(spec, out, EngineOptions(options.pop("engine", "local"), **options), slots=3, fork=fork)
+fork, extensions = options.pop("fork", None), options.pop("extensions", [])
+engine = EngineOptions(options.pop("engine", "local"), **options)
+pipeline.run_sweep(spec, out, engine, slots=3, fork=fork, extensions=extensions)
 if epochs is not None:
     print(json.dumps(epochs))
 """
@@ -56,6 +59,10 @@ pipeline.SNAPSHOT_SECONDS = 1e9
 spec, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 cli.main(["sweep", spec, "--out", out, "--slots", "3", "--engine", "ray", "--address", options["address"]])
 """
+STUDIES = {
+    "study": (CONTENT, [STUDY]),
+    "regression": (tomllib.loads((HERE / "regression.toml").read_text()), [REGRESSION, GRAPHS]),
+}
 TABLES = ("trials", "history", "modules", "alignment", "similarity/layer_0", "similarity/layer_1")
 
 
@@ -218,6 +225,27 @@ def test_fork_trains_only_what_the_source_lacks(cluster, sweep, tiny_content):
     assert json.loads((out / "manifest.json").read_text())["forked_from"]["directory"] == str(source.resolve())
     assert (source / "manifest.json").read_bytes() == before
     record("Ray: a fork of a local sweep with a third of the trials", trials_trained=12, same_bits=True)
+
+
+@pytest.mark.parametrize("case", ["study", "regression"])
+def test_study_by_extensions_whose_driver_is_killed(cluster, tmp_path, case):
+    import tomli_w
+
+    values, files = STUDIES[case]
+    training = values["training"] | {"max_epochs": 150, "early_stopping": False}
+    spec, extensions = tmp_path / "spec.toml", list(map(str, files))
+    spec.write_text(tomli_w.dumps(values | {"training": training}))
+    finish(start(spec, tmp_path / "local", extensions=extensions), tmp_path / "local")
+    out, options = tmp_path / "ray", {"engine": "ray", "address": cluster.address, "extensions": extensions}
+    process = start(spec, out, **options)
+    wait_for_snapshots(process, out, 1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (out / "history.parquet").exists()
+    finish(start(spec, out, **options), out)
+    assert_same(tmp_path / "local", out)
+    assert command("verify", out).returncode == 0
+    record(f"Ray: the driver of an extended {case} killed, run again", same_bits=True)
 
 
 def epochs_so_far(out):

@@ -18,17 +18,17 @@ from tests.seams import describe_machine
 
 ERRORS = (
     *("RayError", "RayTaskError", "RayActorError", "ActorUnschedulableError", "ObjectLostError", "NodeDiedError"),
-    "WorkerCrashedError",
+    *("WorkerCrashedError", "RaySystemError"),
 )
 
 NOTHING = WorkerJob(None, {}, "base", None, None, 60.0, False)
 
 
 class MadeUpRay:
-    """Calls to actors on nodes that are ``held`` wait; those on ``dead`` nodes raise."""
+    """Calls to actors on ``held`` nodes wait, on ``dead`` ones they raise; killing ``cancelled`` actors raises."""
 
     def __init__(self):
-        self.held, self.dead = set(), set()
+        self.held, self.dead, self.cancelled = set(), set(), set()
         self.exceptions = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in ERRORS})
         strategy = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
         self.util = SimpleNamespace(scheduling_strategies=strategy)
@@ -56,7 +56,8 @@ class MadeUpRay:
         return call.function()
 
     def kill(self, actor):
-        pass
+        if actor.node in self.cancelled:
+            raise self.exceptions.RaySystemError
 
     def cluster_resources(self):
         return {"CPU": 2.0}
@@ -69,6 +70,7 @@ class Call:
 
 class Actor:
     def __init__(self, node, actual):
+        self.node = node
         for name in ("describe", "carry_out"):
             method = getattr(actual, name)
             remote = lambda *arguments, method=method: Call(node, lambda: method(*arguments))  # noqa: E731
@@ -137,8 +139,9 @@ def test_a_worker_whose_node_becomes_free_is_given_trials(ray, group_on):
     assert {"by": "1"} in workers.programs
 
 
-def test_a_node_that_dies_while_a_worker_waits_for_it_costs_nothing(ray, group_on):
-    ray.dead = {"b"}
+@pytest.mark.parametrize("cancelled", [set(), {"b"}], ids=["died", "creation cancelled"])
+def test_a_node_that_dies_while_a_worker_waits_for_it_costs_nothing(ray, group_on, cancelled):
+    ray.dead, ray.cancelled = {"b"}, cancelled
     workers = group_on("ab")
     workers._placements = lambda: [Placement("a", 1.0, 0), Placement("b", 1.0, 0)][: 1 if workers.num_started else 2]
     assert run(workers, 10)[0] == "worker 1 is gone: 0 trials go to others, 0 of them from a snapshot"

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -181,14 +182,18 @@ class RayWorkerGroup:
         del self._orders[worker]
         self._begun.pop(worker, None)
         self._startups = {ref: number for ref, number in self._startups.items() if number != worker}
-        self._ray.kill(actor)  # one that is merely cut off by a broken network would keep its resources
+        self._kill(actor)  # one that is merely cut off by a broken network would keep its resources
         self._grown = -np.inf
 
     def close(self) -> None:
         """End all workers."""
         for _, actor in self._actors.values():
-            self._ray.kill(actor)
+            self._kill(actor)
         self._actors, self._orders, self._startups, self._begun = {}, {}, {}, {}
+
+    def _kill(self, actor: Any) -> None:
+        with suppress(self._ray.exceptions.RaySystemError):  # its creation was cancelled: there is nothing to kill
+            self._ray.kill(actor)
 
 
 class _Actor:
