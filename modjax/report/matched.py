@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from modjax.report.settings import Panel, panel_of
+from modjax.report.settings import Panel, mean_of_known, panel_of
 from modjax.store.sweep import Sweep
 
 MATCHED = " at matched accuracy"  # end of a quantity's name
@@ -35,9 +35,7 @@ def at_matched_accuracy(gains: np.ndarray, accuracy: Panel, arm: str) -> np.ndar
     """
     baseline = accuracy.values["baseline"]
     baseline = baseline[~np.isnan(baseline)]
-    values = accuracy.values[arm]
-    num = np.sum(~np.isnan(values), axis=1)
-    means = np.where(num > 0, np.nansum(values, axis=1) / np.maximum(num, 1), np.nan)
+    means = mean_of_known(accuracy.values[arm], axis=1)
     is_matched = np.abs(means - baseline.mean()) <= ACCURACY_GAP if len(baseline) else np.zeros(len(means), bool)
     return np.where(is_matched[:, None], gains, np.nan)
 

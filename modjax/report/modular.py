@@ -7,7 +7,7 @@ import polars as pl
 
 from modjax.report.families import HIGHER
 from modjax.report.multiplicity import combined_p, flip_test
-from modjax.report.settings import ARMS, Panels, panel_of
+from modjax.report.settings import ARMS, Panels, mean_of_known, panel_of
 from modjax.report.statistics import summarize_seeds
 from modjax.report.verdicts import (
     NO_DIFFERENCE,
@@ -53,9 +53,7 @@ def modular_claim(sweep: Sweep, parts: pl.DataFrame, panels: Panels, testing: Te
         groups: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         for part in ("baseline", *ARMS):
             values = panel.values[part]
-            counts = np.sum(~np.isnan(values), axis=0)
-            means = np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
-            groups[part] = means, p_values.values[part][0] if len(values) == 1 else None
+            groups[part] = mean_of_known(values, axis=0), p_values.values[part][0] if len(values) == 1 else None
         groups["untrained"] = untrained["excess_q"].to_numpy(), untrained["p"].to_numpy()
         for part, (means, p) in groups.items():
             if np.all(np.isnan(means)):

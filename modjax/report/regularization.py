@@ -8,7 +8,7 @@ import polars as pl
 from modjax.report.best_settings import best_gains, best_gains_test
 from modjax.report.matched import MATCHED, along_accuracy, at_matched_accuracy, of_living
 from modjax.report.multiplicity import FlipTest, flip_test
-from modjax.report.settings import ARMS, Panel, Panels, panel_of, setting_name
+from modjax.report.settings import ARMS, Panel, Panels, mean_of_known, panel_of, setting_name
 from modjax.report.statistics import LEAST_SEEDS, SeedSummary, bootstrap, slope, spearman, summarize_seeds, tails_p
 from modjax.report.verdicts import (
     NO_DIFFERENCE,
@@ -102,19 +102,13 @@ def arms_claim(sweep: Sweep, parts: pl.DataFrame, panels: Panels, testing: Testi
         arms = _Arms(graph, panel, accuracy, living, testing)
         gains = {arm: _gains(panel, arm) for arm in ARMS}
         for arm, gain in gains.items():
-            gain[_mean(living.values[arm]) < testing.min_living] = np.nan
+            gain[mean_of_known(living.values[arm], axis=1) < testing.min_living] = np.nan
         rows += _gain_rows(arms, gains)
         if accuracy is not None:
             matched = {arm: at_matched_accuracy(gain, accuracy, arm) for arm, gain in gains.items()}
             rows += _gain_rows(arms._replace(suffix=MATCHED), matched)
             rows += [row for arm in ("l2", "l1") for row in _along_accuracy(arms, accuracy, arm)]
     return claims_frame(rows, testing)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each setting over seeds, NaN without any."""
-    num = np.sum(~np.isnan(values), axis=1)
-    return np.where(num > 0, np.nansum(values, axis=1) / np.maximum(num, 1), np.nan)
 
 
 def _gain_rows(arms: _Arms, gains: dict[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -150,6 +150,17 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
     return Panel(seeds, strengths, table, num_left_out)
 
 
+def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean along an axis without NaN values; NaN where there are no others.
+
+    Example:
+        >>> mean_of_known(np.array([[1.0, np.nan], [3.0, np.nan]]), axis=0).tolist()
+        [2.0, nan]
+    """
+    counts = np.sum(~np.isnan(values), axis)
+    return np.where(counts > 0, np.nansum(values, axis) / np.maximum(counts, 1), np.nan)
+
+
 def untrained_values(parts: pl.DataFrame, values: pl.DataFrame) -> np.ndarray:
     """Return the values of untrained networks by seed, without NaN."""
     rows = parts.filter(pl.col("part") == "untrained").join(values, on="trial_id", validate="1:1").sort("seed")
@@ -185,9 +196,7 @@ def q_panels(sweep: Sweep, parts: pl.DataFrame) -> Panels:
     Excess Q over permuted or rewired weights is not used: such graphs are no similarities.
     """
     panels = []
-    is_rotated = pl.col("null_kind").is_null() | (pl.col("null_kind") == ROTATION)
-    rotated = sweep.modules.filter((pl.col("null_kind") == ROTATION).any() & is_rotated)
-    scores = {"q": sweep.modules, "excess_q": rotated}
+    scores = {"q": sweep.modules, "excess_q": sweep.modules.filter(null_kind=ROTATION)}
     for score, table in scores.items():
         for measure, normalized, layer in graphs_of(sweep):
             graph = {"measure": measure, "normalized": normalized, "layer": layer}

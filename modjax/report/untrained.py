@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from modjax.report.families import HIGHER, KINDS, SCORE_NAMES
-from modjax.report.settings import ARMS, Panel, Panels, panel_of, untrained_values
+from modjax.report.settings import ARMS, Panel, Panels, mean_of_known, panel_of, untrained_values
 from modjax.report.statistics import compare_groups
 from modjax.report.style import layer_title
 from modjax.report.verdicts import (
@@ -63,11 +63,10 @@ def _changes(panel: Panel, untrained: np.ndarray, columns: dict[str, Any], testi
     # Trials of the part "other" differ in several hyperparameters: no row is about them.
     for part in ("baseline", *ARMS):
         table = panel.values[part]
-        counts = np.sum(~np.isnan(table), axis=0)
-        if not len(untrained) or not counts.any():
+        if not len(untrained) or np.isnan(table).all():
             continue
         # Settings that a seed lacks are left out of its mean; a seed without any stays NaN.
-        by_seed = np.where(counts > 0, np.nansum(table, axis=0) / np.maximum(counts, 1), np.nan)
+        by_seed = mean_of_known(table, axis=0)
         num_left_out = panel.num_left_out[part]
         summary = compare_groups(by_seed, untrained, testing.interval)
         common = columns | {"claim": "training", "networks": part, "num_left_out": num_left_out}
