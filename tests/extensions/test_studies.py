@@ -339,6 +339,29 @@ def test_an_analysis_that_raises_fails_its_trial_alone(tmp_path):
     assert sweep.odd.height == 1
 
 
+def difference_of_halves(network, params, x, y):
+    """Signed matrices that are no Gram matrices."""
+    layers = network.apply(params, x).hidden
+    return [layer[::2].T @ layer[::2] - layer[1::2].T @ layer[1::2] for layer in layers]
+
+
+@pytest.mark.parametrize("null", ["rotation", "hirschberger", "strength_rewiring", "weight_permutation"])
+def test_a_measure_without_gram_matrices_has_no_null_that_needs_them(tmp_path, null):
+    info = mj.MeasureInfo("signed", "upstream", difference_of_halves, gram=False, batched=False)
+    content = {
+        **PLAIN,
+        "training": {"max_epochs": 1},
+        "similarity": {"measures": ["covariance", "signed"]},
+        "modules": {"nulls": 3, "null_kind": null},
+    }
+    modules = mj.run_sweep(content, tmp_path / "out", is_quiet=True, report=False, extensions=[info]).modules
+    has_null = modules.with_columns(pl.col("null_q").is_not_null()).group_by("measure").agg(pl.col("null_q").unique())
+    needs_gram = null in ("rotation", "hirschberger")
+    assert dict(has_null.rows()) == {"covariance": [True], "signed": [not needs_gram]}
+    for column in ("p", "excess_q", "null_kind"):
+        assert modules.filter(measure="signed")[column].is_null().all() == needs_gram
+
+
 def test_plain_values_are_identified_by_what_they_compute(tmp_path):
     digits = mj.load_dataset("digits")
     data = mj.Dataset("own", digits.x_train[:300], digits.y_train[:300], digits.x_test, digits.y_test, 10)

@@ -35,6 +35,42 @@ def test_writes_the_files_asked_for(capsys, sweep, tmp_path):
     assert (tmp_path / "new" / "r.md").read_text().startswith("# The numbers of made")
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ((), "Does Q rise with dropout? Yes, in all 16 graphs (16 tests together, family-wise error 0.05)."),
+        (
+            ("--correction", "benjamini_hochberg"),
+            "Yes, in all 16 graphs (16 tests together, false discovery rate 0.05).",
+        ),
+        (("--margin", "0.05"), "Yes, in all 16 graphs"),
+        (("--interval", "bootstrap"), "Yes, in all 16 graphs"),
+        (("--min-living", "0.5"), "Yes, in all 16 graphs"),
+    ],
+)
+def test_options_of_the_tests(capsys, sweep, options, line):
+    status, out, err = run(capsys, "claims", sweep.paths.root, *options)
+    assert (status, err) == (0, "")
+    assert line in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--correction", "none"), "correction"),
+        (("--interval", "normal"), "interval"),
+        (("--margin", "-0.1"), "margin"),
+        (("--margin", "nan"), "margin"),
+        (("--min-living", "2"), "min_living"),
+    ],
+)
+def test_bad_options_exit_2_with_one_line(capsys, sweep, options, message):
+    status, out, err = run(capsys, "claims", sweep.paths.root, *options)
+    assert (status, out) == (2, "")
+    assert message in err.replace("-", "_")
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_a_directory_that_is_no_sweep_exits_2(capsys, tmp_path):
     status, _, err = run(capsys, "claims", tmp_path)
     assert status == 2

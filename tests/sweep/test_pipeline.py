@@ -227,6 +227,15 @@ def test_unknown_engine_lists_the_known(finished):
         mj.run_sweep(finished.paths.root.parent / "spec.toml", finished.paths.root, engine="cloud")
 
 
+def test_a_quiet_sweep_prints_its_warnings_and_nothing_else(folder, write_spec, tiny_content, capsys):
+    few = {"similarity": {"measures": []}, "analysis": {"min_accuracy": 1.0}}
+    mj.run_sweep(write_spec({**tiny_content, **few}), folder / "out", is_quiet=True)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("WARNING: All 6 trained trials are excluded (test accuracy below 1)")
+    assert output.err.count("\n") == 1
+
+
 def test_no_measures_train_only(folder, write_spec, tiny_content):
     spec = {**tiny_content, "similarity": {"measures": []}, "arms": tiny_content["arms"][:1], "seeds": [0]}
     sweep = mj.run_sweep(write_spec(spec), folder / "out", is_quiet=True)

@@ -264,8 +264,11 @@ class TestUnreadNames:
         def loss(params, hyperparams, batch, key):
             return jnp.mean(squared(params, batch)) + sum(jax.tree.leaves(hyperparams))
 
-        task = linear_task()._replace(loss=loss)
-        mj.train(task, {"learning_rate": [0.1], "anything": [1.0]}, data(), config())
+        given = {"learning_rate": [0.1], "anything": [1.0]}
+        result = mj.train(linear_task()._replace(loss=loss), given, data(), config())
+        assert result.status.tolist() == ["done"]
+        with pytest.raises(ValueError, match="'anything' is read by nothing"):
+            mj.train(linear_task(), given, data(), config())
 
     def test_functions_get_values_by_item_and_by_attribute_with_defaults(self) -> None:
         seen = []
