@@ -9,9 +9,9 @@ from .clustering.consensus import consensus_modules as consensus_modules
 from .clustering.joint import JointModules as JointModules
 from .clustering.joint import joint_modules as joint_modules
 from .clustering.modularity import modularity as modularity
-from .clustering.null_test import NullSummary as NullSummary
-from .clustering.null_test import adjusted_p as adjusted_p
-from .clustering.null_test import modularity_null as modularity_null
+from .clustering.null_comparison import NullSummary as NullSummary
+from .clustering.null_comparison import adjusted_p as adjusted_p
+from .clustering.null_comparison import modularity_null as modularity_null
 from .clustering.overlap import match_units as match_units
 from .clustering.partition import Partition as Partition
 from .clustering.resolution import ResolutionProfile as ResolutionProfile

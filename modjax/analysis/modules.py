@@ -7,7 +7,7 @@ import numpy as np
 
 from modjax.catalog import BUILTIN
 from modjax.clustering.layer import LayerModules, SearchSettings, SignedGraph
-from modjax.clustering.null_test import NullSummary
+from modjax.clustering.null_comparison import NullSummary
 from modjax.extensions import portable
 from modjax.measures.similarity import compute_similarity
 from modjax.names import COMBINED_LAYER

@@ -15,7 +15,7 @@ from modjax.extensions import function_of
 from modjax.training.objective import Batch
 
 SCORES = ("element_centric", "ami")
-OTHER_SEED = 1_000_003  # added to a trial's seed, so that no trial of the sweep has the sum
+OTHER_SEED = 1_000_003  # added to a trial's seed: no sweep has so many seeds that another trial has the sum
 
 
 def noise_ceiling(context: AnalysisContext, trial: AnalysedTrial) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from modjax.clustering.null_test import adjusted_p, summarize_null
+from modjax.clustering.null_comparison import adjusted_p, summarize_null
 from modjax.store.schemas import SCHEMAS
 
 LEAST_NULLS = 99  # with fewer, no p-value can be small enough to survive the adjustment

@@ -20,7 +20,7 @@ from modjax.clustering.adjacency import adjacency
 from modjax.clustering.alignment_null import LayerPermutations
 from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
 from modjax.clustering.modularity import modularity_of
-from modjax.clustering.null_test import modularity_null, score_null
+from modjax.clustering.null_comparison import modularity_null, score_null
 from modjax.clustering.search import METHODS, search_living
 from modjax.data.datasets import load_dataset
 from modjax.measures.similarity import similarity

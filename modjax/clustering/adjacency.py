@@ -10,13 +10,18 @@ DEAD_BELOW = 1e-12
 
 
 def adjacency_or_nan(S: np.ndarray, normalized: bool) -> np.ndarray:  # noqa: N803
-    """Return the adjacency, or only NaN if the similarity overflowed, so that no unit counts as dead.
+    """Return the adjacency, or only NaN if the similarity overflowed, so that no unit counts as dead."""
+    return adjacency(S, normalized) if np.all(np.isfinite(S)) else np.full(S.shape, np.nan)
 
-    A matrix with a zero diagonal is an adjacency already.
+
+def as_similarity(graph: np.ndarray) -> np.ndarray:
+    """Return a similarity whose adjacency is the given one: its diagonal is the largest weight of each unit.
+
+    Example:
+        >>> as_similarity(np.array([[0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])).tolist()
+        [[2.0, 2.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    if not np.all(np.isfinite(S)):
-        return np.full(S.shape, np.nan)
-    return adjacency(S, normalized) if np.any(np.diagonal(S)) else np.asarray(S)
+    return graph + np.diag(np.where(graph.any(1), graph.max(initial=0.0), 0.0))
 
 
 def adjacency(S: Any, normalized: bool = False, signed: bool = False) -> Any:  # noqa: N803 - the formula's letter

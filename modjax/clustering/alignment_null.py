@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from modjax.clustering.alignment import DEAD_RULES, contingency, reduced_mutual_information
 from modjax.clustering.compiled import compiled
 from modjax.clustering.modularity import check_partition
-from modjax.clustering.null_test import NullSummary, summarize_null
+from modjax.clustering.null_comparison import NullSummary, summarize_null
 from modjax.clustering.partition import canonical
 from modjax.names import one_of
 

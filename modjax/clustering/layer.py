@@ -12,8 +12,8 @@ from modjax.clustering.alignment_null import LayerPermutations
 from modjax.clustering.consensus import find_consensus
 from modjax.clustering.joint import JointModules, joint_labels, make_joint
 from modjax.clustering.modularity import modularity_of
-from modjax.clustering.module_test import ModuleTest, NullModules, compare_modules, modules_of
-from modjax.clustering.null_test import NO_NULL, NullSummary, score_null
+from modjax.clustering.module_significance import ModuleTest, NullModules, compare_modules, modules_of
+from modjax.clustering.null_comparison import NO_NULL, NullSummary, score_null
 from modjax.clustering.partition import Partition, effective_number
 from modjax.clustering.quick import quick_labels
 from modjax.clustering.resolution import recommend, stability_of
@@ -49,7 +49,7 @@ class SignedGraph(NamedTuple):
     """A graph of a layer, as the similarity that it follows from.
 
     Attributes:
-        matrix: Signed similarity ``[units units]``, float64; or an adjacency, whose diagonal is zero.
+        matrix: Signed similarity ``[units units]``, float64.
         normalized: Whether the graph is that of the normalized similarity.
         has_null: Whether null graphs can be drawn for it: some nulls need Gram matrices.
     """
@@ -182,8 +182,10 @@ def _compare_with_nulls(
     def score(living: np.ndarray, number: int) -> float:
         if is_quick:
             labels, q = quick_labels(living, resolution, np.random.default_rng([seed, 3, number]))
+        elif number == 0:  # searched already
+            labels, q = partition.labels, partition.q
         else:  # as version 0.2: null graphs begin with the seed of the graph itself
-            labels, q, *_ = find(living, seed + max(0, number - 1))
+            labels, q, *_ = find(living, seed + number - 1)
         if number:
             null_modules.append(modules_of(living, labels))
         return q

@@ -1,7 +1,6 @@
 """Null models: graphs without structure, drawn from the signed similarity of a layer's living units.
 
-Each ``draw(S, normalized, rng)`` returns an adjacency like that of S. Where the diagonal of ``S`` is all zero it is an
-adjacency already, which :func:`permute_weights` and :func:`rewire_strengths` draw from as well.
+Each ``draw(S, normalized, rng)`` returns an adjacency like that of S.
 """
 
 from collections.abc import Callable
@@ -56,15 +55,15 @@ def permute_weights(S: np.ndarray, normalized: bool, rng: np.random.Generator) -
     """Return a graph with the weights of S permuted over all pairs of units.
 
     Keeps the weights. Destroys strengths, low rank and positive semi-definiteness, which every Gram matrix has, with
-    modules or without. Its p answers: are the weights exchangeable? In similarities of units they never are: among
-    untrained networks, nearly all have the smallest p or the largest, depending on the measure.
+    modules or without. Its p answers: are the weights exchangeable? In similarities of units they never are: most
+    graphs of untrained networks have the smallest p or the largest, depending on the measure.
 
     Args:
-        S: Similarity ``[units units]`` of living units, or an adjacency.
+        S: Similarity ``[units units]`` of living units.
         normalized: Whether weights are scaled by the diagonal.
         rng: Random generator.
     """
-    weights = _weights(S, normalized)
+    weights = adjacency(S, normalized)
     pairs = np.triu_indices(len(weights), k=1)
     result = np.zeros_like(weights)
     result[pairs] = rng.permutation(weights[pairs])
@@ -82,14 +81,14 @@ def rewire_strengths(S: np.ndarray, normalized: bool, rng: np.random.Generator) 
     uniformly from all graphs with these strengths. Graphs of fewer than four units stay as they are.
 
     Args:
-        S: Similarity ``[units units]`` of living units, or an adjacency.
+        S: Similarity ``[units units]`` of living units.
         normalized: Whether weights are scaled by the diagonal.
         rng: Random generator.
 
     References:
         Ansmann & Lehnertz, "Constrained randomization of weighted networks", Physical Review E 84, 026103 (2011).
     """
-    weights = np.ascontiguousarray(_weights(S, normalized)).copy()
+    weights = adjacency(S, normalized)
     if len(weights) >= 4:
         move_weights(weights, MOVES_PER_EDGE * len(weights) * (len(weights) - 1) // 2, rng)
     return weights
@@ -145,15 +144,6 @@ def match_covariance(S: np.ndarray, normalized: bool, rng: np.random.Generator) 
     spread = np.sqrt(each**2 + variance / num_columns) - each
     factors = np.sqrt(each) + np.sqrt(spread) * rng.standard_normal((num_units, num_columns))
     return adjacency(factors @ factors.T, normalized)
-
-
-def is_adjacency(S: np.ndarray) -> bool:  # noqa: N803
-    """Return whether a matrix is an adjacency rather than a similarity: its diagonal is zero."""
-    return not np.any(np.diagonal(S))
-
-
-def _weights(S: np.ndarray, normalized: bool) -> np.ndarray:  # noqa: N803
-    return S if is_adjacency(S) else adjacency(S, normalized)
 
 
 NULL_GRAPHS: dict[str, Draw] = {name: resolve(info.draw) for name, info in NULLS.items()}

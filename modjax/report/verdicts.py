@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from modjax.clustering.null_test import adjusted_p
+from modjax.clustering.null_comparison import adjusted_p
 from modjax.report.multiplicity import FlipTest, equivalence_p, holm_p, step_down
 from modjax.report.statistics import SeedSummary
 from modjax.report.style import layer_title, measure_title

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 import modjax as mj
+from modjax.clustering.adjacency import adjacency_or_nan, as_similarity
+from modjax.clustering.layer import SearchSettings, SignedGraph
+from tests.seams import cluster_layer
 
 
 def signed(num=9, seed=0):
@@ -36,6 +39,22 @@ def test_dead_units_are_zero_rows(normalized):
 def test_just_above_the_threshold_is_alive():
     S = np.diag([1.0, 1.1e-12, 0.9e-12]) + 1e-13 * (1 - np.eye(3))
     assert mj.adjacency(S).any(1).tolist() == [True, True, False]
+
+
+def test_without_a_diagonal_all_units_are_dead():
+    """Also where a measure of one's own leaves it out: negative entries are no weights."""
+    S = signed()
+    np.fill_diagonal(S, 0)
+    assert not adjacency_or_nan(S, normalized=False).any()
+    assert np.all(cluster_layer([SignedGraph(S)], SearchSettings(), 0).graphs[0].partition.labels < 0)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_an_adjacency_as_a_similarity_is_itself(normalized):
+    S = signed()
+    S[4] = S[:, 4] = 0
+    A = mj.adjacency(S, normalized)
+    assert np.array_equal(mj.adjacency(as_similarity(A)), A)
 
 
 def test_jax_arrays_stay_on_the_device_and_agree():

@@ -42,10 +42,10 @@ def test_q_and_numbers_of_modules_are_those_of_the_authors(reference_dir, name) 
         for layer in ("layer0", "layer1"):
             key = f"{method}_{layer}"
             graph = graph_of(stored, key)
-            found = [mj.find_modules(graph, method="monte_carlo_svd", seed=seed) for seed in range(3)]
+            partitions = [mj.find_modules(graph, method="monte_carlo_svd", seed=seed) for seed in range(3)]
             theirs = stored[f"mc_ids_{key}"]
-            gaps.append(np.mean([partition.q for partition in found]) - stored[f"mc_Q_{key}"].mean())
-            own = np.mean([partition.effective_modules for partition in found])
+            gaps.append(np.mean([partition.q for partition in partitions]) - stored[f"mc_Q_{key}"].mean())
+            own = np.mean([partition.effective_modules for partition in partitions])
             # Their number counts the dead units' share; the same formula for both is over living units.
             ratios.append(own / np.mean([effective_number(labels) for labels in theirs]))
     assert np.abs(gaps).max() < 0.006

@@ -3,11 +3,12 @@ import pytest
 from scipy.stats import binomtest, kstest, ortho_group
 
 import modjax as mj
+from modjax.clustering.adjacency import as_similarity
 from modjax.clustering.alignment_null import NULL_SCORES, LayerPermutations
 from modjax.clustering.layer import SearchSettings, SignedGraph
-from modjax.clustering.module_test import compare_modules, modules_of
+from modjax.clustering.module_significance import compare_modules, modules_of
+from modjax.clustering.null_comparison import NO_NULL, score_null, summarize_null
 from modjax.clustering.null_models import NULL_GRAPHS, match_covariance, permute_weights, rewire_strengths, rotate
-from modjax.clustering.null_test import score_null, summarize_null
 from modjax.clustering.partition import effective_number
 from modjax.clustering.quick import quick_labels
 from modjax.clustering.search import search_living, search_of
@@ -98,26 +99,26 @@ def test_covariance_matched_matrices_have_the_moments(monkeypatch):
 
 def test_weight_permutation_keeps_the_weights():
     a = random_graph(20, power=3)
-    null = permute_weights(a, False, np.random.default_rng(0))
+    null = permute_weights(as_similarity(a), False, np.random.default_rng(0))
     np.testing.assert_array_equal(np.sort(null.ravel()), np.sort(a.ravel()))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30])
 def test_rewiring_keeps_the_strengths(scale):
     a = random_graph(20, power=3) * scale
-    null = rewire_strengths(a, False, np.random.default_rng(0))
+    null = rewire_strengths(as_similarity(a), False, np.random.default_rng(0))
     np.testing.assert_allclose(null.sum(1), a.sum(1), rtol=1e-12)
 
 
 def test_rewiring_forgets_the_modules():
     a, truth = planted(outside=0.05)
-    null = rewire_strengths(a, False, np.random.default_rng(0))
+    null = rewire_strengths(as_similarity(a), False, np.random.default_rng(0))
     assert abs(mj.modularity(null, truth)) < 0.03 < 0.5 < mj.modularity(a, truth)
 
 
 def test_rewiring_draws_every_graph_alike():
     """Four units with strengths 1: weights (x, y, z) with x + y + z = 1, uniform, so each has P(x > t) = (1 - t)^2."""
-    a = (np.ones((4, 4)) - np.eye(4)) / 3
+    a = as_similarity((np.ones((4, 4)) - np.eye(4)) / 3)
     rng = np.random.default_rng(0)
     drawn = np.array([rewire_strengths(a, False, rng)[0, 1:] for _ in range(1500)])
     np.testing.assert_allclose(drawn.sum(1), 1, rtol=1e-12)
@@ -127,7 +128,7 @@ def test_rewiring_draws_every_graph_alike():
 
 def test_too_few_units_to_rewire():
     a = random_graph(3)
-    assert np.array_equal(rewire_strengths(a, False, np.random.default_rng(0)), a)
+    assert np.array_equal(rewire_strengths(as_similarity(a), False, np.random.default_rng(0)), a)
 
 
 @pytest.mark.parametrize("kind", FROM_ADJACENCY)
@@ -177,7 +178,7 @@ def test_p_values_of_permuted_weights_are_uniform_where_weights_are_exchangeable
     p = []
     for trial in range(200 if restarts else 100):
         a = random_graph(12, trial, power=2)
-        p.append(score_null(a, False, find, 19, trial, "weight_permutation").p)
+        p.append(score_null(as_similarity(a), False, find, 19, trial, "weight_permutation").p)
         p.append(mj.modularity_null(a, "weight_permutation", n=19, seed=trial).p)
     p = np.array(p)
     # Uniform on a grid: less half a step and a random part of one, it is uniform on [0, 1].
@@ -205,8 +206,15 @@ def test_unknown_where_nothing_can_be_said():
     assert summarize_null("x", float("nan"), np.ones(3)).n == 0
     same = summarize_null("x", 1.0, np.ones(3))
     assert (same.p, same.z, same.effect) == (1.0, None, 0.0)
-    for S in (np.zeros((4, 4)), np.diag([1.0, 0.0, 0.0]), np.eye(3), np.zeros((0, 0)), np.ones((1, 1))):
-        assert mj.modularity_null(S, n=5).n == 0
+    assert score_null(np.eye(3), False, lambda graph, number: 0.0, 5, 0, "rotation") == NO_NULL
+
+
+@pytest.mark.parametrize(
+    "S", [np.zeros((4, 4)), np.diag([1.0, 0.0, 0.0]), np.eye(3), np.zeros((0, 0)), np.ones((1, 1))], ids=len
+)
+def test_fewer_than_two_living_units_are_refused(S):
+    with pytest.raises(ValueError, match=r"two living units at least, with a weight between them; got 0\."):
+        mj.modularity_null(S, n=5)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +401,7 @@ def test_units_of_no_strength_count_for_nothing():
     a = planted(outside=0.05)[0]
     a[40:], a[:, 40:] = 1e-9 * a[40:], 1e-9 * a[:, 40:]
     a = np.minimum(a, a.T)
-    graph = cluster_layer([SignedGraph(a)], SearchSettings(), 0).graphs[0]
+    graph = cluster_layer([SignedGraph(as_similarity(a))], SearchSettings(), 0).graphs[0]
     elsewhere = np.where(np.arange(len(a)) < 40, graph.partition.labels, 9)
     assert mj.modularity(a, elsewhere) == pytest.approx(graph.partition.q, abs=1e-6)
     assert effective_number(elsewhere, a.sum(1)) == pytest.approx(graph.effective_modules_strength, abs=1e-6)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from modjax.clustering.adjacency import as_similarity
 from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
 from modjax.clustering.pool import WorkerPool
 
@@ -18,7 +19,8 @@ def jobs():
     rng = np.random.default_rng(0)
     for index in range(6):
         graphs = rng.random((2, 10, 10))
-        yield index, [SignedGraph(graph) for graph in (graphs + graphs.transpose(0, 2, 1)) * (1 - np.eye(10))]
+        adjacencies = (graphs + graphs.transpose(0, 2, 1)) * (1 - np.eye(10))
+        yield index, [SignedGraph(as_similarity(graph)) for graph in adjacencies]
 
 
 def run(num_workers):

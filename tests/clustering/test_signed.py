@@ -60,16 +60,16 @@ def test_without_negative_weights_it_is_q() -> None:
     labels = np.random.default_rng(0).integers(0, 4, 30)
     assert mj.modularity(graph, labels, signed=True) == pytest.approx(mj.modularity(graph, labels), abs=1e-12)
     graph, truth = planted(outside=0.2)
-    found = mj.find_modules(graph, signed=True)
-    assert found.labels.tolist() == mj.find_modules(graph).labels.tolist()
-    assert mj.alignment(found.labels, truth)["ami"] == pytest.approx(1)
+    partition = mj.find_modules(graph, signed=True)
+    assert partition.labels.tolist() == mj.find_modules(graph).labels.tolist()
+    assert mj.alignment(partition.labels, truth)["ami"] == pytest.approx(1)
 
 
 def test_opposite_units_are_held_apart_and_alignment_sees_it() -> None:
     weights = signed_graph()
     sides = np.arange(30) % 2
-    found = mj.find_modules(mj.adjacency(weights, signed=True), signed=True)
-    assert mj.alignment(found.labels, sides)["ami"] == pytest.approx(1)
+    partition = mj.find_modules(mj.adjacency(weights, signed=True), signed=True)
+    assert mj.alignment(partition.labels, sides)["ami"] == pytest.approx(1)
     unsigned = mj.find_modules(mj.adjacency(weights))
     assert mj.alignment(unsigned.labels, sides)["ami"] < 0.2  # by |S| all units are alike
 
@@ -86,16 +86,16 @@ def test_a_signed_adjacency_has_the_sizes_of_the_unsigned() -> None:
 def test_dead_units_and_too_little() -> None:
     weights = signed_graph(units=10) * (1 - np.eye(10))
     weights[4] = weights[:, 4] = 0
-    found = mj.find_modules(weights, signed=True)
-    assert found.labels[4] == -1
-    assert found.num_dead == 1
+    partition = mj.find_modules(weights, signed=True)
+    assert partition.labels[4] == -1
+    assert partition.num_dead == 1
     nothing = mj.find_modules(np.zeros((3, 3)), signed=True)
     assert nothing.num_modules == 0
     assert np.isnan(nothing.q)
     negative = -np.ones((4, 4))
     assert mj.find_modules(negative, signed=True).num_modules == 4
-    one, again = (mj.find_modules(signed_graph(3), signed=True, seed=5).labels.tolist() for _ in range(2))
-    assert one == again
+    first, again = (mj.find_modules(signed_graph(3), signed=True, seed=5).labels.tolist() for _ in range(2))
+    assert first == again
 
 
 @pytest.mark.parametrize(

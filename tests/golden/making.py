@@ -108,6 +108,7 @@ def hard_graphs() -> list[np.ndarray]:
 
 def search_rows() -> pl.DataFrame:
     """What each method finds in each hard graph, and its null."""
+    from modjax.clustering.adjacency import as_similarity
     from modjax.clustering.layer import SearchSettings, SignedGraph, cluster_layer
 
     rows = []
@@ -118,7 +119,7 @@ def search_rows() -> pl.DataFrame:
                 {"graph": number, "method": method, "q": partition.q, "labels": np.asarray(partition.labels).tolist()}
             )
         settings = SearchSettings(nulls=4, null_kind="weight_permutation", null_search="method")
-        null = cluster_layer([SignedGraph(graph)], settings, number).graphs[0].null
+        null = cluster_layer([SignedGraph(as_similarity(graph))], settings, number).graphs[0].null
         rows.append({"graph": number, "method": "null", "q": null.mean, "labels": []})
     return pl.DataFrame(
         rows, schema={"graph": pl.Int64, "method": pl.String, "q": pl.Float64, "labels": pl.List(pl.Int64)}

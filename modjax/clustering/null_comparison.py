@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 
 from modjax.builtins import NULLS
 from modjax.checks import check_adjacency, check_similarity_like
-from modjax.clustering.adjacency import adjacency
+from modjax.clustering.adjacency import adjacency, as_similarity
 from modjax.clustering.modularity import check_resolution
-from modjax.clustering.null_models import NULL_GRAPHS, Draw, is_adjacency
+from modjax.clustering.null_models import NULL_GRAPHS, Draw
 from modjax.clustering.quick import quick_q
 from modjax.names import NULL_KINDS, one_of
 
@@ -96,10 +96,11 @@ def modularity_null(
         resolution: g of :func:`modjax.modularity`.
 
     Returns:
-        Mean, sd, z, p, effect (excess Q) and the observed Q; a summary of no null graphs without two living units.
+        Mean, sd, z, p, effect (excess Q) and the observed Q.
 
     Raises:
-        ValueError: Not square, symmetric and finite; an unknown kind; a negative n; an adjacency where S is needed.
+        ValueError: Not square, symmetric and finite; an unknown kind; a negative n; an adjacency where S is needed;
+            fewer than two living units.
 
     Example:
         >>> units = np.random.default_rng(0).standard_normal((12, 500))
@@ -114,8 +115,8 @@ def modularity_null(
         raise ValueError(f"n must be a whole number, at least 0; got {n}.")
     if not float(seed).is_integer() or seed < 0:
         raise ValueError(f"seed must be a whole number, at least 0; got {seed}.")
-    if is_adjacency(matrix) and matrix.any():
-        matrix = check_adjacency(matrix)
+    if matrix.any() and not np.diagonal(matrix).any():
+        matrix = as_similarity(check_adjacency(matrix))
         if NULLS[kind].needs_gram:
             raise ValueError(
                 f"the {kind} null needs the signed similarity S with its diagonal; got an adjacency, whose diagonal is "
@@ -123,6 +124,9 @@ def modularity_null(
             )
         if normalized:
             raise ValueError("an adjacency cannot be normalized after the fact; pass S, or normalized=False.")
+    num_living = int(adjacency(matrix, normalized).any(1).sum())
+    if num_living < 2:
+        raise ValueError(f"a null needs two living units at least, with a weight between them; got {num_living}.")
 
     def score(graph: np.ndarray, number: int) -> float:
         return quick_q(graph, resolution, np.random.default_rng([seed, number]))
@@ -142,17 +146,20 @@ def score_null(
     """Compare the score of a graph with that of null graphs.
 
     Args:
-        S: Checked similarity ``[units units]``, or an adjacency.
+        S: Checked similarity ``[units units]``.
         normalized: Whether the graph is that of the normalized similarity.
         score: Function ``score(adjacency, number)`` of living units; the observed graph has number 0.
         num_nulls: Number of null graphs.
         seed: Random seed of the null graphs.
         kind: One of ``NULL_GRAPHS``, or the name of ``draw``.
         draw: The draw of another kind.
+
+    Returns:
+        The comparison; that of no null graphs where the similarity overflowed or has fewer than two living units.
     """
     if num_nulls == 0 or not np.all(np.isfinite(S)):
         return NO_NULL
-    graph = S if is_adjacency(S) else adjacency(S, normalized)
+    graph = adjacency(S, normalized)
     alive = np.flatnonzero(graph.any(1))
     if len(alive) < 2:
         return NO_NULL
