@@ -8,12 +8,21 @@ import fcntl
 import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tomli_w
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
+
+# Before the first import of modjax. The packages left out are those whose shapes jaxtyping checks (pyproject.toml).
+SHAPED = ("modjax.networks", "modjax.measures", "modjax.training", "modjax.data", "modjax._util")
+beartype_package(
+    "modjax", conf=BeartypeConf(claw_is_pep526=False, claw_skip_package_names=SHAPED, is_pep484_tower=True)
+)
 
 import modjax as mj
 from tests.compiling import compile_quickly
@@ -41,6 +50,10 @@ def pytest_configure(config):
     if config.getoption("compiler") == "quick" and jax.__version_info__ < (0, 11):
         compile_quickly()
         jax.config.update("jax_disable_most_optimizations", True)
+    if sys.dont_write_bytecode:  # processes that tests start would compile every file of the package anew
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(config.cache.mkdir("bytecode"))
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(config.cache.mkdir("compiled"))
     options = {
         "jax_compilation_cache_dir": folder,

@@ -5,9 +5,12 @@ import gc
 import os
 import resource
 import sys
+import time
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+RELEASE_SECONDS = 10.0  # between releases while a sweep runs
+_released = time.perf_counter()
 
 
 def physical_bytes() -> int:
@@ -29,12 +32,19 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS reports bytes, others kilobytes
 
 
-def release_free_memory() -> None:
-    """Return freed memory to the system, where the C library can; takes tens of milliseconds.
+def release_free_memory(every: float = 0.0) -> None:
+    """Return freed memory to the system, where the C library can; takes up to half a second.
 
     Arrays that come and go in several threads (snapshots being written, matrices) leave holes that glibc keeps: a sweep
     of half an hour held gigabytes of them.
+
+    Args:
+        every: Seconds since the last time, or since the process began, before which nothing happens.
     """
+    global _released
+    if time.perf_counter() - _released < every:
+        return
+    _released = time.perf_counter()
     gc.collect()
     if STATUS.exists():
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from modjax._util.memory import release_free_memory
+from modjax._util.memory import RELEASE_SECONDS, release_free_memory
 from modjax._util.signals import signals_wait
 from modjax._util.threads import available_cores
 from modjax.clustering.pool import WorkerPool
@@ -99,7 +99,7 @@ class LocalEngine:
                 if is_due:
                     # The caller has committed the finished trials by now, so the snapshot may leave them out.
                     store.save(run.snapshot(), names)
-                    release_free_memory()
+                    release_free_memory(every=RELEASE_SECONDS)
                     saved = time.perf_counter()
         self.programs = [program._asdict() for program in run.programs]
 

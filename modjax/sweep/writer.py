@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import polars as pl
 
-from modjax._util.memory import release_free_memory
+from modjax._util.memory import RELEASE_SECONDS, release_free_memory
 from modjax.analysis.extensions import analysed_trial, analysis_context, run_trial_analyses
 from modjax.analysis.modules import (
     Graph,
@@ -130,7 +130,7 @@ class StackWriter:
             else:
                 still.append(stack)
         if len(still) < len(self._pending):
-            release_free_memory()
+            release_free_memory(every=RELEASE_SECONDS)
         self._pending = still
 
     def _context(self, trial_id: str) -> SweepContext:

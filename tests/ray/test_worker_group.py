@@ -21,7 +21,7 @@ ERRORS = (
     *("WorkerCrashedError", "RaySystemError"),
 )
 
-NOTHING = WorkerJob(None, {}, "base", None, None, 60.0, False)
+NOTHING = tuple.__new__(WorkerJob, [None] * len(WorkerJob._fields))  # no worker here looks at its job
 
 
 class MadeUpRay:
