@@ -4,8 +4,8 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from modjax.report import lost_units
 from modjax.report.curves import Drawn
-from modjax.report.matched import LEAST_LIVING
 from modjax.report.style import arm_looks, layer_title, long_title, ordered_measures, strengths
 from modjax.store.sweep import Sweep
 
@@ -21,10 +21,9 @@ def against_accuracy_figure(sweep: Sweep, column: str) -> Drawn | None:
     trials = sweep.trials.filter(~pl.col("status").is_in(["pending", "failed", "untrained"]) & ~pl.col("excluded"))
     if "test_accuracy" not in trials.columns or not trials["test_accuracy"].drop_nulls().len():
         return None
-    living = 1 - pl.col("num_dead") / pl.col("labels").list.len()
     modules = sweep.modules.filter(pl.col("normalized") & pl.col("q").is_not_nan() & pl.col(column).is_not_null())
     points = (
-        modules.select("trial_id", "layer", "measure", value=column, living=living)
+        modules.select("trial_id", "layer", "measure", value=column, living=lost_units.LIVING)
         .join(strengths(trials), on="trial_id")
         .join(trials.select("trial_id", "test_accuracy"), on="trial_id")
         .group_by("layer", "measure", "arm", "setting", "strength")
@@ -45,8 +44,7 @@ def against_accuracy_figure(sweep: Sweep, column: str) -> Drawn | None:
                 line = here.filter(arm=arm)
                 colour, marker = looks[arm]
                 axis.plot(line["test_accuracy"], line["value"], color=colour, marker=marker, ms=3.5, lw=1.0)
-            lost = here.filter(pl.col("living") < LEAST_LIVING)
-            axis.scatter(lost["test_accuracy"], lost["value"], marker="x", s=36, color="k", lw=1.0, zorder=5)
+            lost_units.cross_out(axis, here, "test_accuracy", "value")
             if row == 0:
                 axis.set_title(long_title(measure))
             if row == len(layers) - 1:
@@ -54,9 +52,9 @@ def against_accuracy_figure(sweep: Sweep, column: str) -> Drawn | None:
         axes[row][0].set_ylabel(f"{COLUMN_TITLES[column]}\n{layer_title(layer)}")
     handles = [Line2D([], [], color=looks[arm][0], marker=looks[arm][1], ms=4, lw=1.2) for arm in arms]
     labels = [f"arm {arm}, weakest to strongest" for arm in arms]
-    if points.filter(pl.col("living") < LEAST_LIVING).height:
-        handles.append(Line2D([], [], color="k", marker="x", ls="", ms=6))
-        labels.append("more than half of the units dead")
+    if lost_units.has_lost_units(points):
+        handles.append(lost_units.handle())
+        labels.append(lost_units.LABEL)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
     figure.suptitle(f"{COLUMN_TITLES[column]} against test accuracy, normalized matrices: mean over seeds", fontsize=9)
     return figure, points

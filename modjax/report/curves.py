@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from modjax.report.matched import LEAST_LIVING
+from modjax.report import lost_units
 from modjax.report.style import (
     ARM_COLOURS,
     ARM_MARKERS,
@@ -72,8 +72,7 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     modules = modules.filter(pl.col(column).is_not_null())
     if not varied or not modules.height:
         return None
-    living = 1 - pl.col("num_dead") / pl.col("labels").list.len()
-    values = modules.select("trial_id", "layer", "measure", value=column, living=living)
+    values = modules.select("trial_id", "layer", "measure", value=column, living=lost_units.LIVING)
     excluded = trials.select("trial_id", "excluded")
     points = _arm_points(trials, varied).join(values, on="trial_id").join(excluded, on="trial_id")
     untrained = values.join(trials.filter(pl.col("status") == "untrained").select("trial_id", "arm"), on="trial_id")
@@ -82,7 +81,7 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     layers, measures = points["layer"].unique().sort().to_list(), ordered_measures(points["measure"])
     figure = Figure(figsize=(2.7 * len(varied) + 0.9, 2.3 * len(layers) + 0.9), layout="constrained")
     axes = figure.subplots(len(layers), len(varied), sharex="col", sharey="row", squeeze=False)
-    has_lost_units = False
+    any_lost = False
     for row, layer in enumerate(layers):
         for arm_index, (arm, varying) in enumerate(varied.items()):
             axis = axes[row][arm_index]
@@ -91,10 +90,12 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
                 _draw_band(axis, untrained.filter(is_here)["value"].to_numpy(), look_of_measure(measure).colour)
                 here = points.filter(is_here & (pl.col("arm") == arm))
                 _draw_line(axis, here, look_of_measure(measure), None)
-                has_lost_units |= _mark_lost_units(axis, here)
+                means = here.filter(~pl.col("excluded")).group_by("value_of_arm").agg(pl.col("value", "living").mean())
+                lost_units.cross_out(axis, means, "value_of_arm", "value")
+                any_lost |= lost_units.has_lost_units(means)
             _label(axis, arm, varying, is_top=row == 0, is_bottom=row == len(layers) - 1)
         axes[row][0].set_ylabel(f"{MODULE_COLUMNS[column]}\n{layer_title(layer)}")
-    _measure_legend(figure, measures, bool(untrained.height), has_lost_units)
+    _measure_legend(figure, measures, bool(untrained.height), any_lost)
     kind = "normalized" if normalized else "raw"
     figure.suptitle(f"{MODULE_COLUMNS[column]}, {kind} matrices: mean over seeds, bars: standard error", fontsize=9)
     # Untrained networks have no value on an arm's axis: those columns are null in the CSV.
@@ -170,16 +171,6 @@ def _draw_line(axis: Axes, points: pl.DataFrame, look: tuple[str, str, str], lab
         axis.scatter(out["value_of_arm"], out["value"], s=9, facecolors="none", edgecolors=colour, lw=0.7)
 
 
-def _mark_lost_units(axis: Axes, points: pl.DataFrame) -> bool:
-    """Cross out settings whose networks have lost more than half of their units; return whether there is one."""
-    kept = points.filter(~pl.col("excluded"))
-    means = kept.group_by("value_of_arm").agg(pl.col("value").mean(), pl.col("living").mean())
-    lost = means.filter(pl.col("living") < LEAST_LIVING)
-    if lost.height:
-        axis.scatter(lost["value_of_arm"], lost["value"], marker="x", s=36, color="k", lw=1.0, zorder=5)
-    return lost.height > 0
-
-
 def _draw_band(axis: Axes, values: np.ndarray, colour: str) -> None:
     """Draw the mean of untrained networks, plus and minus one standard deviation, as a band."""
     if len(values):
@@ -197,7 +188,7 @@ def _label(axis: Axes, arm: str, varying: str, is_top: bool, is_bottom: bool) ->
         axis.set_xlabel(info.title)
 
 
-def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool, has_lost_units: bool = False) -> None:
+def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool, any_lost: bool = False) -> None:
     handles: list[Line2D | Patch] = []
     labels = []
     for measure in measures:
@@ -207,8 +198,8 @@ def _measure_legend(figure: Figure, measures: list[str], has_untrained: bool, ha
     if has_untrained:
         handles.append(Patch(color=UNTRAINED_COLOUR, alpha=0.2))
         labels.append("untrained: mean, 1 sd, in the measure's colour")
-    if has_lost_units:
-        handles.append(Line2D([], [], color="k", marker="x", ls="", ms=6))
-        labels.append("more than half of the units dead")
+    if any_lost:
+        handles.append(lost_units.handle())
+        labels.append(lost_units.LABEL)
     ncols = 3 if figure.get_figwidth() > 8 else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize=7)

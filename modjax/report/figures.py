@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from modjax.io.checksums import write_summed
+from modjax.report import lost_units
 from modjax.report.accuracies import against_accuracy_figure
 from modjax.report.alignments import (
     alignment_by_arm_figure,
@@ -80,9 +81,10 @@ def _panel_points(values: pl.DataFrame, trials: pl.DataFrame) -> pl.DataFrame:
 
 
 def modularity_points(sweep: Sweep, normalized: bool) -> pl.DataFrame:
-    """Return Q as ``trial_id, layer, panel (measure), value (Q), arm, setting, strength, seed``."""
+    """Return Q as ``trial_id, layer, panel (measure), value (Q), living, arm, setting, strength, seed``."""
     values = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
-    return _panel_points(values.select("trial_id", "layer", panel="measure", value="q"), sweep.trials)
+    columns = {"panel": "measure", "value": "q", "living": lost_units.LIVING}
+    return _panel_points(values.select("trial_id", "layer", **columns), sweep.trials)
 
 
 def arms_figure(sweep: Sweep, normalized: bool) -> Drawn | None:
@@ -121,6 +123,7 @@ def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: 
     looks = arm_looks(arms)
     figure = Figure(figsize=(2.6 * max(len(panels), 1.6) + 1.6, 2.2 * len(layers) + 1.1), layout="constrained")
     axes = figure.subplots(len(layers), len(panels), sharex=True, sharey="row", squeeze=False)
+    any_lost = False
     for row, layer in enumerate(layers):
         for column, panel in enumerate(panels):
             axis = axes[row][column]
@@ -128,6 +131,11 @@ def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: 
             _draw_band(axis, here.filter(pl.col("strength").is_null())["value"].to_numpy())
             for arm in arms:
                 _draw_arm(axis, here.filter(pl.col("arm") == arm), *looks[arm])
+            if "living" in points.columns:
+                trained = here.filter(pl.col("strength").is_not_null())
+                means = trained.group_by("arm", "strength").agg(pl.col("value", "living").mean())
+                lost_units.cross_out(axis, means, "strength", "value")
+                any_lost |= lost_units.has_lost_units(means)
             axis.set_title(title(panel, layer))
             if column == 0:
                 axis.set_ylabel(ylabel)
@@ -138,6 +146,9 @@ def draw_panels(points: pl.DataFrame, title: Callable[[str, int], str], ylabel: 
             label.set_horizontalalignment(side)
         axis.set_xlabel("regularization within its arm")
     handles, labels = _legend(points, arms, looks)
+    if any_lost:
+        handles.append(lost_units.handle())
+        labels.append(lost_units.LABEL)
     figure.legend(
         handles,
         labels,

@@ -8,7 +8,9 @@ import pytest
 import modjax as mj
 from modjax import MEASURES
 from modjax.report import alignments, curves, figures, matrices
+from modjax.report.accuracies import against_accuracy_figure
 from modjax.report.style import varied_by_arm
+from tests.report.tables import module_rows, paper_trials, write_sweep
 from tests.seams import FIGURES, SCHEMAS, draw_figures, write_table
 
 SIDES = ["measure_a", "normalized_a", "measure_b", "normalized_b"]
@@ -54,6 +56,28 @@ def test_points_of_curves_are_those_of_the_tables(finished):
     assert joined.height == trained.height == 4 * 3 * 4
     assert joined["value"].to_list() == joined["effective_modules"].to_list()
     assert set(trained["value_of_arm"]) == {0.0, 0.5}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda sweep: figures.arms_figure(sweep, normalized=True),
+        lambda sweep: curves.modules_figure(sweep, "q", normalized=True),
+        lambda sweep: against_accuracy_figure(sweep, "q"),
+    ],
+    ids=["arms", "modules", "accuracy"],
+)
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_settings_that_lost_their_units_are_crossed_out(tmp_path, draw, is_lost):
+    trials = paper_trials(untrained=0)
+    rows = module_rows(trials, lambda one, *graph: 0.1 + 0.5 * one["dropout"])
+    lost = {one["trial_id"] for one in trials if one["dropout"] == 0.6 and is_lost}
+    for row in rows:
+        row["labels"], row["num_dead"] = [0] * 10, 8 if row["trial_id"] in lost else 1
+    figure, points = draw(write_sweep(tmp_path, trials, rows))
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert ("more than half of the units dead" in labels) == is_lost
+    assert points["living"].min() == pytest.approx(0.2 if is_lost else 0.9)
 
 
 @pytest.fixture
