@@ -50,10 +50,9 @@ def pytest_configure(config):
     if config.getoption("compiler") == "quick" and jax.__version_info__ < (0, 11):
         compile_quickly()
         jax.config.update("jax_disable_most_optimizations", True)
-    if sys.dont_write_bytecode:  # processes that tests start would compile every file of the package anew
-        sys.dont_write_bytecode, sys.pycache_prefix = False, str(config.cache.mkdir("bytecode"))
-        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Else each of the processes that tests start would compile every file of the package anew.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(config.cache.mkdir("compiled"))
     options = {
         "jax_compilation_cache_dir": folder,
