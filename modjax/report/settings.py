@@ -120,33 +120,34 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
         parts: Parts of the trials, as returned by :func:`parts_of`.
         values: Table ``trial_id, value``, one row per trial.
     """
-    rows = parts.join(values, on="trial_id", how="left", validate="1:1").with_columns(
-        value=pl.when("is_kept").then(pl.col("value").cast(pl.Float64)).fill_null(np.nan).fill_nan(None)
+    known = pl.when("is_kept").then(pl.col("value").cast(pl.Float64)).fill_null(np.nan)
+    rows = (
+        parts.join(values, on="trial_id", how="left", validate="1:1")
+        .filter(~pl.col("part").is_in(["untrained", "other"]))
+        .select("trial_id", "seed", "part", "strength", value=known)
     )
-    trained = rows.filter(~pl.col("part").is_in(["untrained", "other"]))
-    seeds = np.unique(trained["seed"].to_numpy())
+    # By NumPy: a page has hundreds of panels, and a table of so few rows takes longer to ask than to read.
+    ids, seed, part, strength, value = (rows[name].to_numpy() for name in rows.columns)
+    seeds, columns = np.unique(seed, return_inverse=True)
     strengths, table, num_left_out = {}, {}, {}
-    for part in ("baseline", *ARMS):
-        here = trained.filter(pl.col("part") == part).sort("strength", "seed")
+    for name in ("baseline", *ARMS):
+        here = np.flatnonzero(part == name)
+        strengths[name], settings = np.unique(strength[here], return_inverse=True)
         # A cell of the grid holds one trial: with two, the last would silently win.
-        twice = here.filter(here.select("strength", "seed").is_duplicated())
-        if twice.height:
-            ids = ", ".join(twice["trial_id"].sort().to_list()[:2])
+        _, first, counts = np.unique(settings * len(seeds) + columns[here], return_index=True, return_counts=True)
+        if np.any(counts > 1):
+            at = here[first[np.argmax(counts > 1)]]
+            same = sorted(ids[(part == name) & (strength == strength[at]) & (seed == seed[at])])
             raise ValueError(
-                f"two trials of one setting and seed ({setting_name(part, twice['strength'][0])}, seed "
-                f"{twice['seed'][0]}): {ids}; no claim can be made of them."
+                f"two trials of one setting and seed ({setting_name(name, strength[at])}, seed {seed[at]}): "
+                f"{', '.join(same[:2])}; no claim can be made of them."
             )
-        strengths[part] = np.unique(here["strength"].to_numpy())
-        row_indices = np.searchsorted(strengths[part], here["strength"].to_numpy())
-        columns = np.searchsorted(seeds, here["seed"].to_numpy())
-        grid = np.full((len(strengths[part]), len(seeds)), np.nan)
-        num_trained = np.zeros(len(grid), int)
-        grid[row_indices, columns] = here["value"].to_numpy()
-        # add.at, because an index occurs once for each seed, and plain indexing would count it once.
-        np.add.at(num_trained, row_indices, 1)
+        grid = np.full((len(strengths[name]), len(seeds)), np.nan)
+        grid[settings, columns[here]] = value[here]
+        num_trained = np.bincount(settings, minlength=len(grid))
         grid[np.sum(~np.isnan(grid), axis=1) < LEAST_SHARE * num_trained] = np.nan
-        table[part] = grid
-        num_left_out[part] = int(num_trained.sum() - np.sum(~np.isnan(grid)))
+        table[name] = grid
+        num_left_out[name] = int(num_trained.sum() - np.sum(~np.isnan(grid)))
     return Panel(seeds, strengths, table, num_left_out)
 
 
