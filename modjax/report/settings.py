@@ -139,7 +139,7 @@ def panel_of(parts: pl.DataFrame, values: pl.DataFrame) -> Panel:
             at = here[first[np.argmax(counts > 1)]]
             same = sorted(ids[(part == name) & (strength == strength[at]) & (seed == seed[at])])
             raise ValueError(
-                f"two trials of one setting and seed ({setting_name(name, strength[at])}, seed {seed[at]}): "
+                f"two trials of one setting and seed ({setting_name(name, float(strength[at]))}, seed {seed[at]}): "
                 f"{', '.join(same[:2])}; no claim can be made of them."
             )
         grid = np.full((len(strengths[name]), len(seeds)), np.nan)
