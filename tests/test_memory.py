@@ -27,6 +27,18 @@ def test_a_fat_parent_is_not_counted():
     assert int(done.stdout) < 300e6
 
 
+def test_memory_is_released_as_often_as_it_is_asked_for(monkeypatch):
+    collected = []
+    monkeypatch.setattr(memory.gc, "collect", lambda: collected.append(1))
+    memory.release_free_memory()
+    memory.release_free_memory(every=60.0)
+    assert len(collected) == 1
+    monkeypatch.setattr(memory, "_released", memory.time.perf_counter() - 61)
+    memory.release_free_memory(every=60.0)
+    memory.release_free_memory()
+    assert len(collected) == 3
+
+
 def test_a_system_without_proc_tells_too(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
     assert 50e6 < memory.peak_resident_bytes() < 1e12

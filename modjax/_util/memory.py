@@ -33,7 +33,7 @@ def peak_resident_bytes() -> int:
 
 
 def release_free_memory(every: float = 0.0) -> None:
-    """Return freed memory to the system, where the C library can; takes up to half a second.
+    """Return freed memory to the system, where the C library can; takes longer the more objects the process holds.
 
     Arrays that come and go in several threads (snapshots being written, matrices) leave holes that glibc keeps: a sweep
     of half an hour held gigabytes of them.

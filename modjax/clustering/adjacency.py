@@ -15,7 +15,7 @@ def adjacency_or_nan(S: np.ndarray, normalized: bool) -> np.ndarray:  # noqa: N8
 
 
 def as_similarity(graph: np.ndarray) -> np.ndarray:
-    """Return a similarity whose adjacency is the given one: its diagonal is the largest weight of each unit.
+    """Return a similarity whose adjacency is the given one: its diagonal holds the largest weight, 0 for dead units.
 
     Example:
         >>> as_similarity(np.array([[0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])).tolist()

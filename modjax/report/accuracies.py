@@ -6,6 +6,7 @@ from matplotlib.lines import Line2D
 
 from modjax.report import lost_units
 from modjax.report.curves import Drawn
+from modjax.report.matched import LIVING
 from modjax.report.style import arm_looks, layer_title, long_title, ordered_measures, strengths
 from modjax.store.sweep import Sweep
 
@@ -23,7 +24,7 @@ def against_accuracy_figure(sweep: Sweep, column: str) -> Drawn | None:
         return None
     modules = sweep.modules.filter(pl.col("normalized") & pl.col("q").is_not_nan() & pl.col(column).is_not_null())
     points = (
-        modules.select("trial_id", "layer", "measure", value=column, living=lost_units.LIVING)
+        modules.select("trial_id", "layer", "measure", value=column, living=LIVING)
         .join(strengths(trials), on="trial_id")
         .join(trials.select("trial_id", "test_accuracy"), on="trial_id")
         .group_by("layer", "measure", "arm", "setting", "strength")

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from modjax.report import lost_units
+from modjax.report.matched import LIVING
 from modjax.report.style import (
     ARM_COLOURS,
     ARM_MARKERS,
@@ -72,7 +73,7 @@ def modules_figure(sweep: Sweep, column: str, normalized: bool) -> Drawn | None:
     modules = modules.filter(pl.col(column).is_not_null())
     if not varied or not modules.height:
         return None
-    values = modules.select("trial_id", "layer", "measure", value=column, living=lost_units.LIVING)
+    values = modules.select("trial_id", "layer", "measure", value=column, living=LIVING)
     excluded = trials.select("trial_id", "excluded")
     points = _arm_points(trials, varied).join(values, on="trial_id").join(excluded, on="trial_id")
     untrained = values.join(trials.filter(pl.col("status") == "untrained").select("trial_id", "arm"), on="trial_id")

@@ -25,6 +25,7 @@ from modjax.report.alignments import (
     score_agreement_figure,
 )
 from modjax.report.curves import Drawn, depth_figure, modules_figure, performance_figure
+from modjax.report.matched import LIVING
 from modjax.report.matrices import example_figure, sorted_matrices_figure
 from modjax.report.shown import shown
 from modjax.report.style import (
@@ -83,7 +84,7 @@ def _panel_points(values: pl.DataFrame, trials: pl.DataFrame) -> pl.DataFrame:
 def modularity_points(sweep: Sweep, normalized: bool) -> pl.DataFrame:
     """Return Q as ``trial_id, layer, panel (measure), value (Q), living, arm, setting, strength, seed``."""
     values = sweep.modules.filter((pl.col("normalized") == normalized) & pl.col("q").is_not_nan())
-    columns = {"panel": "measure", "value": "q", "living": lost_units.LIVING}
+    columns = {"panel": "measure", "value": "q", "living": LIVING}
     return _panel_points(values.select("trial_id", "layer", **columns), sweep.trials)
 
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from modjax.report.matched import LEAST_LIVING
 
 LABEL = "more than half of the units dead"
-LIVING = 1 - pl.col("num_dead") / pl.col("labels").list.len()  # of rows of the modules table
+CROSSES = 5  # in front of all lines and points (matplotlib's zorder)
 
 
 def has_lost_units(means: pl.DataFrame) -> bool:
@@ -21,7 +21,7 @@ def cross_out(axis: Axes, means: pl.DataFrame, x: str, y: str) -> None:
     """Cross out the settings whose mean share ``living`` is below a half, at columns x and y."""
     lost = means.filter(pl.col("living") < LEAST_LIVING)
     if lost.height:
-        axis.scatter(lost[x], lost[y], marker="x", s=36, color="k", lw=1.0, zorder=5)
+        axis.scatter(lost[x], lost[y], marker="x", s=36, color="k", lw=1.0, zorder=CROSSES)
 
 
 def handle() -> Any:

@@ -15,6 +15,7 @@ from modjax.store.sweep import Sweep
 MATCHED = " at matched accuracy"  # end of a quantity's name
 ACCURACY_GAP = 0.01  # within which accuracies count as matched
 GRID = 21  # accuracies at which curves are compared
+LIVING = 1 - pl.col("num_dead") / pl.col("labels").list.len()  # share of units alive, in the modules table
 LEAST_LIVING = 0.5  # settings whose networks have fewer living units are marked in figures
 
 
@@ -22,7 +23,7 @@ def of_living(sweep: Sweep, parts: pl.DataFrame, graph: dict[str, Any]) -> Panel
     """Return the share of units that are alive in a graph, for every setting and seed."""
     keys = ("measure", "normalized", "layer")
     here = sweep.modules.filter(*(pl.col(key) == graph[key] for key in keys))
-    return panel_of(parts, here.select("trial_id", value=1 - pl.col("num_dead") / pl.col("labels").list.len()))
+    return panel_of(parts, here.select("trial_id", value=LIVING))
 
 
 def at_matched_accuracy(gains: np.ndarray, accuracy: Panel, arm: str) -> np.ndarray:

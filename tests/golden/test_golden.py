@@ -126,6 +126,20 @@ def test_a_spec_without_the_keys_of_nulls_goes_on_as_version_0_2_did():
     assert modules["effective_modules_strength"].null_count() == modules.height
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_so_it_does_where_the_directorys_spec_is_damaged(golden, damage):
+    """The hash in the manifest tells that the spec was one of version 0.2; another spec takes nothing from it."""
+    spec, out = golden("finished/features", "features")
+    whole, values, paths = (out / "spec.toml").read_bytes(), mj.load_spec(spec), mj.open_sweep(out).paths
+    (out / "spec.toml").unlink()
+    if damage == "cut":
+        (out / "spec.toml").write_bytes(whole[: len(whole) // 2])
+    modules = with_settings_of(values, paths).modules
+    assert (modules.null_kind, modules.null_search) == ("weight_permutation", "method")
+    other = values.model_copy(update={"dataset": "digits"})
+    assert with_settings_of(other, paths) == other
+
+
 @pytest.mark.parametrize("stage", INTERRUPTED)
 def test_an_interrupted_sweep_of_version_0_2_is_read_and_finished_or_refused(golden, current, stage):
     """Finished by the versions that began it, on their CPU bit for bit; by others refused in one line, and kept."""

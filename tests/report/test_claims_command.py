@@ -2,6 +2,7 @@ import polars as pl
 import pytest
 
 from tests.report.tables import module_rows, paper_trials, write_sweep
+from tests.report.test_claims import rising_q
 from tests.seams import CLAIM_SCHEMA
 from tests.test_cli import _keep_signal_handlers, run
 
@@ -35,23 +36,53 @@ def test_writes_the_files_asked_for(capsys, sweep, tmp_path):
     assert (tmp_path / "new" / "r.md").read_text().startswith("# The numbers of made")
 
 
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ((), "Does Q rise with dropout? Yes, in all 16 graphs (16 tests together, family-wise error 0.05)."),
-        (
-            ("--correction", "benjamini_hochberg"),
-            "Yes, in all 16 graphs (16 tests together, false discovery rate 0.05).",
-        ),
-        (("--margin", "0.05"), "Yes, in all 16 graphs"),
-        (("--interval", "bootstrap"), "Yes, in all 16 graphs"),
-        (("--min-living", "0.5"), "Yes, in all 16 graphs"),
-    ],
-)
-def test_options_of_the_tests(capsys, sweep, options, line):
-    status, out, err = run(capsys, "claims", sweep.paths.root, *options)
-    assert (status, err) == (0, "")
-    assert line in out
+@pytest.fixture
+def rows_of(capsys, tmp_path):
+    """The rows that the command writes; networks of the strongest L2 have lost most of their units."""
+    trials = paper_trials()
+    rows = module_rows(trials, rising_q)
+    strong = {trial["trial_id"] for trial in trials if trial["l2"] == 1e-2}
+    for row in rows:
+        row["labels"], row["num_dead"] = [0] * 10, 8 if row["trial_id"] in strong else 0
+    sweep = write_sweep(tmp_path / "out", trials, rows)
+
+    def write(*options):
+        status, out, err = run(capsys, "claims", sweep.paths.root, "--out", tmp_path / "claims.csv", *options)
+        assert (status, err) == (0, "")
+        return pl.read_csv(tmp_path / "claims.csv"), out
+
+    return write
+
+
+def test_a_margin_finds_what_does_not_differ(rows_of):
+    assert rows_of()[0]["p_equivalence"].null_count() == rows_of()[0].height
+    rows, _ = rows_of("--margin", "0.05")
+    none = rows.filter(verdict="no difference")
+    assert none.height
+    assert none["p_equivalence"].max() <= 0.05
+
+
+def test_an_interval_of_bootstrap_is_another(rows_of):
+    by_t, by_bootstrap = (rows_of(*options)[0].filter(quantity="gain") for options in ((), ("--interval", "bootstrap")))
+    width = [(rows["high"] - rows["low"]).to_numpy() for rows in (by_t, by_bootstrap)]
+    assert (width[1] < width[0]).all()
+    assert by_t["estimate"].to_list() == by_bootstrap["estimate"].to_list()
+
+
+def test_a_correction_is_named_and_used(rows_of):
+    by_max_t, line = rows_of()
+    by_benjamini_hochberg, other_line = rows_of("--correction", "benjamini_hochberg")
+    assert "family-wise error 0.05" in line
+    assert "false discovery rate 0.05" in other_line
+    assert by_max_t["p_adjusted"].to_list() != by_benjamini_hochberg["p_adjusted"].to_list()
+    assert by_max_t["p"].to_list() == by_benjamini_hochberg["p"].to_list()
+
+
+def test_least_living_units_leave_out_settings(rows_of):
+    where = {"quantity": "gain", "networks": "l2", "measure": "input_jacobian", "normalized": True, "layer": 0}
+    for options, strength in (((), "0.01"), (("--min-living", "0.5"), "0.0001")):
+        (setting,) = rows_of(*options)[0].filter(**where)["setting"]
+        assert setting == f"l2 {strength} in 9 of 9 seeds"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import modjax as mj
 from modjax import MEASURES
 from modjax.report import alignments, curves, figures, matrices
 from modjax.report.accuracies import against_accuracy_figure
+from modjax.report.lost_units import CROSSES
 from modjax.report.style import varied_by_arm
 from tests.report.tables import module_rows, paper_trials, write_sweep
 from tests.seams import FIGURES, SCHEMAS, draw_figures, write_table
@@ -77,6 +78,11 @@ def test_settings_that_lost_their_units_are_crossed_out(tmp_path, draw, is_lost)
     figure, points = draw(write_sweep(tmp_path, trials, rows))
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert ("more than half of the units dead" in labels) == is_lost
+    crosses = [mark for axis in figure.axes for mark in axis.collections if mark.get_zorder() == CROSSES]
+    assert bool(crosses) == is_lost
+    # A setting of dropout, once in each graph: Q there is 0.1 + 0.5 * 0.6.
+    heights = np.concatenate([mark.get_offsets()[:, 1] for mark in crosses]) if crosses else np.empty(0)
+    np.testing.assert_allclose(heights, np.full(8 * is_lost, 0.4))
     assert points["living"].min() == pytest.approx(0.2 if is_lost else 0.9)
 
 
