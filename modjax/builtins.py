@@ -62,6 +62,7 @@ MEASURES: dict[str, MeasureInfo] = by_name(
         short="cov",
         closed_form="modjax.measures.chain:COVARIANCE",
         logit_factors=0,
+        probes="modjax.measures.probes:COVARIANCE",
     ),
     MeasureInfo(
         "input_jacobian",
@@ -71,6 +72,7 @@ MEASURES: dict[str, MeasureInfo] = by_name(
         short="in-Jac",
         closed_form="modjax.measures.chain:INPUT_JACOBIAN",
         logit_factors=0,
+        probes="modjax.measures.probes:INPUT_JACOBIAN",
     ),
     MeasureInfo(
         "output_jacobian",
@@ -80,6 +82,7 @@ MEASURES: dict[str, MeasureInfo] = by_name(
         short="out-Jac",
         closed_form="modjax.measures.chain:OUTPUT_JACOBIAN",
         logit_factors=2,
+        probes="modjax.measures.probes:OUTPUT_JACOBIAN",
     ),
     MeasureInfo(
         "loss_hessian",
@@ -90,6 +93,7 @@ MEASURES: dict[str, MeasureInfo] = by_name(
         needs_labels=True,
         closed_form="modjax.measures.chain:LOSS_HESSIAN",
         logit_factors=2,
+        probes="modjax.measures.probes:LOSS_HESSIAN",
     ),
 )
 # The parameters alone, in combined matrices: no example is looked at.

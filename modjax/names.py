@@ -21,6 +21,7 @@ ALL = "all"  # the batch size of full-batch training
 KEPT_WEIGHTS = ("best", "last")
 MATMUL_PRECISIONS = ("float32", "tf32", "bf16")
 QUALITY_FUNCTIONS = ("modularity", "cpm", "rber", "surprise")
+ESTIMATORS = ("exact", "probes")
 SPLITS = ("train", "test")
 COMBINED_LAYER = -1
 MAX_SEED = 2**32 - 1

@@ -118,6 +118,7 @@ class MeasureInfo:
         closed_form: A :class:`modjax.measures.chain.ClosedForm` for dense networks, or None.
         logit_factors: Number of derivatives of the logits in each product of its formula; None where it has no such
             form, so that it has no cross similarity of two networks.
+        probes: A :class:`modjax.measures.probes.Probes`, its unbiased random estimate, or None.
     """
 
     name: str
@@ -130,6 +131,7 @@ class MeasureInfo:
     short: str | None = None
     closed_form: Reference | None = None
     logit_factors: int | None = None
+    probes: str | tuple[Any, ...] | None = None
 
     @property
     def label(self) -> str:

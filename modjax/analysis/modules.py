@@ -47,7 +47,8 @@ def stack_matrices(network: Network, params: Params, examples: Examples, spec: S
     if not measures:
         return matrices
     layouts = (False, True) if spec.similarity.combined else (False,)
-    results = compute_similarity(network, params, examples.x, examples.y, measures, layouts)
+    settings = {"estimator": spec.similarity.estimator, "num_probes": spec.similarity.num_probes}
+    results = compute_similarity(network, params, examples.x, examples.y, measures, layouts, **settings)
     combined = results[1].items() if spec.similarity.combined else []
     of_layers = [(measure, layer, S) for measure, layers in results[0].items() for layer, S in enumerate(layers)]
     for measure, layer, S in [*of_layers, *((measure, COMBINED_LAYER, S) for measure, S in combined)]:  # noqa: N806

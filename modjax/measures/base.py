@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from modjax.networks.base import Network
-from modjax.types import Params
+from modjax.types import Params, PRNGKey
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -30,11 +30,13 @@ class MeasureBatch(NamedTuple):
         x: Inputs ``[batch ...]``, in the dtype of the parameters.
         y: Integer labels ``[batch]``, or None.
         is_valid: Mask ``[batch]``, 1 for an example and 0 for padding, in the dtype of the parameters.
+        keys: A key for each example, ``[batch]``, from which its probes are drawn; None where there are none.
     """
 
     x: Array
     y: Array | None
     is_valid: Array
+    keys: PRNGKey | None = None
 
 
 class Setting(NamedTuple):
@@ -49,6 +51,8 @@ class Setting(NamedTuple):
         columns: Number of columns of its Jacobians that a closed form handles at a time, for the same reason.
         batch: Number of examples that autodiff handles at a time, for the same reason.
         in_shape: Shape of one example.
+        num_probes: Number of probes of each example, for measures that are estimated; 0 where all are exact.
+        with_errors: Whether estimated matrices are followed by their standard errors.
     """
 
     network: Network
@@ -59,6 +63,8 @@ class Setting(NamedTuple):
     columns: int = 1
     batch: int = 1
     in_shape: tuple[int, ...] = ()
+    num_probes: int = 0
+    with_errors: bool = False
 
     @property
     def is_combined(self) -> bool:

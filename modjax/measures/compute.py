@@ -135,6 +135,22 @@ def _ready(x: jax.Array, y: jax.Array | None, is_valid: Any, dtype: DTypeLike) -
     return MeasureBatch(to_unit_range(x, dtype), y, is_valid.astype(dtype))
 
 
+@partial(jax.jit, static_argnames="size")
+def _keys(seed: Any, first: Any, size: int) -> Any:
+    """Return a key for each of ``size`` examples, the first of which has the number ``first``."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(first + jnp.arange(size, dtype=jnp.uint32))
+
+
+def with_keys(batches: Iterable[MeasureBatch], seed: int) -> Iterator[MeasureBatch]:
+    """Yield batches with a key for each example, which depends on the seed and on its number in the whole."""
+    first = 0
+    for batch in batches:
+        size = batch.x.shape[0]
+        yield batch._replace(keys=_keys(np.uint32(seed), np.uint32(first), size))
+        first += size
+
+
 def make_batches(chunks: Iterable[Chunk], size: int, dtype: DTypeLike) -> Iterator[MeasureBatch]:
     """Yield batches of one size on the device, from chunks of any size; the last is filled with masked copies."""
     waiting: list[Chunk] = []  # pieces that together are less than a batch
@@ -194,7 +210,10 @@ def measure(
     try:
         for start in range(0, num_trials, at_once):
             slices = list(_slices(plan, population, start, min(start + at_once, num_trials)))
-            parts += _measure_slices(plan, slices, make_batches(chunks(), plan.num_examples, dtype), threads)
+            batches = make_batches(chunks(), plan.num_examples, dtype)
+            # Only the last batch has padding, so that an example's number is its place in the whole.
+            batches = with_keys(batches, plan.seed) if plan.setting.num_probes else batches
+            parts += _measure_slices(plan, slices, batches, threads)
     finally:
         threads.close()
     # Beyond ``num_trials`` lie the repeats that fill the last call.

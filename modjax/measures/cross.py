@@ -11,6 +11,8 @@ from modjax.builtins import WEIGHTS
 from modjax.measures.arguments import as_population, check_examples, check_measures, first_trial
 from modjax.measures.compute import measure
 from modjax.measures.plan import layer_shapes, make_plan
+from modjax.measures.probe_plan import check_probes
+from modjax.measures.similarity import split_errors
 from modjax.names import MEASURES
 from modjax.networks.base import Network, Output
 from modjax.records import MeasureInfo
@@ -29,8 +31,12 @@ def cross_similarity(
     measures: Sequence[str | MeasureInfo] = MEASURES,
     combined: bool = False,
     *,
+    estimator: str = "exact",
+    num_probes: int | None = None,
+    return_error: bool = False,
+    seed: int = 0,
     memory: int | None = None,
-) -> dict[str, Any]:
+) -> Any:
     """Compute the similarity between the units of network a (rows) and those of network b (columns).
 
     The formulas are those of one network. With activations h and logits y of a, activations g and logits z of b, on the
@@ -58,11 +64,15 @@ def cross_similarity(
         measures: Names of the measures, or their records.
         combined: Whether to return one matrix of the units of all hidden layers of a against all of b, instead of one
             for each k between layer k of a and layer k of b.
+        estimator: ``exact`` or ``probes``, as for :func:`modjax.similarity`; both networks get the same probes.
+        num_probes: Number of probes of each example, 16 by default.
+        return_error: Whether to return standard errors of the estimates, too.
+        seed: Seed of the probes.
         memory: Bytes that may be used, as for :func:`modjax.similarity`.
 
     Returns:
         ``{measure: (S_layer0, ...)}``, or ``{measure: S}`` if ``combined``: ``[units_a units_b]``, or
-        ``[trials units_a units_b]``.
+        ``[trials units_a units_b]``. With ``return_error`` a pair of such results, estimates and standard errors.
 
     Raises:
         ValueError: In the cases of :func:`modjax.similarity`, and if the networks have different numbers of logits, of
@@ -84,6 +94,7 @@ def cross_similarity(
                 f"{info.name} has no cross similarity: its record does not say how many derivatives of the logits its "
                 "formula multiplies (logit_factors)."
             )
+    check_probes(estimator, num_probes, return_error, infos)
     populations = [as_population(network_a, params_a), as_population(network_b, params_b)]
     x, _ = check_examples(network_a, populations[0][0], x, y, ())
     check_examples(network_b, populations[1][0], x[:1], None, ())
@@ -100,18 +111,37 @@ def cross_similarity(
     pairs: list[tuple[int, ...]] = [(k, len(shapes[0]) + k) for k in range(len(shapes[0]))]
     groups = [tuple(range(len(shapes[0]) + len(shapes[1])))] if combined else pairs
     network = _side_by_side(network_a, network_b)
-    plan = make_plan(network, first_trial(paired), x.shape[1:], infos, combined, len(x), memory=memory, groups=groups)
-    measured = measure(plan, paired, lambda: [(x, None)])
+    of_probes: dict[str, Any] = {"estimator": estimator, "num_probes": num_probes, "return_error": return_error}
+    plan = make_plan(
+        network,
+        first_trial(paired),
+        x.shape[1:],
+        infos,
+        combined,
+        len(x),
+        seed=seed,
+        memory=memory,
+        groups=groups,
+        **of_probes,
+    )
+    both = split_errors(plan, measure(plan, paired, lambda: [(x, None)]))
     widths = [sum(shapes[0][layer][-1] for layer in group if layer < len(shapes[0])) for group in groups]
-    results: dict[str, Any] = {}
-    for info in infos:
-        assert info.logit_factors is not None
-        name, matrices, scale = info.name, measured[info.name], HALVES**info.logit_factors
-        # The block above the diagonal: units of a against units of b.
-        blocks = tuple(scale * S[:, :width, width:] for S, width in zip(matrices, widths, strict=True))
-        results[name] = blocks[0] if combined else blocks
+    scales = {info.name: HALVES ** (info.logit_factors or 0) for info in infos}
+    # The block above the diagonal: units of a against units of b.
+    results, errors = (
+        {
+            name: tuple(scales[name] * S[:, :width, width:] for S, width in zip(matrices, widths, strict=True))
+            for name, matrices in measured.items()
+        }
+        for measured in both
+    )
     is_population = any(has_trials for _, has_trials in populations)
-    return results if is_population else jax.tree.map(lambda matrix: matrix[0], results)
+
+    def shaped(blocks: dict[str, tuple]) -> dict[str, Any]:
+        whole = {name: of_groups[0] if combined else of_groups for name, of_groups in blocks.items()}
+        return whole if is_population else jax.tree.map(lambda matrix: matrix[0], whole)
+
+    return (shaped(results), shaped(errors)) if return_error else shaped(results)
 
 
 def _pair(populations: list[tuple[Params, bool]]) -> tuple[Params, Params]:

@@ -18,6 +18,7 @@ from modjax._util.threads import available_cores
 from modjax.builtins import MEASURES, WEIGHTS
 from modjax.measures.base import Setting
 from modjax.measures.chain import has_closed_form
+from modjax.measures.probe_plan import check_probes, estimated, probe_examples
 from modjax.measures.stem import split_stem
 from modjax.names import one_of
 from modjax.networks.base import Network, bound
@@ -62,6 +63,7 @@ class SimilarityPlan(NamedTuple):
         num_threads: Number of calls at once.
         memory: Memory budget in bytes.
         is_combined: Whether one matrix over all layers was asked for.
+        seed: Seed of the probes.
     """
 
     setting: Setting
@@ -72,6 +74,7 @@ class SimilarityPlan(NamedTuple):
     num_threads: int
     memory: int
     is_combined: bool
+    seed: int = 0
 
 
 def make_plan(
@@ -86,27 +89,34 @@ def make_plan(
     seed: int = 0,
     memory: int | None = None,
     groups: Sequence[tuple[int, ...]] | None = None,
+    estimator: str = "exact",
+    num_probes: int | None = None,
+    return_error: bool = False,
 ) -> SimilarityPlan:
     """Return the plan for one network's parameters, of which shapes are enough, and for examples of a shape.
 
     Raises:
         ValueError: If the path is unknown, a closed form does not exist, ``max_locations`` or ``memory`` is not
-            positive, or layers of one matrix have different locations.
+            positive, layers of one matrix have different locations, or probes are refused
+            (:func:`modjax.measures.probe_plan.check_probes`).
     """
     one_of(path, PATHS, "path")
     backend = jax.default_backend()
     memory = MEMORY.get(backend, ACCELERATOR_MEMORY) if memory is None else memory
     if not isinstance(memory, int) or memory < 1:
         raise ValueError(f"memory must be a whole number of bytes, at least 1; got {memory}.")
-    shapes, _ = layer_shapes(network, in_shape)
+    shapes, num_outputs = layer_shapes(network, in_shape)
     if groups is None:
         every = tuple(range(len(shapes)))
         groups = (every,) if combined else tuple((layer,) for layer in every)
     for group in groups:
         check_locations([shapes[layer] for layer in group])
     infos = measure_infos(measures)
-    closed = tuple(info for info in infos if path != "autodiff" and has_closed_form(network, info))
-    general = tuple(info for info in infos if info not in closed)
+    num_probes = check_probes(estimator, num_probes, return_error, infos)
+    probed = estimated(network, infos, num_probes, num_outputs)
+    exact = tuple(info for info in infos if info.name not in {info.name for info in probed})
+    closed = tuple(info for info in exact if path != "autodiff" and has_closed_form(network, info))
+    general = tuple(info for info in exact if info not in closed)
     if path == "closed_form" and general:
         raise ValueError(
             f"{', '.join(info.name for info in general)} of this network has no closed form; use path='auto', which "
@@ -117,7 +127,12 @@ def make_plan(
     num_threads = available_cores() if backend == "cpu" else 1
     share = memory // num_threads  # each thread has a batch of its own
     most = min(MAX_EXAMPLES, num_examples or MAX_EXAMPLES, _examples_that_fit(shapes, in_shape, dtype, share))
-    batch = block = min(most, autodiff_examples(network, shapes, in_shape, dtype, share)) if general else 1
+    general = (*general, *probed)
+    batch = block = 1
+    if num_probes and general:  # what is exact beside probes takes no more passes than there are probes
+        batch = block = min(most, probe_examples(shapes, in_shape, dtype, share, num_probes))
+    elif general:
+        batch = block = min(most, autodiff_examples(network, shapes, in_shape, dtype, share))
     # Closed forms set the block, since a batch is a whole number of blocks; autodiff takes a divisor of the batch.
     if closed:
         block = _block(min(most, MAX_BLOCK), num_examples or most)
@@ -127,10 +142,12 @@ def make_plan(
     size = block * -(-total // -(-total // max(1, most // block)))
     batch = max(count for count in range(1, batch + 1) if size % count == 0)
     setting = Setting(network, shapes, tuple(groups), locations, block, columns, batch, in_shape)
+    if probed:
+        setting = setting._replace(num_probes=num_probes, with_errors=return_error)
     num_trials = (
         1 if backend == "cpu" else max(1, min(ACCELERATOR_TRIALS, share // (8 * _example_bytes(shapes, dtype))))
     )
-    return SimilarityPlan(setting, closed, general, size, num_trials, num_threads, memory, combined)
+    return SimilarityPlan(setting, closed, general, size, num_trials, num_threads, memory, combined, seed)
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
@@ -10,6 +10,7 @@ from modjax.catalog import BUILTIN, Catalog, settings_of
 from modjax.checks import check_steps, check_validation, examples_per_step
 from modjax.names import (
     ACTIVATIONS,
+    ESTIMATORS,
     KEPT_WEIGHTS,
     MATMUL_PRECISIONS,
     MAX_COUNT,
@@ -162,6 +163,22 @@ class SimilaritySpec(Section):
     measures: Annotated[tuple[Annotated[str, known(MEASURES, "measure")], ...], AfterValidator(distinct)] = MEASURES
     split: Annotated[str, known(SPLITS, "split")] = "test"
     combined: Annotated[bool, Field(strict=True)] = False
+    estimator: Annotated[str, known(ESTIMATORS, "estimator")] = "exact"
+    num_probes: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+
+    catalog: ClassVar[Catalog] = BUILTIN
+
+    @model_validator(mode="after")
+    def _measures_have_estimates(self) -> "SimilaritySpec":
+        if self.estimator == "exact" and self.num_probes is not None:
+            raise ValueError("num_probes needs estimator = 'probes': exact measures have no probes")
+        if self.estimator == "probes":
+            unknown = [name for name in self.measures if self.catalog.measures[name].probes is None]
+            if unknown:
+                raise ValueError(
+                    f"measure {unknown[0]!r} has no estimate by probes: leave it out, or use estimator = 'exact'"
+                )
+        return self
 
 
 class ModulesSpec(Section):
@@ -211,6 +228,7 @@ class AnalysisSpec(Section):
 LATER_KEYS: dict[str, dict[str, Any]] = {
     "": {"task": "classification"},
     "training": {"num_train": None, "stopping": None, "steps_per_epoch": 1, "warmup_fraction": 0.1, "end_factor": 0.0},
+    "similarity": {"estimator": "exact", "num_probes": None},
     "modules": {"null_search": "method"},
     "analysis": {"min_accuracy": 0.8, "margin": None, "run": []},
 }
@@ -230,6 +248,7 @@ def section_models(catalog: Catalog, network_kind: str) -> dict[str, Any]:
         __base__=SimilaritySpec,
         measures=_distinct(measure, MEASURES),
     )
+    similarity.catalog = catalog
     modules = create_model(
         "ModulesSpec",
         __base__=ModulesSpec,

@@ -29,7 +29,16 @@ def describe_run(setup: Setup, contexts: dict[str, SweepContext]) -> dict[str, A
         params_shapes(bound(context.network)),
         [setup.spec.catalog.measures[name] for name in similarity.measures],
     )
-    plan = make_plan(bound(context.network), shapes, in_shape, measures, similarity.combined, num_examples)
+    plan = make_plan(
+        bound(context.network),
+        shapes,
+        in_shape,
+        measures,
+        similarity.combined,
+        num_examples,
+        estimator=similarity.estimator,
+        num_probes=similarity.num_probes,
+    )
     return {
         "name": setup.spec.name,
         "spec_hash": setup.spec.spec_hash(),

@@ -16,7 +16,13 @@ GOOD = {
     "network": {"kind": "mlp", "widths": [4], "activation": "relu"},
     "training": {"max_epochs": 2, "batch_size": 20, "validation_fraction": 0.1, "plateau_patience": 3},
     "arms": [{"name": "a", "dropout": [0.0, 0.5], "l2": {"logspace": [-3, -1, 3]}}, {"name": "u", "untrained": True}],
-    "similarity": {"measures": ["covariance"], "split": "test", "combined": False},
+    "similarity": {
+        "measures": ["covariance"],
+        "split": "test",
+        "combined": False,
+        "estimator": "probes",
+        "num_probes": 2,
+    },
     "modules": {"method": "leiden", "resolution": 1.0, "restarts": 3, "nulls": 0},
     "alignment": {"permutations": 5},
 }
