@@ -172,6 +172,21 @@ def bench_similarity(
     typer.echo(f"Rows:   {report.paths[0]}\nFigure: {report.paths[1]}")
 
 
+@bench_app.command("probes")
+def bench_probes(
+    out: Annotated[Path, typer.Option(help="Folder for the rows and the figure.")] = Path("bench_results"),
+    tiny: Annotated[bool, typer.Option("--tiny", hidden=True)] = False,
+    passes: Annotated[int, typer.Option(help="Number of times each way is timed.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare similarity by probes with the exact one: error, change of Q, time. Minutes."""
+    from modjax.bench.probes import run_benchmark
+
+    grid, figure = "tiny" if tiny else "default", out / "bench_probes.png"
+    report = run_benchmark(out, figure, grid, data_dir, passes, say=lambda text: typer.echo(text, err=True))
+    typer.echo(f"{report.table}\nRows:   {report.paths[0]}\nFigure: {report.paths[1]}")
+
+
 @bench_app.command("training")
 def bench_training(
     out: Annotated[Path, typer.Option(help="Folder for the rows.")] = Path("bench_results"),
