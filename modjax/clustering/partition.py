@@ -69,6 +69,7 @@ def effective_number(labels: np.ndarray, weights: np.ndarray | None = None) -> f
 
 def make_partition(adjacency: np.ndarray, labels: np.ndarray, resolution: float) -> Partition:
     """Make a partition, with everything that follows from its labels."""
+    labels = canonical(labels)  # first: the order of modules decides about the last bit of Q
     return partition_of(labels, modularity_of(adjacency, labels, resolution))
 
 

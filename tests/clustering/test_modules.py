@@ -4,7 +4,7 @@ import pytest
 
 import modjax as mj
 from modjax.clustering.graph import weighted_graph
-from modjax.clustering.partition import canonical, effective_number
+from modjax.clustering.partition import canonical, effective_number, make_partition
 from modjax.clustering.search import METHODS
 from tests import reference
 from tests.clustering.graphs import cliques, random_graph
@@ -104,3 +104,12 @@ def test_rounding_asymmetry_is_forgiven():
     a = random_graph()
     a[0, 1] *= 1 + 1e-15
     assert mj.find_modules(a).num_modules >= 1
+
+
+def test_q_is_that_of_the_canonical_labels_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        noise = rng.random((40, 40))
+        graph = mj.adjacency(noise + noise.T)
+        partition = make_partition(graph, rng.permutation(9)[rng.integers(0, 9, 40)], 1.0)
+        assert partition.q == mj.modularity(graph, partition.labels)
