@@ -12,7 +12,7 @@ from typing import Any, Literal
 Reference = str | Callable[..., Any] | tuple[Callable[..., Any], ...]  # a tuple: the functions of a kernel
 
 
-def resolve(reference: Reference) -> Any:
+def resolve(reference: Reference | tuple[Any, ...]) -> Any:
     """A function as it is, or what ``"module:name"`` names, imported now.
 
     Example:
