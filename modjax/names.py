@@ -22,6 +22,7 @@ KEPT_WEIGHTS = ("best", "last")
 MATMUL_PRECISIONS = ("float32", "tf32", "bf16")
 QUALITY_FUNCTIONS = ("modularity", "cpm", "rber", "surprise")
 ESTIMATORS = ("exact", "probes")
+NUM_PROBES = 16  # of each example, where nothing else is asked for
 SPLITS = ("train", "test")
 COMBINED_LAYER = -1
 MAX_SEED = 2**32 - 1

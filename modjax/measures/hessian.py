@@ -1,5 +1,6 @@
 """Hessian of each example's cross-entropy in the hidden units, by autodiff: downstream, what units do to the loss."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -53,25 +54,16 @@ def _forward_over_reverse(setting: Setting, params: Params, batch: MeasureBatch)
     FLOPs per example, group of U units at L locations: U L times about two backward passes from the logits to the first
     hidden layer. The products are summed over examples and locations as they arise: no per-example Hessian is stored.
     """
-    labels = batch.y
-    assert labels is not None, "the public edge asks for labels"
     zeros = zero_perturb(setting.network, params, batch.x)
 
     def hessian_at(group: int, location: Any) -> Array:
         layers = setting.groups[group]
 
-        def total_cross_entropy(perturb: tuple[Array, ...]) -> Array:
-            whole = list(zeros)
-            for layer, values in zip(layers, perturb, strict=True):
-                whole[layer] = values
-            log_probabilities = jax.nn.log_softmax(setting.network.apply(params, batch.x, tuple(whole)).logits)
-            chosen = jnp.take_along_axis(log_probabilities, labels[:, None], -1)
-            return -jnp.sum(chosen * batch.is_valid[:, None])
-
+        loss = total_cross_entropy(setting, params, batch, zeros, layers)
         own = tuple(zeros[layer] for layer in layers)  # no derivative passes through what lies below
 
         def rows(tangent: tuple[Array, ...]) -> Array:
-            _, products = jax.jvp(jax.grad(total_cross_entropy), (own,), (tangent,))
+            _, products = jax.jvp(jax.grad(loss), (own,), (tangent,))
             return jnp.concatenate([by_location(product)[:, location] for product in products], -1).sum(0)
 
         return jax.vmap(rows)(one_hot_tangents(own, tuple(range(len(own))), location))
@@ -80,6 +72,24 @@ def _forward_over_reverse(setting: Setting, params: Params, batch: MeasureBatch)
     for group, locations in enumerate(setting.locations):
         terms.append(sum_over(partial(hessian_at, group), jnp.asarray(locations)) / len(locations))
     return terms
+
+
+def total_cross_entropy(
+    setting: Setting, params: Params, batch: MeasureBatch, zeros: tuple[Array, ...], layers: tuple[int, ...]
+) -> Callable[[tuple[Array, ...]], Array]:
+    """Return the valid examples' total cross-entropy as a function of ``perturb`` in some layers, 0 elsewhere."""
+    labels = batch.y
+    assert labels is not None, "the public edge asks for labels"
+
+    def total(perturb: tuple[Array, ...]) -> Array:
+        whole = list(zeros)
+        for layer, values in zip(layers, perturb, strict=True):
+            whole[layer] = values
+        log_probabilities = jax.nn.log_softmax(setting.network.apply(params, batch.x, tuple(whole)).logits)
+        chosen = jnp.take_along_axis(log_probabilities, labels[:, None], -1)
+        return -jnp.sum(chosen * batch.is_valid[:, None])
+
+    return total
 
 
 loss_hessian = from_group_terms(hessian_terms)

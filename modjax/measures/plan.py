@@ -112,7 +112,7 @@ def make_plan(
     for group in groups:
         check_locations([shapes[layer] for layer in group])
     infos = measure_infos(measures)
-    num_probes = check_probes(estimator, num_probes, return_error, infos)
+    num_probes = check_probes(estimator, num_probes, return_error, infos, seed)
     probed = estimated(network, infos, num_probes, num_outputs)
     exact = tuple(info for info in infos if info.name not in {info.name for info in probed})
     closed = tuple(info for info in exact if path != "autodiff" and has_closed_form(network, info))

@@ -9,20 +9,21 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from modjax.names import ESTIMATORS, one_of
+from modjax.names import ESTIMATORS, MAX_SEED, NUM_PROBES, one_of
 from modjax.networks.base import Network
 from modjax.records import MeasureInfo, resolve
 
-NUM_PROBES = 16
 PROBE_MEMORY = {"cpu": 2**26}  # bytes of tangents at a time; on an accelerator all that may be used
 
 
-def check_probes(estimator: str, num_probes: int | None, return_error: bool, infos: Sequence[MeasureInfo]) -> int:
+def check_probes(
+    estimator: str, num_probes: int | None, return_error: bool, infos: Sequence[MeasureInfo], seed: int = 0
+) -> int:
     """Return the number of probes per example, 0 where measures are exact.
 
     Raises:
         ValueError: If the estimator is unknown, the number is not positive or given with exact measures, errors are
-            asked for of exact measures or of a single probe, or a measure has no estimate.
+            asked for of exact measures or of a single probe, the seed is out of range, or a measure has no estimate.
     """
     one_of(estimator, ESTIMATORS, "estimator")
     if estimator == "exact":
@@ -35,6 +36,8 @@ def check_probes(estimator: str, num_probes: int | None, return_error: bool, inf
         raise ValueError(f"num_probes must be a whole number, at least 1; got {num_probes}.")
     if return_error and num_probes < 2:
         raise ValueError("return_error compares the probes of each example: num_probes must be at least 2; got 1.")
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}; got {seed}.")
     for info in infos:
         if info.family != "parameters" and info.probes is None:
             raise ValueError(

@@ -42,6 +42,7 @@ from modjax.measures.base import (
     zero_perturb,
 )
 from modjax.measures.covariance import covariance
+from modjax.measures.hessian import total_cross_entropy
 from modjax.networks.base import Network
 from modjax.types import Params
 
@@ -210,8 +211,6 @@ def _hessian_products(setting: Setting, params: Params, batch: MeasureBatch) -> 
 
     Signs in the units of other groups, or at locations that are not used, would only add noise.
     """
-    labels = batch.y
-    assert labels is not None, "the public edge asks for labels"
     zeros = zero_perturb(setting.network, params, batch.x)
     shapes = [layer.shape[1:] for layer in zeros]
     sizes = [math.prod(shape) for shape in shapes]
@@ -222,17 +221,9 @@ def _hessian_products(setting: Setting, params: Params, batch: MeasureBatch) -> 
     def of_group(group: int) -> tuple[Array, Array]:
         layers = setting.groups[group]
 
-        def total_cross_entropy(perturb: tuple[Array, ...]) -> Array:
-            whole = list(zeros)
-            for layer, values in zip(layers, perturb, strict=True):
-                whole[layer] = values
-            log_probabilities = jax.nn.log_softmax(setting.network.apply(params, batch.x, tuple(whole)).logits)
-            chosen = jnp.take_along_axis(log_probabilities, labels[:, None], -1)
-            return -jnp.sum(chosen * batch.is_valid[:, None])
-
         own = tuple(zeros[layer] for layer in layers)  # no derivative passes through what lies below
         tangents = tuple(_at_locations(setting, group, signs[layer]) for layer in layers)
-        _, push = jax.linearize(jax.grad(total_cross_entropy), own)
+        _, push = jax.linearize(jax.grad(total_cross_entropy(setting, params, batch, zeros, layers)), own)
         products = jax.vmap(push)(tangents)
         both = []
         for values in (products, tangents):

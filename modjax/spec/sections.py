@@ -18,6 +18,7 @@ from modjax.names import (
     NETWORK_KINDS,
     NULL_KINDS,
     NULL_SEARCHES,
+    NUM_PROBES,
     OPTIMIZERS,
     QUALITY_FUNCTIONS,
     SCHEDULES,
@@ -167,6 +168,14 @@ class SimilaritySpec(Section):
     num_probes: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
 
     catalog: ClassVar[Catalog] = BUILTIN
+
+    @model_validator(mode="before")
+    @classmethod
+    def _probes_have_a_number(cls, content: Any) -> Any:
+        # Written out, so that the default and the same number by name are one spec.
+        if isinstance(content, Mapping) and content.get("estimator") == "probes":
+            return {"num_probes": NUM_PROBES, **content}
+        return content
 
     @model_validator(mode="after")
     def _measures_have_estimates(self) -> "SimilaritySpec":

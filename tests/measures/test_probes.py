@@ -210,6 +210,9 @@ def test_bad_input_is_refused_in_one_line():
         mj.similarity(*given, estimator="probes", num_probes=1, return_error=True)
     with pytest.raises(ValueError, match="Unknown estimator 'probe'"):
         mj.similarity(*given, estimator="probe")
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=f"seed must be a whole number from 0 to 4294967295; got {seed}"):
+            mj.similarity(*given, estimator="probes", seed=seed)
     own = mj.MeasureInfo("own", "upstream", lambda network, params, x, y: ())
     with pytest.raises(ValueError, match="measure 'own' has no estimate by probes"):
         mj.similarity(*given, measures=[own], estimator="probes")

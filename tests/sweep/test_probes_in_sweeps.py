@@ -41,6 +41,7 @@ def test_the_exact_estimator_is_no_part_of_a_sweeps_identity() -> None:
         parse_spec({**SPEC, "similarity": given}).spec_hash() for given in (PROBES, {"estimator": "probes"})
     )
     assert len({plain, few, default}) == 3
+    assert parse_spec({**SPEC, "similarity": {"estimator": "probes", "num_probes": 16}}).spec_hash() == default
 
 
 @pytest.mark.parametrize(
